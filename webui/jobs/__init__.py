@@ -1,0 +1,1 @@
+"""Durable jobs: the store, the queue, and the runners that do the work."""

@@ -1,0 +1,62 @@
+"""The seam between the queue and whatever does the work: a worker process, a stub, a machine elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from webui.domain.events import ImageSkipped, Loading, Stepped
+from webui.domain.plan import Plan
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A live preview as JPEG bytes."""
+
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class ImageEncoded:
+    """Image `index` of the plan as the bytes of a finished file (PNG with its infotext inside)."""
+
+    index: int
+    width: int
+    height: int
+    infotext: str
+    content: bytes
+
+
+Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped
+
+RunnerState = Literal["starting", "ready", "busy", "dead"]
+
+
+class Runner(Protocol):
+    """Runs one plan at a time. All methods may be called from any thread."""
+
+    @property
+    def state(self) -> RunnerState: ...
+
+    def start(self) -> None:
+        """Begin starting up; return at once."""
+
+    def run(self, job_id: str, plan: Plan) -> Iterator[Message]:
+        """Yield messages until the plan is done or was interrupted (then it just ends early).
+
+        Waits while the runner is still starting. Raises `WorkerDied` when the process under it ends (a later call
+        starts a new one), any other `EaselError` when the run fails.
+        """
+
+    def interrupt(self, job_id: str) -> None:
+        """Stop `job_id` after the current step; images already finished stay. No-op for another job."""
+
+    def skip(self, job_id: str) -> None:
+        """Give up the current batch of `job_id` and go on with the next one."""
+
+    def stop(self) -> None:
+        """End the runner and join it (at most a few seconds)."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what is known about it: device, dtype, resident memory in bytes, loaded model."""
