@@ -1,0 +1,1 @@
+"""From files to networks: what a model file is, what it holds, and where its weights live in memory."""

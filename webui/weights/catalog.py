@@ -1,0 +1,259 @@
+"""The checkpoints on disk: found, named, identified, hashed on demand."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from webui.domain.models import ModelDefaults, ModelInfo
+from webui.errors import BadFile, NotFound
+from webui.weights.hashes import HashCache
+from webui.weights.identify import Checkpoint, identify
+
+log = logging.getLogger(__name__)
+
+_CARD = "easel.json"
+_MAX_CARD = 2**20  # bytes
+_SUFFIXES = (".safetensors", ".ckpt")
+_VAE_SUFFIXES = (".vae.safetensors", ".vae.ckpt")  # A1111 keeps a checkpoint's own VAE beside it under this name
+
+
+class ModelCard(BaseModel):
+    """What `easel.json` (in a model's folder, or `<name>.easel.json` beside a file) says about a model."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: str = ""
+    description: str = ""
+    defaults: ModelDefaults = ModelDefaults()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What identifying a path gave; valid as long as the signature of its files stays the same."""
+
+    signature: tuple[tuple[str, int, int], ...]
+    checkpoint: Checkpoint | None
+    problem: str | None
+
+
+class Catalog:
+    """All checkpoints below some folders. Thread-safe; `refresh` looks at the disk, the rest answers from memory."""
+
+    def __init__(self, directories: Sequence[Path], hashes: HashCache) -> None:
+        self._directories = tuple(directories)
+        self._hashes = hashes
+        self._lock = threading.Lock()
+        self._seen: dict[Path, _Seen] = {}
+        self._models: tuple[ModelInfo, ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the folders again. Files that did not change are not read again."""
+        with self._lock:
+            seen: dict[Path, _Seen] = {}
+            names: set[str] = set()
+            models: list[ModelInfo] = []
+            for root in self._directories:
+                for path in _walk(root):
+                    if path not in seen:
+                        seen[path] = self._look(path)
+                        models.append(self._describe(path, _unused_name(root, path, names), seen[path]))
+            self._seen = seen
+            self._models = tuple(sorted(models, key=lambda model: _natural(model.name)))
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return every model in natural order, broken ones with their `problem` included."""
+        with self._lock:
+            return self._models
+
+    def find(self, name: str) -> ModelInfo:
+        """Return the model whose name, file name, title, `name [hash]`, short hash or SHA-256 is `name`, in any case.
+
+        Raises `NotFound` naming the nearest models, `BadFile` when the model has a problem.
+        """
+        models = self.models()
+        found = _match(models, name.strip())
+        if len(found) > 1:
+            names = ", ".join(model.name for model in found)
+            raise NotFound(f"Several models are called {name!r}: {names}.", hint="Use the full name.", field="model")
+        if not found:
+            raise NotFound(f"Model not found: {name!r}.", hint=_nearest(models, name), field="model")
+        if found[0].problem is not None:
+            raise BadFile(f"{found[0].filename}: {found[0].problem}", field="model")
+        return found[0]
+
+    def hashed(self, model: ModelInfo) -> ModelInfo:
+        """Return `model` with its SHA-256, reading its files if they were never hashed (seconds per gigabyte).
+
+        A folder's hash is the SHA-256 over the sorted (relative name, SHA-256) pairs of its weight files.
+        Raises `BadFile` when a file cannot be read.
+        """
+        checkpoint = self._checkpoint(model)
+        hashes = {file: self._hashes.sha256(file) for file in checkpoint.weight_files}
+        complete = model.replace(sha256=_combine(checkpoint, hashes))
+        with self._lock:
+            self._models = tuple(complete if known.path == model.path else known for known in self._models)
+        return complete
+
+    def _checkpoint(self, model: ModelInfo) -> Checkpoint:
+        with self._lock:
+            seen = self._seen.get(model.path)
+        if seen is not None and seen.checkpoint is not None:
+            return seen.checkpoint
+        return identify(model.path)
+
+    def _look(self, path: Path) -> _Seen:
+        signature = _signature(path)
+        known = self._seen.get(path)
+        if known is not None and known.signature == signature:
+            return known
+        try:
+            return _Seen(signature, identify(path), None)
+        except BadFile as error:
+            return _Seen(signature, None, str(error).removeprefix(f"{path.name}: "))
+
+    def _describe(self, path: Path, name: str, seen: _Seen) -> ModelInfo:
+        card = _read_card(path)
+        size = sum(size for file, size, _ in seen.signature if file.endswith(_SUFFIXES))
+        if seen.checkpoint is None:
+            return ModelInfo(name=name, path=path, size=size, problem=seen.problem, description=card.description)
+        hashes = {file: self._hashes.known(file) for file in seen.checkpoint.weight_files}
+        known = {file: sha256 for file, sha256 in hashes.items() if sha256 is not None}
+        return ModelInfo(
+            name=name,
+            path=path,
+            family=seen.checkpoint.family,
+            layout=seen.checkpoint.layout,
+            size=size,
+            sha256=_combine(seen.checkpoint, known) if len(known) == len(hashes) else None,
+            description=card.description or card.title,
+            defaults=card.defaults,
+            examples=card.examples,
+        )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield model files and diffusers folders below `root`; a folder reached twice through links is read once."""
+    pending = [root]
+    visited: set[tuple[int, int]] = set()
+    while pending:
+        folder = pending.pop()
+        try:
+            facts = folder.stat()
+            entries = sorted(folder.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("The model folder %s cannot be read: %s", folder, error.strerror)
+            continue
+        if (facts.st_dev, facts.st_ino) in visited:
+            continue
+        visited.add((facts.st_dev, facts.st_ino))
+        if (folder / "model_index.json").is_file():
+            yield folder
+            continue
+        for entry in entries:
+            name = entry.name.lower()
+            if name.startswith("."):
+                continue
+            if entry.is_dir():
+                pending.append(entry)
+            elif name.endswith(_SUFFIXES) and not name.endswith(_VAE_SUFFIXES):
+                yield entry
+
+
+def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return (name, size, modification time) of the file, or of every file in the model folder."""
+    if not path.is_dir():
+        return _facts(path)
+    files = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return tuple(sorted(entry for file in files for entry in _facts(file)))
+
+
+def _facts(file: Path) -> tuple[tuple[str, int, int], ...]:
+    try:
+        facts = file.stat()
+    except OSError:
+        return ()
+    return ((str(file).lower(), facts.st_size, facts.st_mtime_ns),)
+
+
+def _unused_name(root: Path, path: Path, used: set[str]) -> str:
+    """Return a name that no other model has: the relative path without suffix, with it, or with the root before it."""
+    relative = path.relative_to(root) if path != root else Path(root.name)
+    bare = relative if path.is_dir() else relative.with_suffix("")
+    candidates = [bare.as_posix(), relative.as_posix(), f"{root.name}/{relative.as_posix()}", path.as_posix()]
+    name = next(candidate for candidate in candidates if candidate.lower() not in used)
+    used.add(name.lower())
+    return name
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts `model 2` before `model 10`."""
+    parts = re.split(r"([0-9]{1,18})", name.lower())
+    return [(1, 0, part) if index % 2 == 0 else (0, int(part), "") for index, part in enumerate(parts) if part]
+
+
+def _match(models: Sequence[ModelInfo], name: str) -> list[ModelInfo]:
+    """Return the models that answer to `name`, the strictest reading that finds any."""
+    wanted = name.lower()
+    for reading in (_names, _short_names):
+        found = [model for model in models if wanted in reading(model)]
+        if found:
+            return found
+    bracketed = re.fullmatch(r"(.*?)\s*\[([0-9a-f]{6,64})\]", wanted)
+    if bracketed is None:
+        return []
+    by_hash = [model for model in models if model.sha256 is not None and model.sha256.startswith(bracketed[2])]
+    return by_hash[:1] or [model for model in _match(models, bracketed[1]) if model.sha256 is None]
+
+
+def _names(model: ModelInfo) -> set[str]:
+    hashes = {model.sha256, model.short_hash} if model.sha256 is not None and model.short_hash is not None else set()
+    suffix = "" if model.layout == "diffusers" else model.path.suffix
+    return {model.name.lower(), f"{model.name}{suffix}".lower(), str(model.path).lower(), *hashes}
+
+
+def _short_names(model: ModelInfo) -> set[str]:
+    stem = model.filename if model.layout == "diffusers" else model.path.stem
+    return {model.filename.lower(), model.title.lower(), stem.lower()}
+
+
+def _nearest(models: Sequence[ModelInfo], name: str) -> str:
+    usable = [model.name for model in models if model.problem is None]
+    if not usable:
+        return "There is no usable model; put a checkpoint into models/Stable-diffusion."
+    near = difflib.get_close_matches(name, usable, n=3, cutoff=0.3) or usable[:3]
+    return f"Did you mean: {', '.join(near)}?"
+
+
+def _combine(checkpoint: Checkpoint, hashes: dict[Path, str]) -> str:
+    if checkpoint.layout == "original":
+        return hashes[checkpoint.path]
+    lines = sorted((file.relative_to(checkpoint.path).as_posix(), sha256) for file, sha256 in hashes.items())
+    return hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in lines).encode()).hexdigest()
+
+
+def _read_card(path: Path) -> ModelCard:
+    """Return the model's card, an empty one if there is none. A damaged card is logged and never hides the model."""
+    file = path / _CARD if path.is_dir() else path.with_suffix(f".{_CARD}")
+    try:
+        if file.stat().st_size > _MAX_CARD:
+            raise ValueError(f"larger than {_MAX_CARD} bytes")
+        return ModelCard.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ModelCard()
+    except (OSError, ValueError, ValidationError) as error:
+        log.warning("The model card %s is not used: %s", file, error)
+        return ModelCard(description=f"{file.name} is damaged and was not used.")
