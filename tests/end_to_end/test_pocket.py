@@ -1,0 +1,84 @@
+"""The main job, on the real server, worker and pocket model: words in, the right picture out."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from tests.serving import RunningServer
+from tools.pocket.scorer import Scorer
+
+
+def generate(server: RunningServer, **fields: object) -> tuple[list[Image.Image], dict[str, object]]:
+    with server.client() as client:
+        answer = client.post(
+            "/sdapi/v1/txt2img", json={"width": 128, "height": 128, "steps": 20, "cfg_scale": 5, **fields}
+        )
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    images = [Image.open(io.BytesIO(base64.b64decode(content))) for content in body["images"]]
+    return images, json.loads(body["info"])
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer.load()
+
+
+@pytest.mark.parametrize(
+    ("colour", "name"), [("red", "house"), ("blue", "circle"), ("yellow", "star"), ("green", "tree")]
+)
+def test_a_prompt_gives_what_it_says(pocket_server: RunningServer, scorer: Scorer, colour: str, name: str) -> None:
+    images, _ = generate(pocket_server, prompt=f"a {colour} {name}", seed=1, batch_size=6)
+    seen = [scorer.describe(image) for image in images]
+    assert sum(one.colour == colour for one in seen) >= 5, seen
+    assert sum(one.object == name for one in seen) >= 4, seen
+
+
+def test_the_same_seed_gives_the_same_picture(pocket_server: RunningServer) -> None:
+    first, _ = generate(pocket_server, prompt="a red circle", seed=7)
+    again, _ = generate(pocket_server, prompt="a red circle", seed=7)
+    other, _ = generate(pocket_server, prompt="a red circle", seed=8)
+    assert first[0].tobytes() == again[0].tobytes() != other[0].tobytes()
+
+
+def test_image_k_of_a_batch_is_the_single_image_of_seed_plus_k(pocket_server: RunningServer) -> None:
+    batch, info = generate(pocket_server, prompt="a blue boat at sea", seed=20, batch_size=2, n_iter=2)
+    assert info["all_seeds"] == [20, 21, 22, 23]
+    single, _ = generate(pocket_server, prompt="a blue boat at sea", seed=22)
+    differences = [abs(a - b) for a, b in zip(batch[2].tobytes(), single[0].tobytes(), strict=True)]
+    assert max(differences) <= 8, "arithmetic in batches may round, the picture must not change"
+
+
+def test_the_infotext_makes_the_picture_again(pocket_server: RunningServer) -> None:
+    images, info = generate(pocket_server, prompt="a yellow moon, night sky", negative_prompt="red", seed=5)
+    text = images[0].info["parameters"]
+    assert text == info["infotexts"][0]
+    with pocket_server.client() as client:
+        facts = client.post("/api/v2/png-info", content=_png(images[0], text)).json()
+        job = client.post("/api/v2/jobs", json=facts["request"]).json()
+        for _ in client.stream("GET", f"/api/v2/jobs/{job['id']}/events").__enter__().iter_lines():
+            pass
+        again = Image.open(io.BytesIO(client.get(f"/api/v2/jobs/{job['id']}/images/0").content))
+    assert again.tobytes() == images[0].tobytes()
+
+
+def test_kept_images_lie_where_a1111_puts_them(pocket_server: RunningServer) -> None:
+    generate(pocket_server, prompt="a pink heart", seed=99, save_images=True)
+    found = list((pocket_server.outputs / "txt2img-images").rglob("*-99.png"))
+    assert len(found) == 1
+    assert "a pink heart" in Image.open(found[0]).info["parameters"]
+
+
+def _png(image: Image.Image, parameters: str) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    facts = PngInfo()
+    facts.add_text("parameters", parameters)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=facts)
+    return buffer.getvalue()

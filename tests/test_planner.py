@@ -1,0 +1,100 @@
+"""The planner fills blanks in the order: asked, the model's proposal, the product's default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from webui import planner
+from webui.domain.models import Family, ModelDefaults, ModelInfo
+from webui.domain.request import MAX_SEED, GenerationRequest
+from webui.errors import BadFile, BadRequest, NotFound
+from webui.settings import Settings
+
+
+def model(**changes: Any) -> ModelInfo:
+    facts: dict[str, Any] = {
+        "name": "pocket",
+        "path": Path("/models/pocket"),
+        "family": Family.SD1,
+        "layout": "diffusers",
+        "sha256": "ab" * 32,
+        "defaults": ModelDefaults(width=128, height=128, guidance=5.0),
+    }
+    return ModelInfo(**{**facts, **changes})
+
+
+def plan(request: GenerationRequest, **changes: Any) -> planner.Plan:
+    return planner.plan(request, Settings(), model(**changes), lambda: 1234)
+
+
+def test_blanks_are_filled_from_the_model_then_the_product() -> None:
+    resolved = plan(GenerationRequest(prompt="a cat", steps=7))
+    assert (resolved.steps, resolved.guidance) == (7, 5.0)
+    assert (resolved.width, resolved.height) == (128, 128)
+    assert (resolved.sampler, resolved.schedule) == ("DPM++ 2M", "Automatic")
+
+
+def test_what_was_asked_wins_over_the_proposal() -> None:
+    resolved = plan(GenerationRequest(width=256, guidance=1.0))
+    assert (resolved.width, resolved.height, resolved.guidance) == (256, 128, 1.0)
+
+
+def test_guidance_zero_is_an_answer_not_a_blank() -> None:
+    assert plan(GenerationRequest(guidance=0)).guidance == 0
+
+
+def test_image_k_has_seed_plus_k() -> None:
+    resolved = plan(GenerationRequest(seed=10, batch_size=2, batch_count=3))
+    assert [image.seed for image in resolved.images] == [10, 11, 12, 13, 14, 15]
+    assert [len(batch) for batch in resolved.batches] == [2, 2, 2]
+
+
+def test_a_random_seed_is_drawn_once() -> None:
+    assert [image.seed for image in plan(GenerationRequest(batch_count=2)).images] == [1234, 1235]
+
+
+def test_seeds_wrap_at_the_largest_one() -> None:
+    assert [image.seed for image in plan(GenerationRequest(seed=MAX_SEED, batch_size=2)).images] == [MAX_SEED, 0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"sampler": "DPM++ 2M Karras"}, ("DPM++ 2M", "Karras")),
+        ({"sampler": "euler A"}, ("Euler a", "Automatic")),
+        ({"sampler": "k_heun", "schedule": "karras"}, ("Heun", "Karras")),
+    ],
+)
+def test_old_and_odd_names_are_understood(asked: dict[str, str], expected: tuple[str, str]) -> None:
+    resolved = plan(GenerationRequest(**asked))
+    assert (resolved.sampler, resolved.schedule) == expected
+
+
+@pytest.mark.parametrize("asked", [{"sampler": "Magic"}, {"schedule": "Sideways"}])
+def test_unknown_names_are_refused_with_the_known_ones(asked: dict[str, str]) -> None:
+    with pytest.raises(NotFound, match="Use one of") as caught:
+        plan(GenerationRequest(**asked))
+    assert caught.value.field in asked
+
+
+def test_too_many_images_are_refused() -> None:
+    with pytest.raises(BadRequest, match="1024 images"):
+        plan(GenerationRequest(batch_size=64, batch_count=16))
+
+
+def test_too_large_a_batch_is_refused() -> None:
+    with pytest.raises(BadRequest, match="batch of 64"):
+        plan(GenerationRequest(width=4096, height=4096, batch_size=64))
+
+
+def test_an_unidentified_model_is_refused_with_its_problem() -> None:
+    with pytest.raises(BadFile, match="truncated"):
+        plan(GenerationRequest(), family=None, problem="the file is truncated")
+
+
+def test_the_same_request_gives_the_same_plan() -> None:
+    request = GenerationRequest(prompt="a", seed=5)
+    assert plan(request) == plan(request)

@@ -1,0 +1,152 @@
+"""The composition root: builds every concrete object, joins them, serves, and closes them again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Sequence
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from webui.api.app import build_api
+from webui.api.gate import Gate
+from webui.config import Config, parse, prepare
+from webui.errors import Busy, EaselError
+from webui.jobs.instance import lock_data_folder
+from webui.jobs.output import OutputFolder
+from webui.jobs.queue import JobQueue
+from webui.jobs.runner import Runner
+from webui.jobs.store import JobStore
+from webui.jobs.stub_runner import StubRunner
+from webui.jobs.worker import ProcessRunner, engine_factory
+from webui.settings import SettingsStore
+from webui.studio import Studio
+from webui.weights.catalog import Catalog
+from webui.weights.hashes import HashCache
+
+log = logging.getLogger("easel")
+
+PORTS_TO_TRY = 100
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the server until it is told to stop; return the exit code."""
+    began = time.monotonic()
+    config = parse(arguments, os.environ)
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        prepare(config)
+        with bind(config) as listener:
+            url = address(config, listener)
+            with lock_data_folder(config.state_dir, url):
+                return serve(config, listener, url, began)
+    except EaselError as error:
+        print(f"Easel cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def bind(config: Config) -> socket.socket:
+    """Return a socket bound to the wanted port, or to the next free one when the user did not insist."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    last = min(65535, config.port if config.port_is_fixed else config.port + PORTS_TO_TRY)
+    for port in range(config.port, last + 1):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # on Windows the option would let two programs share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, port))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            reason = error.strerror
+            continue
+        if port != config.port:
+            log.warning("Port %d is taken; using the next free one, %d.", config.port, port)
+        return listener
+    raise Busy(
+        f"Port {config.port} on {config.host} cannot be used: {reason}.",
+        hint="Choose another with --port, or leave --port out and the next free one is taken.",
+    )
+
+
+def address(config: Config, listener: socket.socket) -> str:
+    """Return the URL to type into a browser on this machine."""
+    port = listener.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)
+    return f"http://{host}:{port}"
+
+
+def build_runner(config: Config) -> Runner:
+    return StubRunner() if config.runner == "stub" else ProcessRunner(engine_factory(config))
+
+
+def build_studio(config: Config, runner: Runner) -> Studio:
+    """Build everything below the doors. Nothing is started yet."""
+    settings = SettingsStore(config.state_dir / "settings.json")
+    catalog = Catalog(config.checkpoint_dirs, HashCache(config.state_dir / "hashes.json"))
+    catalog.refresh()
+    store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
+    output = OutputFolder(config.outputs_dir, config.state_dir / "temporary", settings.snapshot)
+    queue = JobQueue(store, runner, output)
+    studio = Studio(config, settings, catalog, queue, runner)
+    if config.checkpoint:
+        studio.select_model(config.checkpoint)
+    return studio
+
+
+def build_site(config: Config, studio: Studio) -> ASGIApp:
+    """Join API and UI behind the gate."""
+    site = build_api(studio, config)
+    if config.webui:
+        from webui.ui.app import mount_ui  # importing gradio takes two seconds that an API-only server need not spend
+
+        site = mount_ui(site, studio, config)
+    return Gate(site, config)
+
+
+def serve(config: Config, listener: socket.socket, url: str, began: float) -> int:
+    """Serve until SIGINT or SIGTERM, then join the worker."""
+    runner = build_runner(config)
+    studio = build_studio(config, runner)
+    studio.start()  # first of all: the worker imports torch while this process builds the site
+    try:
+        server = Server(
+            uvicorn.Config(
+                build_site(config, studio),
+                log_level="warning",
+                timeout_graceful_shutdown=3,
+                server_header=False,
+                lifespan="on",
+            ),
+            studio,
+        )
+        log.info("Easel is ready at %s (%.1f s)", url, time.monotonic() - began)
+        print(f"Easel is ready: {url}", flush=True)
+        if config.autolaunch:
+            webbrowser.open(url)
+        server.run(sockets=[listener])
+        return 0
+    finally:
+        studio.stop()
+
+
+class Server(uvicorn.Server):
+    """Ends followers and the running job before the sockets close, so that Ctrl-C takes a second, not a minute."""
+
+    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+        super().__init__(config)
+        self._studio = studio
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # in a thread: this runs inside a signal handler, which may have interrupted the holder of the queue's lock
+        threading.Thread(target=self._studio.release_followers, name="release-followers").start()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,244 @@
+"""Submit, follow, stop, models, settings: the only thing `api` and `ui` call."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from webui import planner
+from webui.config import Config
+from webui.domain.frozen import Data
+from webui.domain.jobs import Entry, JobView, Progress
+from webui.domain.models import ModelInfo
+from webui.domain.request import GenerationRequest
+from webui.errors import BadRequest, NotFound
+from webui.images.infotext import ReadInfotext, read
+from webui.images.open import open_image, read_infotext
+from webui.images.save import contained
+from webui.jobs.queue import JobQueue
+from webui.jobs.runner import Runner, RunnerState
+from webui.settings import Settings, SettingsStore
+from webui.weights.catalog import Catalog
+
+RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
+
+
+class ImageFacts(Data):
+    """What an uploaded image says about how it was made. `infotext` is None when it says nothing."""
+
+    width: int
+    height: int
+    infotext: str | None
+    items: dict[str, str]
+    fields: dict[str, str]
+    request: GenerationRequest | None
+    unmapped: tuple[str, ...]
+
+
+class StudioStatus(Data):
+    """The state line: worker, queue, memory (bytes) and anything the user should know."""
+
+    worker: RunnerState
+    worker_facts: dict[str, object]
+    queued: int
+    running: str | None
+    paused: bool
+    server_memory: int
+    uptime: float
+    problems: tuple[str, ...]
+
+
+class Studio:
+    """The product without its doors: everything the UI and the API can ask for."""
+
+    def __init__(
+        self, config: Config, settings: SettingsStore, catalog: Catalog, queue: JobQueue, runner: Runner
+    ) -> None:
+        self.config = config
+        self._settings = settings
+        self._catalog = catalog
+        self._queue = queue
+        self._runner = runner
+        self._started = time.monotonic()
+        self._choosing = threading.Lock()
+
+    # Jobs
+
+    def submit(
+        self,
+        request: GenerationRequest,
+        *,
+        source: str = "ui",
+        task_id: str | None = None,
+        overrides: Mapping[str, object] | None = None,
+    ) -> JobView:
+        """Plan `request` and put it in the queue.
+
+        `overrides` are settings (A1111's option names) for this one job. Raises `BadRequest`, `NotFound`, `BadFile`
+        when it cannot be run and `Busy` when the queue is full; nothing is queued then.
+        """
+        settings = self._settings.snapshot().overridden(overrides or {})
+        model = self._catalog.hashed(self._model_for(request.model or settings.model))
+        resolved = planner.plan(request, settings, model, lambda: secrets.randbelow(RANDOM_SEEDS))
+        return self._queue.submit(request, resolved, source=source, task_id=task_id)
+
+    def job(self, job_id: str) -> JobView:
+        """Return the job with this id or task id; `NotFound` otherwise."""
+        return self._queue.job(job_id)
+
+    def jobs(self, limit: int = 50) -> tuple[JobView, ...]:
+        return self._queue.jobs(limit)
+
+    def active(self) -> JobView | None:
+        """Return the running job."""
+        return self._queue.active()
+
+    def follow(self, job_id: str, after: int = 0, timeout: float = 15.0) -> Iterator[Entry | None]:
+        """Replay the job's log after entry `after`, then wait for what happens until its end.
+
+        Yields None each `timeout` seconds without news, so that a caller can look whether anybody still listens.
+        """
+        return self._queue.follow(job_id, after, timeout)
+
+    def wait(self, job_id: str) -> JobView:
+        """Block until the job has ended."""
+        return self._queue.wait(job_id)
+
+    def interrupt(self, job_id: str | None = None) -> None:
+        """Stop a job (None: the running one). A waiting job is cancelled; finished images stay."""
+        self._queue.interrupt(job_id)
+
+    def skip(self, job_id: str | None = None) -> None:
+        """Give up the current batch of a job and go on with the next."""
+        self._queue.skip(job_id)
+
+    def progress(self, job_id: str | None = None) -> Progress:
+        return self._queue.progress(job_id)
+
+    def preview(self, job_id: str) -> bytes | None:
+        """Return the newest live preview as JPEG."""
+        return self._queue.preview(job_id)
+
+    def image_path(self, job_id: str, index: int) -> Path:
+        """Return the file of image `index`; `NotFound` when it was never made or is gone from the disk."""
+        job = self.job(job_id)
+        for image in job.images:
+            if image.index == index:
+                path = contained(self.config.outputs_dir, image.path)
+                if path.is_file():
+                    return path
+                raise NotFound(f"Image {index} of job {job.id} is no longer on the disk.")
+        raise NotFound(f"Job {job.id} has no image {index}.")
+
+    def resume(self) -> None:
+        """Go on after the queue was paused (it starts paused when the last two starts ended in a crash)."""
+        self._queue.resume()
+
+    # Models
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return all checkpoints, unusable ones with their `problem`."""
+        return self._catalog.models()
+
+    def refresh_models(self) -> None:
+        """Look at the model folders again."""
+        self._catalog.refresh()
+
+    def current_model(self) -> ModelInfo | None:
+        """Return the model a request without one gets, or None when there is no usable model at all."""
+        try:
+            return self._model_for(self._settings.snapshot().model)
+        except NotFound:
+            return None
+
+    def select_model(self, name: str) -> ModelInfo:
+        """Make `name` the current model. Jobs already queued keep theirs."""
+        model = self._catalog.hashed(self._catalog.find(name))
+        with self._choosing:
+            self._settings.change(model=model.title)
+        return model
+
+    def _model_for(self, wanted: str | None) -> ModelInfo:
+        if wanted:
+            return self._catalog.find(wanted)
+        usable = [model for model in self._catalog.models() if model.problem is None]
+        if not usable:
+            raise NotFound(
+                "There is no usable checkpoint.",
+                hint=f"Put a .safetensors file into {self.config.checkpoint_dirs[0]} and refresh.",
+                field="model",
+            )
+        return usable[0]
+
+    # Settings
+
+    def settings(self) -> Settings:
+        return self._settings.snapshot()
+
+    def change_settings(self, changes: Mapping[str, object], *, ignore_unknown: bool = False) -> Settings:
+        """Save changed settings (our names or A1111's); all or nothing. `BadRequest` names the one at fault."""
+        wanted = dict(changes)
+        for name in ("model", "sd_model_checkpoint"):
+            if wanted.get(name):
+                wanted[name] = self._catalog.hashed(self._catalog.find(str(wanted[name]))).title
+        return self._settings.change(ignore_unknown=ignore_unknown, **wanted)
+
+    def defaults(self, model: str | None = None) -> GenerationRequest:
+        """Return what a form shows before anything was typed: every blank filled for `model` (None: the current)."""
+        info = self._catalog.find(model) if model else self.current_model()
+        return planner.fill(GenerationRequest(), self._settings.snapshot(), info)
+
+    # Images
+
+    def read_image(self, content: bytes) -> ImageFacts:
+        """Return what an image file says about itself; `BadFile` when it is not an image."""
+        if not content:
+            raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
+        image = open_image(content)
+        infotext, items = read_infotext(content)
+        found: ReadInfotext | None = read(infotext) if infotext else None
+        return ImageFacts(
+            width=image.width,
+            height=image.height,
+            infotext=infotext,
+            items=items,
+            fields=dict(found.fields) if found else {},
+            request=found.request if found else None,
+            unmapped=found.unmapped if found else (),
+        )
+
+    # State
+
+    def status(self) -> StudioStatus:
+        progress = self._queue.progress()
+        broken = [f"{model.name}: {model.problem}" for model in self._catalog.models() if model.problem]
+        problems = [*([self._settings.problem] if self._settings.problem else []), *broken]
+        return StudioStatus(
+            worker=self._runner.state,
+            worker_facts=self._runner.facts(),
+            queued=progress.queued,
+            running=progress.job_id,
+            paused=self._queue.paused,
+            server_memory=psutil.Process().memory_info().rss,
+            uptime=time.monotonic() - self._started,
+            problems=tuple(problems),
+        )
+
+    def start(self) -> None:
+        """Start the worker and the queue; return at once."""
+        self._runner.start()
+        self._queue.start()
+
+    def release_followers(self) -> None:
+        """End all `follow` and `wait` calls, because the server is about to go."""
+        self._queue.release_followers()
+
+    def stop(self) -> None:
+        """Stop taking jobs, put a running one back into the queue, join the worker."""
+        self._queue.stop()
+        self._runner.stop()
