@@ -1,0 +1,369 @@
+"""What the user prefers: frozen snapshots for whoever needs one, and the store that keeps them on the disk."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from webui.domain.frozen import Data
+from webui.errors import BadFile, BadRequest, StorageError
+from webui.storage import explained, replace_file
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+SAVING = "Saving images"
+STABLE_DIFFUSION = "Stable Diffusion"
+PREVIEWS = "Live previews"
+INFOTEXT = "Infotext"
+
+
+def _shown(section: str, label: str, **extra: str | int | float) -> dict[str, Any]:
+    return {"section": section, "label": label, **extra}
+
+
+class Settings(Data):
+    """All preferences. Each field answers to its own name and to A1111's option name (its alias).
+
+    `outdir_txt2img` starts with `outputs/`, which stands for the outputs folder wherever that is.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    model: Annotated[
+        str | None,
+        Field(alias="sd_model_checkpoint", json_schema_extra=_shown(STABLE_DIFFUSION, "Checkpoint")),
+    ] = None
+    clip_skip: Annotated[
+        int,
+        Field(
+            alias="CLIP_stop_at_last_layers",
+            ge=1,
+            le=12,
+            description="Leave out the last layers of the text encoder; 1 leaves out none, anime models often want 2.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "Clip skip", step=1),
+        ),
+    ] = 1
+    save_images: Annotated[
+        bool, Field(alias="samples_save", json_schema_extra=_shown(SAVING, "Save all generated images"))
+    ] = True
+    filename_pattern: Annotated[
+        str,
+        Field(
+            alias="samples_filename_pattern",
+            max_length=500,
+            description="For example [seed]-[prompt_words]. Empty: [seed].",
+            json_schema_extra=_shown(SAVING, "Images filename pattern"),
+        ),
+    ] = ""
+    number_files: Annotated[
+        bool,
+        Field(alias="save_images_add_number", json_schema_extra=_shown(SAVING, "Add number to filename when saving")),
+    ] = True
+    save_to_dirs: Annotated[
+        bool, Field(alias="save_to_dirs", json_schema_extra=_shown(SAVING, "Save images to a subdirectory"))
+    ] = True
+    directory_pattern: Annotated[
+        str,
+        Field(
+            alias="directories_filename_pattern",
+            max_length=500,
+            description="For example [date] or [model_name]/[date].",
+            json_schema_extra=_shown(SAVING, "Directory name pattern"),
+        ),
+    ] = "[date]"
+    prompt_words: Annotated[
+        int,
+        Field(
+            alias="directories_max_prompt_words",
+            ge=1,
+            le=20,
+            json_schema_extra=_shown(SAVING, "Max prompt words for [prompt_words] pattern", step=1),
+        ),
+    ] = 8
+    outdir_txt2img: Annotated[
+        str,
+        Field(
+            alias="outdir_txt2img_samples",
+            max_length=500,
+            description="A folder below outputs/.",
+            json_schema_extra=_shown(SAVING, "Output directory for txt2img images"),
+        ),
+    ] = "outputs/txt2img-images"
+    save_text: Annotated[
+        bool,
+        Field(
+            alias="save_txt",
+            json_schema_extra=_shown(SAVING, "Create a text file next to every image with generation parameters"),
+        ),
+    ] = False
+    add_model_hash: Annotated[
+        bool,
+        Field(
+            alias="add_model_hash_to_info",
+            json_schema_extra=_shown(INFOTEXT, "Add model hash to generation information"),
+        ),
+    ] = True
+    add_model_name: Annotated[
+        bool,
+        Field(
+            alias="add_model_name_to_info",
+            json_schema_extra=_shown(INFOTEXT, "Add model name to generation information"),
+        ),
+    ] = True
+    add_version: Annotated[
+        bool,
+        Field(
+            alias="add_version_to_infotext",
+            json_schema_extra=_shown(INFOTEXT, "Add program version to generation information"),
+        ),
+    ] = True
+    live_previews: Annotated[
+        bool,
+        Field(
+            alias="live_previews_enable",
+            json_schema_extra=_shown(PREVIEWS, "Show live previews of the created image"),
+        ),
+    ] = True
+    preview_every: Annotated[
+        int,
+        Field(
+            alias="show_progress_every_n_steps",
+            ge=1,
+            le=150,
+            json_schema_extra=_shown(PREVIEWS, "Live preview display period, in sampling steps", step=1),
+        ),
+    ] = 5
+    preview_size: Annotated[
+        int,
+        Field(
+            alias="live_preview_size",
+            ge=64,
+            le=1024,
+            description="Pixels on the longer side.",
+            json_schema_extra=_shown(PREVIEWS, "Live preview size", step=64),
+        ),
+    ] = 512
+
+    @field_validator("outdir_txt2img")
+    @classmethod
+    def _below_outputs(cls, value: str) -> str:
+        folder = PurePosixPath(value.replace("\\", "/"))
+        if folder.parts[:1] != ("outputs",) or any(part.startswith(".") or ":" in part for part in folder.parts):
+            raise ValueError("it must be a folder below outputs/, such as outputs/txt2img-images")
+        return folder.as_posix()
+
+    def by_alias(self) -> dict[str, Any]:
+        """Return all values under A1111's option names, as JSON types."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def overridden(self, changes: Mapping[str, object]) -> Settings:
+        """Return a copy with `changes` (our names or A1111's). Names that mean nothing here are passed over, because
+        clients send options of other programs along; `BadRequest` names a value that cannot be."""
+        known = {NAMES[name]: value for name, value in changes.items() if name in NAMES}
+        try:
+            return self.replace(**known)
+        except ValidationError as error:
+            raise _bad_value(error) from error
+
+
+ALIASES: Mapping[str, str] = {name: field.alias or name for name, field in Settings.model_fields.items()}
+"""Field name → A1111's option name."""
+
+NAMES: Mapping[str, str] = {**{alias: name for name, alias in ALIASES.items()}, **{name: name for name in ALIASES}}
+"""Field or option name → field name."""
+
+
+def _bad_value(error: ValidationError) -> BadRequest:
+    first = error.errors()[0]
+    name = NAMES[str(first["loc"][0])]
+    reason = first["msg"].removeprefix("Value error, ")
+    return BadRequest(f"Setting {ALIASES[name]!r}: {reason}.", hint="Correct the value and save again.", field=name)
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """What a settings page must know to draw one preference. Limits are None where there are none."""
+
+    name: str
+    alias: str
+    section: str
+    label: str
+    description: str
+    kind: Literal["boolean", "integer", "number", "string"]
+    default: object
+    minimum: float | None
+    maximum: float | None
+    step: float | None
+    choices: tuple[str, ...] | None
+
+
+def setting_fields() -> tuple[SettingField, ...]:
+    """Return every preference in the order of the page, from the JSON schema of `Settings`."""
+    properties = Settings.model_json_schema(by_alias=False)["properties"]
+    return tuple(_setting_field(name, schema) for name, schema in properties.items())
+
+
+def _setting_field(name: str, schema: dict[str, Any]) -> SettingField:
+    variants = [schema, *(variant for variant in schema.get("anyOf", ()) if variant.get("type") != "null")]
+    merged = {key: value for variant in reversed(variants) for key, value in variant.items()}
+    choices = merged.get("enum") or merged.get("choices")
+    return SettingField(
+        name=name,
+        alias=ALIASES[name],
+        section=merged["section"],
+        label=merged["label"],
+        description=merged.get("description", ""),
+        kind=merged["type"],
+        default=merged.get("default"),
+        minimum=merged.get("minimum"),
+        maximum=merged.get("maximum"),
+        step=merged.get("step"),
+        choices=tuple(choices) if choices else None,
+    )
+
+
+class SettingsStore:
+    """Keeps the preferences in one JSON file under A1111's names. All methods may be called from any thread.
+
+    Every save leaves the file before it as `<name>.backup`. A file that cannot be used is moved aside, never
+    overwritten; `problem` then tells the user what happened and where it is. Keys we do not know are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._unknown: dict[str, Any] = {}
+        self._settings = Settings()
+        self._good: bytes | None = None  # what the file held when it was last read or written without fault
+        self.problem: str | None = None
+        self._load()
+
+    def snapshot(self) -> Settings:
+        """Return the preferences as they are now."""
+        with self._lock:
+            return self._settings
+
+    def change(
+        self,
+        changes: Mapping[str, object] | None = None,
+        /,
+        *,
+        ignore_unknown: bool = False,
+        **by_name_or_alias: object,
+    ) -> Settings:
+        """Save changed preferences, all or none, and return the new ones.
+
+        What comes from outside belongs into the mapping, where any key is harmless. Raises `BadRequest` naming the
+        option at fault, `StorageError` when the disk refuses; nothing changes then.
+        """
+        wanted = {**(changes or {}), **by_name_or_alias}
+        if not ignore_unknown:
+            _refuse_unknown(wanted)
+        with self._lock:
+            changed = self._settings.overridden(wanted)
+            if changed != self._settings:
+                self._save(changed)
+                self._settings = changed
+            return changed
+
+    def _save(self, settings: Settings) -> None:
+        content = json.dumps({**self._unknown, **settings.by_alias()}, indent=4).encode()
+        if self._good is not None:
+            replace_file(self._backup, self._good)
+        replace_file(self._path, content)
+        self._good = content
+
+    @property
+    def _backup(self) -> Path:
+        return self._path.with_name(self._path.name + ".backup")
+
+    def _load(self) -> None:
+        try:
+            content = _read(self._path)
+            faults = self._adopt(content)
+        except FileNotFoundError:
+            return
+        except (OSError, BadFile) as error:
+            self._recover(str(error))
+            return
+        if faults:
+            aside = self._set_aside(content)
+            self.problem = f"Settings that cannot be used were reset: {'; '.join(faults)}. {aside}"
+
+    def _recover(self, reason: str) -> None:
+        aside = self._set_aside(None)
+        try:
+            content = _read(self._backup)
+            self._adopt(content)
+            replace_file(self._path, content)
+            source = "The last good settings are in use."
+        except (OSError, BadFile, StorageError):  # the first problem is the one to tell
+            source = (
+                "Defaults are in use." if self._good is None else "The last good settings are in use until the end."
+            )
+        self.problem = f"The settings could not be read: {reason} {source} {aside}"
+
+    def _adopt(self, content: bytes) -> list[str]:
+        """Take over what `content` says; return what is wrong with single values. `BadFile` when all of it is."""
+        values = _parse(content)
+        settings, faults = Settings(), []
+        for key, value in values.items():
+            if key not in NAMES:
+                self._unknown[key] = value
+                continue
+            try:
+                settings = settings.overridden({key: value})
+            except BadRequest as error:
+                faults.append(error.message.rstrip("."))
+        self._settings, self._good = settings, content
+        return faults
+
+    def _set_aside(self, content: bytes | None) -> str:
+        """Keep the present file under another name (a copy when its content is given); say where."""
+        aside = self._path.with_name(
+            f"{self._path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9}"
+        )
+        try:
+            if content is None:
+                with explained(aside):
+                    os.replace(self._path, aside)
+            else:
+                replace_file(aside, content)
+        except StorageError as error:
+            return f"The old file stays at {self._path} until the next save. {error}"
+        return f"The old file is kept as {aside}."
+
+
+def _read(path: Path) -> bytes:
+    """Return the file's bytes, at most one more than allowed."""
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    if len(content) > MAX_FILE_BYTES:
+        raise BadFile(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB.")
+    try:
+        values = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # ValueError: also bytes that are not UTF-8
+        raise BadFile(f"it is not JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise BadFile("it is not a JSON object.")
+    return values
+
+
+def _refuse_unknown(names: Mapping[str, object]) -> None:
+    for name in names:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "Leave it out."
+            raise BadRequest(f"There is no setting {name!r}.", hint=hint, field=name)

@@ -1,0 +1,83 @@
+"""The one way a file is written: whole or not at all, on the disk when the call returns, refusals in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from webui.errors import StorageError
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "Free some space, then try again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, then try again."),
+    errno.EROFS: ("the disk is read-only", "Make it writable, or choose another folder with --data-dir."),
+    errno.EACCES: ("access was denied", "Give this user the right to write there, or choose another folder."),
+    errno.EPERM: ("access was denied", "Give this user the right to write there, or choose another folder."),
+    errno.ENAMETOOLONG: ("the name is too long", "Shorten the file name pattern in the settings."),
+    errno.ENOTDIR: ("a file stands where a folder must be", "Move that file away."),
+    errno.EEXIST: ("a file stands where a folder must be", "Move that file away."),
+    errno.EIO: ("the disk reported an error", "Check the disk; it may be failing."),
+}
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Make `content` the whole content of `path`: after a crash the file is the old one or the new one.
+
+    Raises `StorageError`, and then the old file is untouched.
+    """
+    with temporary_file(path.parent, content) as temporary, explained(path):
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path, content: bytes) -> Iterator[Path]:
+    """Yield a hidden file in `folder` (made if missing) that holds `content` on the disk; remove it afterwards."""
+    path = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        with explained(path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(path, content)
+        yield path
+    finally:
+        with contextlib.suppress(OSError):  # gone when it was moved; a file system that went away cannot be tidied
+            path.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on the disk. Windows has no such call and does not need it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses about `path` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+        raise StorageError(f"Cannot write {path}: {reason}.", hint=hint) from error
