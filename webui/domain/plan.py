@@ -38,6 +38,14 @@ class PreviewPlan(Data):
     size: int = 512
 
 
+class InfotextPlan(Data):
+    """Which facts about the program go into the infotext besides what makes the image."""
+
+    model_hash: bool = True
+    model_name: bool = True
+    version: bool = True
+
+
 class Plan(Data):
     """Everything a worker needs for one job."""
 
@@ -52,6 +60,7 @@ class Plan(Data):
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
     preview: PreviewPlan = PreviewPlan()
+    infotext: InfotextPlan = InfotextPlan()
     keep: bool = True
 
     @property

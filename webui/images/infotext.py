@@ -1,0 +1,270 @@
+"""The text inside an image that says how it was made, in A1111's format."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from webui import __version__
+from webui.domain.frozen import Data
+from webui.domain.plan import Plan
+from webui.domain.request import GenerationRequest
+from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.errors import NotFound
+
+NEGATIVE = "Negative prompt:"
+FEWEST_PARAMETERS = 3  # a last line with fewer belongs to the prompt (A1111's rule)
+LONGEST_SHOWN = 100  # characters of a value in a message
+
+
+class ReadInfotext(Data):
+    """`fields`: every parameter as text. `request`: those that can be asked for here. `unmapped`: the others, each
+    with the reason."""
+
+    fields: dict[str, str]
+    request: GenerationRequest
+    unmapped: tuple[str, ...]
+
+
+def write(plan: Plan, index: int) -> str:
+    """Return the infotext of image `index` of `plan`."""
+    image = plan.images[index]
+    lines = [image.prompt] if image.prompt else []
+    if image.negative_prompt:
+        lines.append(f"{NEGATIVE} {image.negative_prompt}")
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _parameters(plan, image.seed).items()))
+    return "\n".join(lines)
+
+
+def _parameters(plan: Plan, seed: int) -> dict[str, str]:
+    parameters = {
+        "Steps": str(plan.steps),
+        "Sampler": plan.sampler,
+        "Schedule type": plan.schedule,
+        "CFG scale": _number(plan.guidance),
+        "Seed": str(seed),
+        "Size": f"{plan.width}x{plan.height}",
+    }
+    if plan.infotext.model_hash:
+        parameters["Model hash"] = plan.model.short_hash
+    if plan.infotext.model_name:
+        parameters["Model"] = plan.model.name
+    if plan.clip_skip > 1:
+        parameters["Clip skip"] = str(plan.clip_skip)
+    if plan.infotext.version:
+        parameters["Version"] = f"easel-{__version__}"
+    return parameters
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else str(value)
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a JSON string if it would not be read back as it stands."""
+    is_plain = text == text.strip() and not text.startswith('"') and not re.search(r"[,:\n\r]", text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
+def read(text: str) -> ReadInfotext:
+    """Return what `text` says; for any text, in time linear in its length.
+
+    The prompt keeps its inner and leading spaces. The first line that starts with `Negative prompt:` ends it.
+    """
+    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").rstrip()
+    *lines, last = clean.split("\n")
+    fields = read_parameters(last)
+    if len(fields) < FEWEST_PARAMETERS:
+        lines, fields = [*lines, last], {}
+    prompt, negative_prompt = _split_prompts(lines)
+    reading = _Reading(fields)
+    reading.offer("prompt", prompt, "Prompt", prompt)
+    reading.offer("negative_prompt", negative_prompt, "Negative prompt", negative_prompt)
+    reading.read_all()
+    return ReadInfotext(fields=fields, request=reading.request, unmapped=tuple(reading.unmapped))
+
+
+def _split_prompts(lines: list[str]) -> tuple[str, str]:
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith(NEGATIVE):
+            first = line.lstrip().removeprefix(NEGATIVE).removeprefix(" ")
+            return "\n".join(lines[:number]), "\n".join([first, *lines[number + 1 :]])
+    return "\n".join(lines), ""
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_DECODER = json.JSONDecoder()
+
+
+def read_parameters(line: str) -> dict[str, str]:
+    """Return the `Key: value` pairs of a parameter line. A value may be a JSON string, object or list."""
+    parameters: dict[str, str] = {}
+    start = 0
+    while (colon := line.find(":", start)) >= 0:
+        key = _key_before(line, start, colon)
+        start = colon + 1
+        if len(key) > 1:
+            value, start = _value_at(line, start)
+            parameters[key] = value
+    return parameters
+
+
+def _key_before(line: str, start: int, colon: int) -> str:
+    """Return the words that stand before the colon: letters, digits, spaces, dashes and slashes."""
+    begin = colon
+    while begin > start and (line[begin - 1].isalnum() or line[begin - 1] in "_ -/"):
+        begin -= 1
+    return line[begin:colon].lstrip(" -/")
+
+
+def _value_at(line: str, start: int) -> tuple[str, int]:
+    """Return the value that begins at `start` and the position behind its comma."""
+    while start < len(line) and line[start].isspace():
+        start += 1
+    end = _end_of_json(line, start)
+    if end is None:
+        comma = line.find(",", start)
+        end = comma if comma >= 0 else len(line)
+    return _unquoted(line[start:end].rstrip()), end + 1
+
+
+def _end_of_json(line: str, start: int) -> int | None:
+    """Return where the JSON value at `start` ends, if there is one and it fills the place up to the next comma."""
+    end: int | None = None
+    if line.startswith('"', start) and (match := _STRING.match(line, start)):
+        end = match.end()
+    elif line.startswith(("{", "["), start):
+        try:
+            _, end = _DECODER.raw_decode(line, start)
+        except (ValueError, RecursionError):
+            return None
+    return end if end is not None and line[end : end + 1] in ("", ",") else None
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value)).encode("utf-8", "replace").decode("utf-8")
+        except ValueError:
+            return value
+    return value
+
+
+class _Refused(Exception):
+    """A parameter has a value that cannot be asked for; the message says why."""
+
+
+class _Reading:
+    """Collects the request from the parameters, one field at a time, so that a bad one harms no other."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+        self.request = GenerationRequest()
+        self.unmapped: list[str] = []
+
+    def read_all(self) -> None:
+        self._read_model()
+        for key, value in self._fields.items():
+            if key in _READERS:
+                self._read_with(_READERS[key], key, value)
+            elif key not in _INFORMATION:
+                self._refuse(key, value, "not used here")
+        if "Sampler" in self._fields and "Schedule type" not in self._fields and self.request.schedule is None:
+            self.offer("schedule", "Automatic", "Schedule type", "Automatic")  # as A1111 reads its texts before 1.9
+
+    def offer(self, name: str, content: object, key: str, value: str) -> None:
+        """Put `content` into the request's field `name` if it is valid there."""
+        try:
+            self.request = self.request.replace(**{name: content})
+        except ValidationError as error:
+            self._refuse(key, value, error.errors()[0]["msg"])
+
+    def _read_with(self, reader: Callable[[str], Mapping[str, object]], key: str, value: str) -> None:
+        try:
+            contents = reader(value)
+        except _Refused as refusal:
+            self._refuse(key, value, str(refusal))
+            return
+        for name, content in contents.items():
+            self.offer(name, content, key, value)
+
+    def _read_model(self) -> None:
+        name, short_hash = self._fields.get("Model", ""), self._fields.get("Model hash", "")
+        if short_hash and not re.fullmatch(r"[0-9a-fA-F]{10}|[0-9a-fA-F]{64}", short_hash):
+            self._refuse("Model hash", short_hash, "not the beginning of a SHA-256")
+            short_hash = ""
+        if name:
+            self.offer("model", f"{name} [{short_hash}]" if short_hash else name, "Model", name)
+        elif short_hash:
+            self.offer("model", short_hash, "Model hash", short_hash)
+
+    def _refuse(self, key: str, value: str, reason: str) -> None:
+        shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…"
+        self.unmapped.append(f"{key}: {shown} ({reason})")
+
+
+def _read_whole(name: str) -> Callable[[str], Mapping[str, object]]:
+    def reader(value: str) -> Mapping[str, object]:
+        if not re.fullmatch(r"[+-]?[0-9]{1,20}", value):
+            raise _Refused("not a whole number")
+        return {name: int(value)}
+
+    return reader
+
+
+def _read_guidance(value: str) -> Mapping[str, object]:
+    if not re.fullmatch(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", value):
+        raise _Refused("not a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise _Refused("not a finite number")
+    return {"guidance": number}
+
+
+def _read_size(value: str) -> Mapping[str, object]:
+    match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", value)
+    if match is None:
+        raise _Refused("not a size such as 512x768")
+    size = {"width": int(match[1]), "height": int(match[2])}
+    try:
+        GenerationRequest(**size)  # both or none: half a size would change the picture's shape
+    except ValidationError as error:
+        raise _Refused(error.errors()[0]["msg"]) from error
+    return size
+
+
+def _read_sampler(value: str) -> Mapping[str, object]:
+    sampler, schedule = split_combined(value)
+    try:
+        found = {"sampler": find_sampler(sampler).name}
+    except NotFound as error:
+        raise _Refused("no such sampler here") from error
+    return found if sampler == value else {**found, "schedule": schedule}
+
+
+def _read_schedule(value: str) -> Mapping[str, object]:
+    try:
+        return {"schedule": find_schedule(value).label}
+    except NotFound as error:
+        raise _Refused("no such schedule here") from error
+
+
+_READERS: Mapping[str, Callable[[str], Mapping[str, object]]] = MappingProxyType(
+    {
+        "Steps": _read_whole("steps"),
+        "Sampler": _read_sampler,
+        "Schedule type": _read_schedule,
+        "CFG scale": _read_guidance,
+        "Seed": _read_whole("seed"),
+        "Size": _read_size,
+        "Clip skip": _read_whole("clip_skip"),
+    }
+)
+
+_INFORMATION = frozenset({"Model", "Model hash", "Version"})
+"""Parameters that need no reader of their own: the model is read as a whole, the version changes nothing."""
