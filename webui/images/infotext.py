@@ -19,6 +19,7 @@ from webui.errors import NotFound
 
 NEGATIVE = "Negative prompt:"
 FEWEST_PARAMETERS = 3  # a last line with fewer belongs to the prompt (A1111's rule)
+LONGEST_JSON = 16_384  # characters of an unquoted JSON value; the limit keeps hostile text from costing quadratic time
 LONGEST_SHOWN = 100  # characters of a value in a message
 
 
@@ -140,9 +141,10 @@ def _end_of_json(line: str, start: int) -> int | None:
         end = match.end()
     elif line.startswith(("{", "["), start):
         try:
-            _, end = _DECODER.raw_decode(line, start)
+            length = _DECODER.raw_decode(line[start : start + LONGEST_JSON])[1]
         except (ValueError, RecursionError):
             return None
+        end = start + length
     return end if end is not None and line[end : end + 1] in ("", ",") else None
 
 
