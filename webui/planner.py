@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from webui.domain.models import ModelInfo
-from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
+from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, Plan, PreviewPlan, SavePlan
 from webui.domain.request import MAX_IMAGES, MAX_SEED, GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.errors import BadFile, BadRequest
@@ -80,7 +80,18 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         batch_size=full.batch_size,
         images=images,
         preview=PreviewPlan(every=settings.preview_every if settings.live_previews else 0, size=settings.preview_size),
-        keep=full.keep,
+        infotext=InfotextPlan(
+            model_hash=settings.add_model_hash, model_name=settings.add_model_name, version=settings.add_version
+        ),
+        save=SavePlan(
+            folder=settings.outdir_txt2img.removeprefix("outputs/"),
+            directory=settings.directory_pattern if settings.save_to_dirs else "",
+            name=settings.filename_pattern,
+            number=settings.number_files,
+            prompt_words=settings.prompt_words,
+            text=settings.save_text,
+        ),
+        keep=full.keep and settings.save_images,
     )
 
 

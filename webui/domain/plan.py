@@ -46,6 +46,17 @@ class InfotextPlan(Data):
     version: bool = True
 
 
+class SavePlan(Data):
+    """Where finished images go: patterns in A1111's language, resolved when the file is written."""
+
+    folder: str = "txt2img-images"  # below the outputs folder
+    directory: str = "[date]"  # a folder in it; empty: none
+    name: str = ""  # empty: [seed]
+    number: bool = True  # put a running number before the name
+    prompt_words: int = 8  # of [prompt_words]
+    text: bool = False  # write a .txt with the infotext beside each image
+
+
 class Plan(Data):
     """Everything a worker needs for one job."""
 
@@ -61,6 +72,7 @@ class Plan(Data):
     images: tuple[ImagePlan, ...]
     preview: PreviewPlan = PreviewPlan()
     infotext: InfotextPlan = InfotextPlan()
+    save: SavePlan = SavePlan()
     keep: bool = True
 
     @property
