@@ -1,0 +1,1 @@
+"""The product's own API: jobs, their events, previews and images."""
