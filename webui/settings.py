@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
-from webui.errors import BadFile, BadRequest, StorageError
-from webui.storage import explained, replace_file
+from webui.errors import BadFile, BadRequest, NotAllowed, StorageError
+from webui.storage import check_name, explained, replace_file
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -156,10 +156,15 @@ class Settings(Data):
     @field_validator("outdir_txt2img")
     @classmethod
     def _below_outputs(cls, value: str) -> str:
-        folder = PurePosixPath(value.replace("\\", "/"))
-        if folder.parts[:1] != ("outputs",) or any(part.startswith(".") or ":" in part for part in folder.parts):
+        folder, *below = value.replace("\\", "/").rstrip("/").split("/")
+        if folder != "outputs" or any(name.startswith(".") for name in below):
             raise ValueError("it must be a folder below outputs/, such as outputs/txt2img-images")
-        return folder.as_posix()
+        for name in below:
+            try:
+                check_name(name)
+            except NotAllowed as error:
+                raise ValueError(error.message.rstrip(".")) from error
+        return "/".join([folder, *below])
 
     def by_alias(self) -> dict[str, Any]:
         """Return all values under A1111's option names, as JSON types."""

@@ -1,15 +1,21 @@
-"""The one way a file is written: whole or not at all, on the disk when the call returns, refusals in plain words."""
+"""Names that are safe on every system, and the one way a file is written: whole or not at all, and on the disk when
+the call returns."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from webui.errors import StorageError
+from webui.errors import NotAllowed, StorageError
+
+MAX_NAME_BYTES = 255  # what ext4, APFS and NTFS allow for one name
+
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\.|\Z)", re.IGNORECASE)
 
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, then try again."),
@@ -22,6 +28,23 @@ _REASONS = {
     errno.EEXIST: ("a file stands where a folder must be", "Move that file away."),
     errno.EIO: ("the disk reported an error", "Check the disk; it may be failing."),
 }
+
+
+def check_name(name: str) -> None:
+    """Raise `NotAllowed` unless `name` is the name of one file or folder on every system."""
+    if name in ("", ".", ".."):
+        raise NotAllowed(f"A path may not contain {name!r} as a part.", hint="Use a path relative to the folder.")
+    if any(ord(character) < 32 or character in '/\\:*?"<>|\x7f' for character in name):
+        raise NotAllowed(f"The name {name!r} contains a character that file names may not have.")
+    if name.endswith((".", " ")) or is_device_name(name):
+        raise NotAllowed(f"The name {name!r} is reserved on Windows.", hint="Choose another name.")
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        raise NotAllowed(f"The name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes.")
+
+
+def is_device_name(name: str) -> bool:
+    """Tell whether Windows takes `name` for a device, whatever its extension."""
+    return _DEVICE.match(name) is not None
 
 
 def replace_file(path: Path, content: bytes) -> None:

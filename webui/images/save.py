@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from webui.errors import NotAllowed, StorageError
-from webui.storage import explained, sync_folder, temporary_file
+from webui.storage import check_name, explained, sync_folder, temporary_file
 
-MAX_COMPONENT_BYTES = 255  # what ext4, APFS and NTFS allow for one name
 MAX_ATTEMPTS = 100_000  # names that may be taken before we give up
 
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\.|\Z)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}(?=[-.]|\Z)")
 
 
@@ -27,7 +25,7 @@ def contained(root: Path, *parts: str) -> Path:
     """
     components = [component for part in parts for component in part.split("/")]
     for component in components:
-        _check_component(component)
+        check_name(component)
     try:
         base = root.resolve()
         path = base.joinpath(*components).resolve()
@@ -36,17 +34,6 @@ def contained(root: Path, *parts: str) -> Path:
     if not components or path == base or not path.is_relative_to(base):
         raise NotAllowed(f"The path {'/'.join(parts)!r} leads out of its folder.")
     return path
-
-
-def _check_component(name: str) -> None:
-    if name in ("", ".", ".."):
-        raise NotAllowed(f"A path may not contain {name!r} as a part.", hint="Use a path relative to the folder.")
-    if any(ord(character) < 32 or character in '\\:*?"<>|\x7f' for character in name):
-        raise NotAllowed(f"The name {name!r} contains a character that file names may not have.")
-    if name.endswith((".", " ")) or _DEVICE.match(name):
-        raise NotAllowed(f"The name {name!r} is reserved on Windows.", hint="Choose another name.")
-    if len(name.encode("utf-8", "surrogatepass")) > MAX_COMPONENT_BYTES:
-        raise NotAllowed(f"The name {name[:40]!r}… is longer than {MAX_COMPONENT_BYTES} bytes.")
 
 
 def next_number(folder: Path) -> int:
