@@ -276,13 +276,11 @@ def runs(installation: Installation) -> bool:
 
 
 def repair_moved(installation: Installation, old: str) -> None:
-    """Put the new path into the scripts of an environment whose folder was moved from `old` (pip writes absolute paths)."""
+    """Put the new path into the scripts of an environment that was moved from `old`; pip writes absolute paths."""
     print(f"The folder was moved from {old}: repairing the environment.", flush=True)
     before, after = f"#!{old}".encode(), f"#!{installation.folder}".encode()
     for script in (installation.folder / "bin").glob("*"):
-        with contextlib.suppress(
-            OSError
-        ):  # a script that cannot be repaired is only a convenience: Easel never runs it
+        with contextlib.suppress(OSError):  # Easel never runs these scripts, so one that resists is no failure
             if script.is_file() and not script.is_symlink() and script.read_bytes().startswith(before):
                 script.write_bytes(after + script.read_bytes()[len(before) :])
     if not runs(installation):
@@ -343,10 +341,7 @@ class Stages:
 def last_activity(log: Path) -> str:
     """Return what pip does now, short enough for one line."""
     for line in reversed(tail(log).splitlines()):
-        if (
-            line.startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached"))
-            or "Downloading" in line
-        ):
+        if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached")):
             return line.strip()[:60]
     return ""
 
@@ -386,7 +381,7 @@ def is_torch(line: str) -> bool:
 
 
 def torch_command(installation: Installation, pin: str) -> list[str]:
-    """Return the command that installs torch: A1111's TORCH_COMMAND if set, else the pin, from TORCH_INDEX_URL if set."""
+    """Return the command that installs torch: A1111's TORCH_COMMAND, else the pin (from TORCH_INDEX_URL if set)."""
     python = [str(installation.python), "-m"]
     custom = installation.environment.get("TORCH_COMMAND", "")
     if custom:
@@ -441,9 +436,7 @@ def start(installation: Installation, arguments: Sequence[str]) -> int:
     here = Path.cwd()
     shadowed = here != installation.root and any((here / name).exists() for name in ("webui", "webui.py"))
     if shadowed and sys.version_info < (3, 11):  # only 3.11 can keep the current folder out of the search for modules
-        raise InstallError(
-            f"In {here} lies another 'webui', which Python 3.10 would start. Run Easel from another folder."
-        )
+        raise InstallError(f"In {here} lies another 'webui', which Python 3.10 would start. Change to another folder.")
     command = [str(installation.python), "-m", "webui", *arguments]
     environment = app_environment(installation)
     if not WINDOWS:

@@ -186,9 +186,10 @@ def examine_port(host: str, port: int) -> Finding:
 def is_easel(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
     try:
-        connection.request("GET", "/sdapi/v1/cmd-flags")
-        return b"i_know_no_auth" in connection.getresponse().read(65536)
-    except (OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz")
+        answer = json.loads(connection.getresponse().read(65536))
+        return isinstance(answer, dict) and answer.get("status") == "ok"
+    except (OSError, ValueError, http.client.HTTPException):
         return False
     finally:
         connection.close()
@@ -284,7 +285,7 @@ def examine_models(environment: Environment, folders: Iterable[Path]) -> Iterato
 
 
 def ask(environment: Environment, code: str, *arguments: str) -> tuple[object, str]:
-    """Run `code` in the environment's Python; return the JSON it prints and, when there is none, the last line it said."""
+    """Run `code` in the environment's Python; return the JSON it prints, or None and the last line it said."""
     try:
         child = subprocess.run(
             [str(environment.python), "-I", "-W", "ignore", "-c", code, *arguments],
