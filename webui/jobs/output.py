@@ -1,0 +1,42 @@
+"""Finished images onto the disk: kept ones where A1111 puts them, the others into the temporary folder."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from webui.domain.plan import Plan
+from webui.images.naming import Naming, image_folder, image_names
+from webui.images.save import contained, next_number, save_image
+from webui.jobs.runner import ImageEncoded
+
+
+class OutputFolder:
+    """Writes below `outputs`; `temporary` (below it) takes the images that were not to be kept."""
+
+    def __init__(self, outputs: Path, temporary: Path) -> None:
+        self._outputs = outputs.resolve()
+        self._temporary = temporary.resolve()
+
+    def place(self, plan: Plan, image: ImageEncoded) -> str:
+        """Choose the path of an image relative to the outputs folder, with forward slashes; nothing is written."""
+        if not plan.keep:
+            path = self._temporary / f"{uuid.uuid4().hex}.png"
+        else:
+            naming = Naming(plan, plan.images[image.index], datetime.now(), plan.save.prompt_words)
+            named_folder = image_folder(plan.save, naming)
+            folder = contained(self._outputs, named_folder) if named_folder else self._outputs
+            path = folder / image_names(plan.save, naming)(next_number(folder) if plan.save.number else 0)
+        return path.relative_to(self._outputs).as_posix()
+
+    def write(self, plan: Plan, path: str, image: ImageEncoded) -> str:
+        """Write the file durably at `path`, or beside it when that is taken; return where it lies."""
+        target = contained(self._outputs, path)
+        written = save_image(target.parent, target.name, image.content)
+        if plan.save.text and plan.keep:
+            save_image(written.parent, f"{written.stem}.txt", image.infotext.encode())
+        return written.relative_to(self._outputs).as_posix()
+
+    def exists(self, path: str) -> bool:
+        return contained(self._outputs, path).is_file()
