@@ -74,7 +74,7 @@ def add_error_handlers(app: FastAPI, config: Config) -> None:
 def describe(error: EaselError, prefix: str = "") -> str:
     """Return what was wrong, at which field, and what to do."""
     text = str(error)
-    if error.field and error.field not in error.message:
+    if error.field and error.field.lower() not in error.message.lower():
         text = f"{error.field}: {text}"
     return text.replace(prefix, "") if prefix else text
 
@@ -109,10 +109,13 @@ def _answer(
 def _shown_problem(problem: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a problem that are safe and short enough to send back."""
     loc: Sequence[Any] = problem["loc"]
+    message = str(problem["msg"])
+    if problem["type"] == "json_invalid":
+        message = f"{message}: {problem.get('ctx', {}).get('error', '')}"
     shown: dict[str, Any] = {
         "type": problem["type"],
         "loc": [part if isinstance(part, int) else str(part)[:MAX_SHOWN_INPUT] for part in loc],
-        "msg": str(problem["msg"])[: 5 * MAX_SHOWN_INPUT],
+        "msg": message[: 5 * MAX_SHOWN_INPUT],
     }
     wrong = problem.get("input")
     if isinstance(wrong, str):
