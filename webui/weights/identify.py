@@ -191,6 +191,14 @@ def _check_header(path: Path, header: dict[str, Any], available: int) -> Header:
     return tensors
 
 
+def count_parameters(checkpoint: Checkpoint, component: str) -> int:
+    """Return how many numbers the weights of one component hold."""
+    prefixes = {"unet": _UNET, "vae": _VAE, "text_encoder": "cond_stage_model."}
+    prefix = prefixes[component] if checkpoint.layout == "original" else ""
+    headers = [read_header(file) for file in checkpoint.files[component]]
+    return sum(prod(facts.shape) for header in headers for name, facts in header.items() if name.startswith(prefix))
+
+
 # -- the original single-file layout -----------------------------------------------------------------------------------
 
 

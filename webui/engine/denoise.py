@@ -1,0 +1,91 @@
+"""The one form every network is brought into: noisy latents and their sigma → the clean latents it sees in them."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from webui.weights.identify import NoiseSchedule
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""
+
+DenoiseGiven = Callable[[Tensor, float, Tensor], Tensor]
+"""The same under a condition: (latents [B,C,h,w], sigma, context [B,T,D]) → predicted clean latents."""
+
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A family's network call: (scaled latents [B,C,h,w], timestep [], context [B,T,D]) → the network's raw output."""
+
+
+class NoiseLevels:
+    """The sigmas a network was trained on, and what its output means at a sigma.
+
+    Latents at noise level sigma are clean + sigma · noise. Between the trained levels the logarithm of sigma is
+    interpolated, so that timesteps may be fractions (as in k-diffusion).
+    """
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        steps, start, end = schedule.train_steps, schedule.beta_start, schedule.beta_end
+        if schedule.beta_schedule == "scaled_linear":
+            betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+        else:
+            betas = torch.linspace(start, end, steps, dtype=torch.float64)
+        kept = torch.cumprod(1 - betas, 0)
+        self._logarithms: list[float] = ((1 - kept) / kept).sqrt().log().tolist()
+        self._predicts_velocity = schedule.prediction == "v_prediction"
+
+    @property
+    def count(self) -> int:
+        """How many levels were trained."""
+        return len(self._logarithms)
+
+    @property
+    def lowest(self) -> float:
+        return math.exp(self._logarithms[0])
+
+    @property
+    def highest(self) -> float:
+        return math.exp(self._logarithms[-1])
+
+    def sigma(self, timestep: float) -> float:
+        """Return the noise level of a timestep in 0 … count - 1."""
+        low = min(int(timestep), self.count - 2)
+        share = timestep - low
+        return math.exp((1 - share) * self._logarithms[low] + share * self._logarithms[low + 1])
+
+    def timestep(self, sigma: float) -> float:
+        """Return the (fractional) timestep of a noise level; levels outside the trained range get the nearest end."""
+        wanted = math.log(sigma)
+        high = min(max(bisect.bisect_left(self._logarithms, wanted), 1), self.count - 1)
+        lower, upper = self._logarithms[high - 1], self._logarithms[high]
+        return min(max(high - 1 + (wanted - lower) / (upper - lower), 0.0), self.count - 1.0)
+
+    def scale(self, sigma: float) -> float:
+        """Return the factor that brings noisy latents to unit variance, as the network expects them."""
+        return 1 / math.sqrt(sigma * sigma + 1)
+
+    def clean(self, latents: Tensor, output: Tensor, sigma: float) -> Tensor:
+        """Return the clean latents that the network's `output` for `latents` stands for."""
+        if self._predicts_velocity:
+            return latents / (sigma * sigma + 1) - output * (sigma / math.sqrt(sigma * sigma + 1))
+        return latents - sigma * output
+
+
+def make_denoiser(predict: Predict, levels: NoiseLevels, sigmas: Sequence[float], device: torch.device) -> DenoiseGiven:
+    """Return the network as a function from noisy to clean latents; `sigmas` are those it will mostly be asked for."""
+    wanted = [sigma for sigma in sigmas if sigma > 0]
+    # One transfer before the loop instead of one in each step.
+    table = torch.tensor([levels.timestep(sigma) for sigma in wanted], dtype=torch.float32, device=device)
+    timesteps = dict(zip(wanted, table.unbind(), strict=True))
+
+    def denoise(latents: Tensor, sigma: float, context: Tensor) -> Tensor:
+        timestep = timesteps.get(sigma)
+        if timestep is None:
+            timestep = timesteps[sigma] = torch.tensor(levels.timestep(sigma), dtype=torch.float32, device=device)
+        return levels.clean(latents, predict(latents * levels.scale(sigma), timestep, context), sigma)
+
+    return denoise

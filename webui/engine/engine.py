@@ -1,0 +1,88 @@
+"""The engine: carries out plans, keeps the last model loaded, and raises nothing but the product's own errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import torch
+
+from webui.domain.events import Loading
+from webui.domain.plan import Plan
+from webui.engine.conditioning import Prompts
+from webui.engine.control import Control
+from webui.engine.generate import ImageReady, Output, PreviewImage, generate
+from webui.errors import EaselError, GenerationError, OutOfMemory
+from webui.weights.identify import identify
+from webui.weights.memory import EngineOptions, ModelCache, Resident, choose_device, free_unused, is_out_of_memory
+
+__all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs one plan at a time on one device."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self._options = options
+        self._models = ModelCache(options)
+        self._prompts: Prompts | None = None
+
+    def run(self, plan: Plan, control: Control) -> Iterator[Loading | Output]:
+        """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
+
+        Raises `BadFile` when the model cannot be loaded, `OutOfMemory` when the device is too small for the plan, any
+        other `EaselError` when the run fails. The engine can be used again after every error.
+        """
+        try:
+            if self._models.current(plan.model) is None:
+                yield Loading(model=plan.model.name)
+            yield from generate(plan, *self._load(plan), control)
+        except EaselError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                free_unused()
+                raise _out_of_memory(plan) from error
+            log.exception("The run failed.")
+            raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    def facts(self) -> dict[str, object]:
+        """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights and on the device."""
+        device = choose_device(self._options)
+        facts: dict[str, object] = {"device": _name(device), "threads": torch.get_num_threads()}
+        if device.type == "cuda":
+            facts["device_memory"] = torch.cuda.memory_allocated()
+            facts["device_memory_peak"] = torch.cuda.max_memory_allocated()
+        resident = self._models.resident
+        if resident is not None:
+            facts["model"] = self._models.name
+            facts["weights"] = resident.weigh()
+            facts["memory_mode"] = resident.placement.mode
+            facts["dtypes"] = {part: str(resident.dtype(part)).removeprefix("torch.") for part in resident.parts}
+            facts["dtype"] = str(resident.dtype("unet")).removeprefix("torch.")
+        return facts
+
+    def _load(self, plan: Plan) -> tuple[Resident, Prompts]:
+        resident = self._models.current(plan.model)
+        if resident is None:
+            checkpoint = identify(plan.model.path)  # a file that is no checkpoint leaves the old model loaded
+            self._prompts = None  # it holds the old model
+            resident = self._models.load(plan.model, checkpoint)
+        if self._prompts is None:
+            self._prompts = Prompts(resident)
+        return resident, self._prompts
+
+
+def _name(device: torch.device) -> str:
+    return str(torch.cuda.get_device_name()) if device.type == "cuda" else device.type
+
+
+def _out_of_memory(plan: Plan) -> OutOfMemory:
+    return OutOfMemory(
+        f"Too little memory for {plan.width}×{plan.height} in batches of {plan.batch_size}.",
+        hint="Use a smaller size or batch, or start Easel with --medvram or --lowvram.",
+    )

@@ -1,0 +1,95 @@
+"""One plan from prompt to pictures, in a straight line: encode, draw noise, denoise step by step, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from webui.domain.events import ImageSkipped, Stepped
+from webui.domain.plan import ImagePlan, Plan
+from webui.engine import previews, samplers
+from webui.engine.conditioning import Prompts
+from webui.engine.control import Control
+from webui.engine.denoise import make_denoiser
+from webui.engine.families import sd1
+from webui.engine.guidance import guide
+from webui.engine.noise import NoiseSource
+from webui.engine.samplers import Step
+from webui.engine.schedules import find_sigmas
+from webui.engine.vae import decode
+from webui.weights.memory import Resident
+
+
+@dataclass(frozen=True)
+class PreviewImage:
+    """The first image of the running batch as far as it has come, at most the plan's preview size."""
+
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class ImageReady:
+    """Image `index` of the plan."""
+
+    index: int
+    image: Image.Image
+
+
+Output = Stepped | PreviewImage | ImageReady | ImageSkipped
+
+
+def generate(plan: Plan, model: Resident, prompts: Prompts, control: Control) -> Iterator[Output]:
+    """Yield what happens while `plan` is carried out.
+
+    An interrupted batch yields its images as far as they have come, and the plan ends there. A skipped batch yields
+    `ImageSkipped` for each image, and the next one begins.
+    """
+    for number, images in enumerate(plan.batches):
+        if control.interrupted:
+            return
+        control.skipped = False
+        last: Step | None = None
+        for step in _sample(plan, images, model, prompts):
+            last = step
+            done = step.index + 1
+            yield Stepped(batch=number, batches=len(plan.batches), step=done, steps=plan.steps)
+            if control.interrupted or control.skipped:
+                break
+            if previews.is_due(done, plan.steps, plan.preview.every):
+                preview = previews.render(model, step.denoised, plan.preview.size)
+                if preview is not None:
+                    yield PreviewImage(preview)
+        if control.skipped and not control.interrupted:
+            yield from (ImageSkipped(index=image.index) for image in images)
+            continue
+        if last is not None:
+            yield from _decode(model, images, _result(last, plan.steps))
+
+
+@torch.inference_mode()
+def _sample(plan: Plan, images: Sequence[ImagePlan], model: Resident, prompts: Prompts) -> Iterator[Step]:
+    """Yield the steps of one batch."""
+    positive = [prompts.encode(image.prompt, plan.clip_skip) for image in images]
+    negative = [prompts.encode(image.negative_prompt, plan.clip_skip) for image in images] if plan.guidance != 1 else []
+    levels = sd1.noise_levels(model)
+    sigmas = find_sigmas(plan.sampler, plan.schedule, plan.steps, levels)
+    sampler = samplers.find(plan.sampler)
+    noise = NoiseSource([image.seed for image in images], sd1.latent_shape(plan.width, plan.height), model.place)
+    with model.on_device("unet") as unet:
+        denoise = make_denoiser(sd1.make_predict(model, unet), levels, sigmas, model.placement.device)
+        guided = guide(denoise, positive, negative, plan.guidance)
+        yield from sampler.sample(guided, sampler.start(noise.draw(), sigmas[0]), sigmas, noise)
+
+
+def _result(step: Step, steps: int) -> Tensor:
+    """Return the finished latents, or what the network made of the unfinished ones."""
+    return step.latents if step.index + 1 == steps else step.denoised
+
+
+def _decode(model: Resident, images: Sequence[ImagePlan], latents: Tensor) -> Iterator[ImageReady]:
+    for image, each in zip(images, latents, strict=True):
+        yield ImageReady(image.index, decode(model, each))

@@ -1,0 +1,41 @@
+"""A small picture of unfinished latents: what the network believes the clean image looks like by now."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from webui.engine.families import sd1
+from webui.engine.vae import decode, to_image
+from webui.errors import GenerationError
+from webui.weights.memory import Resident
+
+
+def is_due(step: int, steps: int, every: int) -> bool:
+    """Tell whether step `step` (from 1) of `steps` is to be shown. The last never is: the picture itself follows."""
+    return every > 0 and step % every == 0 and step < steps
+
+
+def render(model: Resident, denoised: Tensor, size: int) -> Image.Image | None:
+    """Return the first image of `denoised` [B,C,h,w], at most `size` pixels on the longer side; None if it is NaN.
+
+    A small VAE draws it. A real one would cost as much as a step, so there a linear map of the latents stands in.
+    """
+    if model.vae_is_small:
+        try:
+            image = decode(model, denoised[0])
+        except GenerationError:
+            return None
+    else:
+        image = approximate(denoised[0])
+    image.thumbnail((size, size))
+    return image
+
+
+@torch.inference_mode()
+def approximate(latents: Tensor) -> Image.Image:
+    """Return a picture with one pixel per latent [C,h,w], enlarged to its full size."""
+    factors = torch.tensor(sd1.LATENT_TO_RGB, device=latents.device, dtype=latents.dtype)
+    small = to_image(torch.einsum("chw,cr->rhw", latents, factors))
+    return small.resize((small.width * sd1.SHRINK, small.height * sd1.SHRINK), Image.Resampling.BILINEAR)

@@ -1,0 +1,155 @@
+"""Networks filled from memory-mapped weight files: built on the meta device, so nothing is allocated twice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from webui.errors import BadFile
+from webui.weights.identify import Checkpoint, find_text_prefix
+from webui.weights.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer, load_tokenizer
+
+Weights = dict[str, Tensor]
+
+_TEXT_SETTINGS = (
+    "vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads",
+    "max_position_embeddings", "hidden_act", "layer_norm_eps",
+)  # fmt: skip
+_TEXT_UNUSED = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
+_OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The loaded parts of one checkpoint, on the CPU, in evaluation mode, without gradients."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+
+
+def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
+    """Return the networks of `checkpoint`, each in the dtype given under its component's name.
+
+    Weights already in that dtype stay in the page cache until they are used. Raises `BadFile` when the files do not
+    hold exactly what the configuration promises.
+    """
+    text_settings = {name: value for name, value in _configs(checkpoint, "text_encoder") if name in _TEXT_SETTINGS}
+    try:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel(**_known_arguments(UNet2DConditionModel, checkpoint, "unet"))
+            vae = AutoencoderKL(**_known_arguments(AutoencoderKL, checkpoint, "vae"))
+            text_encoder = CLIPTextModel(CLIPTextConfig(**text_settings))
+    except Exception as error:  # a foreign configuration can fail in any way inside the libraries
+        raise BadFile(f"{checkpoint.path.name}: its configuration is not usable: {error}", field="model") from error
+    for component, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
+        _fill(network, _read(checkpoint, component), dtypes[component], f"{checkpoint.path.name}: {component}")
+    positions = torch.arange(text_encoder.config.max_position_embeddings).unsqueeze(0)
+    text_encoder.embeddings.register_buffer("position_ids", positions, persistent=False)
+    _check_complete(checkpoint, unet, vae, text_encoder)
+    return Networks(checkpoint, _load_tokenizer(checkpoint, text_encoder), text_encoder, unet, vae)
+
+
+def _configs(checkpoint: Checkpoint, component: str) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in checkpoint.configs[component].items() if not name.startswith("_")]
+
+
+def _known_arguments(network: type[nn.Module], checkpoint: Checkpoint, component: str) -> dict[str, Any]:
+    known = inspect.signature(network).parameters
+    return {name: value for name, value in _configs(checkpoint, component) if name in known}
+
+
+def _load_tokenizer(checkpoint: Checkpoint, text_encoder: CLIPTextModel) -> Tokenizer:
+    vocabulary = text_encoder.config.vocab_size
+    if checkpoint.layout == "diffusers":
+        return load_tokenizer(checkpoint.path, vocabulary)
+    if vocabulary != CLIP_VOCABULARY:
+        raise BadFile(
+            f"{checkpoint.path.name}: its text encoder knows {vocabulary} tokens instead of CLIP's {CLIP_VOCABULARY}.",
+            hint="A single file carries no tokenizer; use the model as a diffusers folder.",
+            field="model",
+        )
+    return clip_tokenizer()
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def _read(checkpoint: Checkpoint, component: str) -> Weights:
+    """Return a component's weights under the names its network uses, still memory-mapped."""
+    try:
+        if checkpoint.layout == "original":
+            return _read_original(checkpoint, component)
+        weights = {name: tensor for file in checkpoint.files[component] for name, tensor in _open(file, "").items()}
+    except (SafetensorError, OSError) as error:
+        raise BadFile(f"{checkpoint.path.name} cannot be read: {error}.", field="model") from error
+    except (KeyError, IndexError) as error:
+        raise BadFile(f"{checkpoint.path.name}: its {component} lacks {error}.", field="model") from error
+    if component == "text_encoder":
+        return {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    return {_modern_attention(name): tensor for name, tensor in weights.items()} if component == "vae" else weights
+
+
+def _read_original(checkpoint: Checkpoint, component: str) -> Weights:
+    config = dict(checkpoint.configs[component])
+    if component == "unet":
+        return convert_ldm_unet_checkpoint(_open(checkpoint.path, "model.diffusion_model."), config)
+    if component == "vae":
+        return convert_ldm_vae_checkpoint(_open(checkpoint.path, "first_stage_model."), config)
+    weights = _open(checkpoint.path, "cond_stage_model.")
+    prefix = find_text_prefix(weights) or ""
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def _open(file: Path, prefix: str) -> Weights:
+    with safe_open(file, framework="pt", device="cpu") as content:
+        return {name: content.get_tensor(name) for name in content.keys() if name.startswith(prefix)}  # noqa: SIM118
+
+
+def _modern_attention(name: str) -> str:
+    """Return the present name of a VAE attention weight: folders from 2022 call them query, key, value, proj_attn."""
+    *path, layer, kind = name.split(".")
+    return ".".join([*path, _OLD_VAE_ATTENTION.get(layer, layer), kind])
+
+
+# -- filling -----------------------------------------------------------------------------------------------------------
+
+
+def _fill(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -> None:
+    """Give `network` its weights as `dtype`; raise `BadFile` unless they are exactly the ones it needs."""
+    expected = network.state_dict()
+    weights = {name: tensor for name, tensor in weights.items() if name in expected or name not in _TEXT_UNUSED}
+    _refuse(what, "lacks", expected.keys() - weights.keys())
+    _refuse(what, "holds the unknown", weights.keys() - expected.keys())
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            found, wanted = list(tensor.shape), list(expected[name].shape)
+            raise BadFile(f"{what}: {name} has the shape {found} instead of {wanted}.", field="model")
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
+    network.requires_grad_(False)
+    network.eval()
+
+
+def _refuse(what: str, verb: str, names: set[str]) -> None:
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise BadFile(f"{what} {verb} {min(names)[:120]}{more}.", field="model")
+
+
+def _check_complete(checkpoint: Checkpoint, *networks: nn.Module) -> None:
+    for network in networks:
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if tensor.is_meta:
+                raise BadFile(f"{checkpoint.path.name}: {name} was not filled.", field="model")
