@@ -35,11 +35,15 @@ class ReadInfotext(Data):
 def write(plan: Plan, index: int) -> str:
     """Return the infotext of image `index` of `plan`."""
     image = plan.images[index]
-    lines = [image.prompt] if image.prompt else []
+    lines = [_with_plain_lines(image.prompt)] if image.prompt else []
     if image.negative_prompt:
-        lines.append(f"{NEGATIVE} {image.negative_prompt}")
+        lines.append(f"{NEGATIVE} {_with_plain_lines(image.negative_prompt)}")
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _parameters(plan, image.seed).items()))
     return "\n".join(lines)
+
+
+def _with_plain_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parameters(plan: Plan, seed: int) -> dict[str, str]:
@@ -77,7 +81,7 @@ def read(text: str) -> ReadInfotext:
 
     The prompt keeps its inner and leading spaces. The first line that starts with `Negative prompt:` ends it.
     """
-    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").rstrip()
+    clean = _with_plain_lines(text.encode("utf-8", "replace").decode("utf-8")).rstrip()
     *lines, last = clean.split("\n")
     fields = read_parameters(last)
     if len(fields) < FEWEST_PARAMETERS:
