@@ -1,0 +1,140 @@
+"""What the page does when something is pressed, without Gradio: values in, a message for the scripts and new values out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from webui.domain.models import ModelInfo
+from webui.domain.request import GenerationRequest
+from webui.domain.sampling import SAMPLERS, SCHEDULES
+from webui.errors import EaselError
+from webui.studio import Studio
+from webui.ui.form import Form, FormError
+
+PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
+CHOICES = {
+    "sampler": tuple(sampler.name for sampler in SAMPLERS),
+    "schedule": tuple(schedule.label for schedule in SCHEDULES),
+}
+_numbers = itertools.count(1)
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A message for the scripts, and new values of form fields."""
+
+    message: Message
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def message(kind: str, **content: Any) -> Message:
+    """Return a message no earlier one equals, so that the page notices it."""
+    return {"number": next(_numbers), "kind": kind, **content}
+
+
+def problem(error: EaselError) -> Message:
+    return message("problems", problems=[{"field": error.field, "text": error.message, "hint": error.hint}])
+
+
+def submit(studio: Studio, form: Form[GenerationRequest], values: Mapping[str, Any]) -> Message:
+    """Queue what the form asks for; the message carries the job's id or says which field is wrong."""
+    try:
+        job = studio.submit(form.read(values), source="ui")
+    except FormError as error:
+        return message("problems", problems=[vars(each) for each in error.problems])
+    except EaselError as error:
+        return problem(error)
+    return message("submitted", job=job.id)
+
+
+def model_choices(studio: Studio) -> list[tuple[str, str]]:
+    """Return (title, name) of every checkpoint; unusable ones say so and explain themselves when chosen."""
+    return [(model.title if model.problem is None else f"{model.name} (⚠)", model.name) for model in studio.models()]
+
+
+def current_name(studio: Studio) -> str | None:
+    model = studio.current_model()
+    return model.name if model else None
+
+
+def proposal(studio: Studio, name: str | None) -> dict[str, Any]:
+    """Return field → value the model proposes."""
+    try:
+        filled = studio.defaults(name)
+    except EaselError:  # the model is gone or broken: it proposes nothing
+        return {}
+    return {each: getattr(filled, each) for each in PROPOSED}
+
+
+def choose_model(studio: Studio, shown: str | None, wanted: str, values: Mapping[str, Any]) -> Outcome:
+    """Make `wanted` the current model and propose its values for the fields that still hold `shown`'s proposal."""
+    before = proposal(studio, shown)
+    try:
+        model = studio.select_model(wanted)
+    except EaselError as error:
+        return Outcome({**problem(error), "field": "model"}, {"model": shown})
+    after = proposal(studio, model.name)
+    changed = {
+        name: value
+        for name, value in after.items()
+        if value is not None and values.get(name) != value and values.get(name) == before.get(name)
+    }
+    kept = sorted(name for name in after if name not in changed and values.get(name) not in (after[name], None))
+    return Outcome(
+        {**message("model", **about(model)), "changed": changed, "kept": kept}, {**changed, "model": model.name}
+    )
+
+
+def about(model: ModelInfo | None) -> dict[str, Any]:
+    """Return what the page shows of a model."""
+    if model is None:
+        return {"name": None, "title": None, "description": "", "examples": []}
+    return {
+        "name": model.name,
+        "title": model.title,
+        "description": model.description,
+        "examples": list(model.examples),
+    }
+
+
+def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = ()) -> Outcome:
+    """Put a request (of an image or an old job) into the form; blanks leave their field as it is."""
+    request = GenerationRequest.model_validate(asked)
+    values = {name: value for name, value in request if value is not None and name not in ("model", "keep")}
+    chosen = studio.current_model()
+    notes = list(unmapped)
+    if request.model:
+        try:
+            chosen = studio.select_model(request.model)
+            values["model"] = chosen.name
+        except EaselError as error:
+            notes.append(f"model: {error.message}")
+    return Outcome({**message("applied", **about(chosen)), "notes": notes}, values)
+
+
+def open_page(studio: Studio, stored: Mapping[str, Any]) -> Outcome:
+    """Return what a page that was just loaded shows: the current model, and the choices made before a reload."""
+    model = studio.current_model()
+    defaults = studio.defaults()
+    names = ("sampler", "schedule") if stored else (*PROPOSED, "clip_skip")
+    values = {
+        name: stored[name] if stored.get(name) in CHOICES.get(name, ()) else getattr(defaults, name)
+        for name in names
+    }
+    greeting = message("opened", **about(model))
+    if model is None:
+        greeting["problems"] = [_missing_model(studio)]
+    return Outcome(greeting, {**values, "model": model.name if model else None})
+
+
+def _missing_model(studio: Studio) -> dict[str, str]:
+    return {
+        "field": "model",
+        "text": "There is no usable checkpoint.",
+        "hint": f"Put a .safetensors file into {studio.config.checkpoint_dirs[0]} and press refresh.",
+    }

@@ -1,0 +1,66 @@
+"""Puts our scripts and styles at the start of the page's head, where they run before Gradio, and compresses the page."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from webui.ui.static_files import StaticFiles
+
+COMPRESSION = 5
+
+
+def page_head(files: StaticFiles, facts: Mapping[str, object]) -> str:
+    """Return the tags for the head. `facts` reach the scripts as JSON in `#easel-page`."""
+    data = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
+    preload = "".join(f'<link rel="modulepreload" href="{files.url(name)}">' for name in files.names(".js"))
+    return (
+        f'<script type="application/json" id="easel-page">{data}</script>'
+        f'<link rel="stylesheet" href="{files.url("easel.css")}">'
+        f'{preload}<script type="module" src="{files.url("main.js")}"></script>'
+    )
+
+
+class InjectHead:
+    """ASGI middleware: inserts `html` after `<head>` of the page at "/" and gzips it."""
+
+    def __init__(self, app: ASGIApp, html: str) -> None:
+        self._app = app
+        self._html = html.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in ("", "/")
+        if not is_page:
+            await self._app(scope, receive, send)
+            return
+        accepts_gzip = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
+        start: Message = {}
+        body = bytearray()
+
+        async def collect(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                headers, content = self._rewrite(dict(start["headers"]), bytes(body), accepts_gzip)
+                await send({**start, "headers": list(headers.items())})
+                await send({"type": "http.response.body", "body": content})
+
+        await self._app(scope, receive, collect)
+
+    def _rewrite(self, headers: dict[bytes, bytes], body: bytes, gzipped: bool) -> tuple[dict[bytes, bytes], bytes]:
+        headers = {name.lower(): value for name, value in headers.items()}
+        if headers.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in headers:
+            body = body.replace(b"<head>", b"<head>" + self._html, 1)
+            headers[b"cache-control"] = b"no-cache"
+            headers[b"vary"] = b"accept-encoding"
+            if gzipped:
+                body = gzip.compress(body, COMPRESSION)
+                headers[b"content-encoding"] = b"gzip"
+            headers[b"content-length"] = str(len(body)).encode()
+        return headers, body

@@ -1,0 +1,33 @@
+// Our own routes, always by addresses relative to the page.
+
+/** What the server answered instead of success. */
+export class Refused extends Error {
+  constructor(status, answer) {
+    super(answer.message || answer.detail || answer.error || `HTTP ${status}`);
+    this.status = status;
+    this.hint = answer.hint || "";
+    this.field = answer.field || "";
+  }
+}
+
+async function answer(response) {
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, body);
+  return body;
+}
+
+export const get = async (path) => answer(await fetch(path, { headers: { Accept: "application/json" } }));
+
+export const post = async (path, content = {}) =>
+  answer(
+    await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(content),
+    }),
+  );
+
+export const upload = async (path, file) =>
+  answer(await fetch(path, { method: "POST", headers: { "Content-Type": file.type || "image/png" }, body: file }));
+
+export const imageAddress = (job, index) => `api/v2/jobs/${encodeURIComponent(job)}/images/${index}`;

@@ -1,0 +1,174 @@
+// The settings page, drawn from the schema the server sends: one row per setting, in sections, with a search.
+
+import { byId, make, mount } from "./dom.js";
+import { t } from "./page.js";
+import { get, post } from "./server.js";
+import { toast } from "./toast.js";
+
+let parts = null;
+let schema = {};
+let values = {};
+const changed = new Map();
+
+const kindOf = (property) => {
+  const kinds = [property.type, ...(property.anyOf ?? []).map((each) => each.type)].filter((each) => each && each !== "null");
+  return kinds[0] ?? "string";
+};
+const isOptional = (property) => (property.anyOf ?? []).some((each) => each.type === "null");
+const choicesOf = (property) => property.choices ?? property.enum ?? (property.anyOf ?? []).find((each) => each.enum)?.enum;
+const limit = (property, ...names) => {
+  for (const place of [property, ...(property.anyOf ?? [])]) for (const name of names) if (place[name] !== undefined) return place[name];
+  return "";
+};
+
+function control(name, property) {
+  const kind = kindOf(property);
+  const id = `setting_${name}`;
+  const value = values[name];
+  const choices = choicesOf(property);
+  if (choices) {
+    const list = isOptional(property) ? ["", ...choices] : choices;
+    return make(
+      "select",
+      { id, onchange: (event) => change(name, event.target.value === "" && isOptional(property) ? null : event.target.value) },
+      ...list.map((each) => make("option", { value: each, textContent: each === "" ? "–" : each, selected: each === (value ?? "") })),
+    );
+  }
+  if (kind === "boolean") {
+    return make("input", { id, type: "checkbox", checked: value, className: "switch", onchange: (event) => change(name, event.target.checked) });
+  }
+  if (kind === "integer" || kind === "number") {
+    return make("input", {
+      id,
+      type: "number",
+      min: limit(property, "minimum", "exclusiveMinimum"),
+      max: limit(property, "maximum"),
+      step: property.step ?? (kind === "integer" ? 1 : "any"),
+      value: value ?? "",
+      oninput: (event) => change(name, event.target.value === "" ? null : Number(event.target.value)),
+    });
+  }
+  const asText = Array.isArray(value) ? value.join(", ") : (value ?? "");
+  return make("input", {
+    id,
+    type: "text",
+    value: asText,
+    spellcheck: false,
+    oninput: (event) => change(name, Array.isArray(value) ? split(event.target.value) : event.target.value === "" && isOptional(property) ? null : event.target.value),
+  });
+}
+
+const split = (text) => text.split(",").map((each) => each.trim()).filter(Boolean);
+
+function change(name, value) {
+  byId(`problem_setting_${name}`)?.remove();
+  if (JSON.stringify(value) === JSON.stringify(values[name])) changed.delete(name);
+  else changed.set(name, value);
+  byId(`row_${name}`).classList.toggle("changed", changed.has(name));
+  showCount();
+}
+
+function showCount() {
+  parts.apply.disabled = changed.size === 0;
+  parts.count.textContent = changed.size ? (changed.size === 1 ? t("1 change") : t("{n} changes", { n: changed.size })) : "";
+}
+
+function row(name, property) {
+  const label = property.label ?? property.title ?? name;
+  return make(
+    "div",
+    { className: "setting", id: `row_${name}`, "data-words": `${name} ${label} ${t(label)} ${property.description ?? ""}`.toLowerCase() },
+    make("label", { for: `setting_${name}` }, make("span", { textContent: t(label) }), make("code", { textContent: name })),
+    control(name, property),
+    property.description ? make("p", { className: "quiet", textContent: t(property.description) }) : null,
+  );
+}
+
+function draw() {
+  const sections = new Map();
+  for (const [name, property] of Object.entries(schema.properties ?? {})) {
+    if (!(name in values) || property.hidden) continue;
+    const section = property.section ?? "Other";
+    sections.set(section, [...(sections.get(section) ?? []), row(name, property)]);
+  }
+  parts.sections.replaceChildren(
+    ...[...sections].map(([title, rows]) =>
+      make("section", { "aria-label": t(title) }, make("h2", { textContent: t(title) }), ...rows),
+    ),
+  );
+  parts.index.replaceChildren(
+    ...[...sections.keys()].map((title, place) =>
+      make("button", { type: "button", className: "link", textContent: t(title), onclick: () => parts.sections.children[place].scrollIntoView({ behavior: "smooth" }) }),
+    ),
+  );
+  showCount();
+}
+
+function search() {
+  const words = parts.search.value.toLowerCase().trim();
+  let found = 0;
+  for (const section of parts.sections.children) {
+    let hits = 0;
+    for (const each of section.querySelectorAll(".setting")) {
+      const isHit = each.dataset.words.includes(words);
+      each.hidden = !isHit;
+      hits += isHit;
+    }
+    section.hidden = hits === 0;
+    found += hits;
+  }
+  parts.nothing.hidden = found > 0;
+}
+
+function showProblem(error) {
+  const name = error.field || [...changed.keys()].find((each) => error.message.includes(each)) || "";
+  const place = byId(`row_${name}`);
+  if (!place) {
+    toast(error.message, { kind: "error", hint: error.hint });
+    return;
+  }
+  byId(`problem_setting_${name}`)?.remove();
+  place.append(make("p", { className: "field-problem", id: `problem_setting_${name}`, role: "alert", textContent: [error.message, error.hint].filter(Boolean).join(" ") }));
+  place.scrollIntoView({ block: "center" });
+}
+
+async function apply() {
+  try {
+    await post("api/v2/settings", Object.fromEntries(changed));
+  } catch (error) {
+    showProblem(error);
+    return;
+  }
+  changed.clear();
+  await load();
+  toast(t("Settings saved"));
+  window.dispatchEvent(new Event("easel:settings"));
+}
+
+async function load() {
+  try {
+    ({ values, schema } = await get("api/v2/settings"));
+    changed.clear();
+    draw();
+    search();
+  } catch (error) {
+    toast(error.message, { kind: "error", hint: error.hint });
+  }
+}
+
+export function build() {
+  parts = {
+    search: make("input", { type: "search", id: "settings_search", placeholder: t("Search settings"), "aria-label": t("Search settings"), oninput: search }),
+    apply: make("button", { type: "button", id: "settings_submit", className: "solid primary", textContent: t("Apply settings"), disabled: true, onclick: apply }),
+    count: make("span", { className: "quiet" }),
+    index: make("nav", { className: "settings-index", "aria-label": t("Sections") }),
+    sections: make("div", { className: "settings-sections" }),
+    nothing: make("p", { className: "quiet", hidden: true, textContent: t("No setting matches.") }),
+  };
+  mount("settings_view").append(
+    make("div", { className: "settings-bar" }, parts.search, parts.count, parts.apply),
+    make("div", { className: "settings-body" }, parts.index, make("div", {}, parts.sections, parts.nothing)),
+  );
+  window.addEventListener("easel:page", (event) => event.detail === "tab_settings" && changed.size === 0 && load());
+  if (byId("tab_settings").classList.contains("selected")) load();
+}

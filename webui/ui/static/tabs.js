@@ -1,0 +1,62 @@
+// The tab bar over our pages: all pages stay in the document, #tab_x in the address opens one.
+
+import { run } from "./compat.js";
+import { byId, make } from "./dom.js";
+import { t } from "./page.js";
+
+const NAMES = { tab_txt2img: "txt2img", tab_pnginfo: "PNG info", tab_settings: "Settings" };
+
+export function show(id) {
+  for (const page of byId("tabs").querySelectorAll(":scope > .page")) {
+    const isShown = page.id === id;
+    page.classList.toggle("selected", isShown);
+    page.style.display = isShown ? "flex" : "none";
+    const button = byId(`${page.id}-button`);
+    button.classList.toggle("selected", isShown);
+    button.setAttribute("aria-selected", isShown);
+    button.tabIndex = isShown ? 0 : -1;
+  }
+  if (location.hash !== `#${id}`) history.replaceState(null, "", `#${id}`);
+  window.dispatchEvent(new CustomEvent("easel:page", { detail: id }));
+  run("tab");
+}
+
+function move(event) {
+  const buttons = [...event.currentTarget.children];
+  const here = buttons.indexOf(document.activeElement);
+  const target = {
+    ArrowRight: (here + 1) % buttons.length,
+    ArrowLeft: (here - 1 + buttons.length) % buttons.length,
+    Home: 0,
+    End: buttons.length - 1,
+  }[event.key];
+  if (here < 0 || target === undefined) return;
+  event.preventDefault();
+  buttons[target].focus();
+  buttons[target].click();
+}
+
+export function build() {
+  const tabs = byId("tabs");
+  const pages = [...tabs.querySelectorAll(":scope > .page")];
+  const bar = make("div", { className: "tab-nav", role: "tablist", "aria-label": t("Pages"), onkeydown: move });
+  for (const page of pages) {
+    page.classList.add("tabitem");
+    page.setAttribute("role", "tabpanel");
+    page.setAttribute("aria-labelledby", `${page.id}-button`);
+    bar.append(
+      make("button", {
+        type: "button",
+        id: `${page.id}-button`,
+        role: "tab",
+        "aria-controls": page.id,
+        textContent: t(NAMES[page.id]),
+        onclick: () => show(page.id),
+      }),
+    );
+  }
+  tabs.prepend(bar);
+  const fromAddress = () => pages.find((page) => `#${page.id}` === location.hash)?.id;
+  window.addEventListener("hashchange", () => fromAddress() && show(fromAddress()));
+  show(fromAddress() ?? pages[0].id);
+}
