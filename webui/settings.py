@@ -157,7 +157,7 @@ class Settings(Data):
     @classmethod
     def _below_outputs(cls, value: str) -> str:
         folder, *below = value.replace("\\", "/").rstrip("/").split("/")
-        if folder != "outputs" or any(name.startswith(".") for name in below):
+        if folder != "outputs" or not below or any(name.startswith(".") for name in below):
             raise ValueError("it must be a folder below outputs/, such as outputs/txt2img-images")
         for name in below:
             try:

@@ -11,9 +11,8 @@ from datetime import datetime
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from webui.domain.plan import ImagePlan, Plan
+from webui.domain.plan import ImagePlan, Plan, SavePlan
 from webui.domain.sampling import find_schedule
-from webui.settings import Settings
 from webui.storage import is_device_name
 
 MAX_NAME_BYTES = 200  # of one name, so that a number, a suffix and an extension still fit into 255
@@ -31,22 +30,22 @@ class Naming:
     prompt_words: int = 8
 
 
-def image_folder(settings: Settings, naming: Naming) -> str:
+def image_folder(save: SavePlan, naming: Naming) -> str:
     """Return the folder for a finished image, relative to the outputs folder, divided by `/`."""
-    parts = settings.outdir_txt2img.split("/")[1:]  # the first one stands for the outputs folder itself
-    if settings.save_to_dirs:
-        parts += [fill(part, naming) for part in settings.directory_pattern.split("/")]
+    parts = [*save.folder.split("/"), *(fill(part, naming) for part in save.directory.split("/"))]
     return "/".join(part for part in parts if part)
 
 
-def image_names(settings: Settings, naming: Naming, suffix: str = ".png") -> Callable[[int], str]:
+def image_names(save: SavePlan, naming: Naming, suffix: str = ".png") -> Callable[[int], str]:
     """Return the function that makes the file name with a given number: `00012-[seed].png`.
 
-    Without numbering in the settings, 0 has no number and others end with theirs: `[seed].png`, `[seed]-1.png`.
+    Without numbering, 0 gives `[seed].png` and others `[seed]-1.png`.
     """
-    name = fill(settings.filename_pattern or DEFAULT_PATTERN, naming)
-    if settings.number_files or not settings.filename_pattern or not name:
-        return lambda number: f"{number:05}-{name}{suffix}" if name else f"{number:05}{suffix}"
+    name = fill(save.name or DEFAULT_PATTERN, naming)
+    if not name:
+        return lambda number: f"{number:05}{suffix}"
+    if save.number:
+        return lambda number: f"{number:05}-{name}{suffix}"
     return lambda number: f"{name}-{number}{suffix}" if number else f"{name}{suffix}"
 
 
