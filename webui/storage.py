@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from webui.errors import NotAllowed, StorageError
@@ -17,7 +17,7 @@ MAX_NAME_BYTES = 255  # what ext4, APFS and NTFS allow for one name
 
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\.|\Z)", re.IGNORECASE)
 
-_REASONS = {
+_REASONS: Mapping[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "Free some space, then try again."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then try again."),
     errno.EROFS: ("the disk is read-only", "Make it writable, or choose another folder with --data-dir."),
