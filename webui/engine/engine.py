@@ -51,7 +51,7 @@ class Engine:
             raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
 
     def facts(self) -> dict[str, object]:
-        """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights and on the device."""
+        """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights."""
         device = choose_device(self._options)
         facts: dict[str, object] = {"device": _name(device), "threads": torch.get_num_threads()}
         if device.type == "cuda":

@@ -74,7 +74,7 @@ def read_clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _read_merges() -> list[tuple[str, str]]:
-    packed = resources.files("webui.weights").joinpath("data", "bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    packed = (resources.files("webui.weights") / "data" / "bpe_simple_vocab_16e6.txt.gz").read_bytes()
     lines = gzip.decompress(packed).decode("utf-8").split("\n")[1 : _MERGES + 1]
     pairs = [line.split() for line in lines]
     return [(left, right) for left, right in pairs]

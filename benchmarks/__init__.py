@@ -1,0 +1,1 @@
+"""Speed and memory, as ratios that mean the same on every machine. Nothing here is part of the product."""
