@@ -95,7 +95,7 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     catalog = Catalog(config.checkpoint_dirs, HashCache(config.state_dir / "hashes.json"))
     catalog.refresh()
     store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
-    output = OutputFolder(config.outputs_dir, config.state_dir / "temporary", settings.snapshot)
+    output = OutputFolder(config.outputs_dir, config.state_dir / "temporary")
     queue = JobQueue(store, runner, output)
     studio = Studio(config, settings, catalog, queue, runner)
     if config.checkpoint:
