@@ -26,11 +26,10 @@ const WORKER = {
 function words(status) {
   const worker = status.worker_facts ?? {};
   const list = [t(WORKER[status.worker] ?? status.worker)];
-  for (const name of ["device_name", "device", "dtype", "precision"]) if (worker[name]) list.push(String(worker[name]));
+  for (const name of ["device", "dtype"]) if (worker[name]) list.push(String(worker[name]));
   if (status.queued) list.push(t("{n} waiting", { n: status.queued }));
   if (status.paused) list.push(t("Queue paused after two crashes"));
-  const memory = worker.memory ?? worker.resident_memory ?? worker.rss;
-  if (typeof memory === "number") list.push(t("worker {size}", { size: gigabytes(memory) }));
+  if (worker.memory) list.push(t("worker {size}", { size: gigabytes(worker.memory) }));
   list.push(t("server {size}", { size: gigabytes(status.server_memory) }));
   return list;
 }
@@ -54,10 +53,9 @@ async function look() {
   let status = null;
   try {
     status = await get("api/v2/status");
-    if (status.version && status.version !== facts.version) location.reload();
     failures = 0;
     parts.banner.hidden = true;
-    if (status.uptime < uptime) window.dispatchEvent(new Event("easel:restarted"));
+    if (status.uptime < uptime) location.reload(); // another server now, perhaps a newer one; the form survives
     uptime = status.uptime;
     draw(status);
   } catch {
