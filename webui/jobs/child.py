@@ -164,7 +164,12 @@ class _Worker:
 
     def work(self) -> None:
         self._send(Alive())
-        setup = self._connection.recv()
+        try:
+            setup = self._connection.recv()
+        except (EOFError, OSError):
+            return  # the server is gone already
+        if not isinstance(setup, Setup):
+            return  # it was told to stop before it began
         logging.basicConfig(level=setup.log_level, handlers=[_LogSender(self._send)])
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         threading.Thread(target=self._beat, name="heart", daemon=True).start()

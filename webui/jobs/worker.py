@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webui.domain.plan import Plan
 from webui.errors import EaselError, WorkerDied
@@ -65,7 +65,7 @@ def engine_factory(config: Config) -> EngineFactory:
     )
 
 
-def _build_engine(**options: object) -> Engine:
+def _build_engine(**options: Any) -> Engine:
     from webui.engine.engine import Engine as TorchEngine
     from webui.weights.memory import EngineOptions
 
@@ -166,7 +166,7 @@ class ProcessRunner:
 
     def _tell(self, command: object) -> None:
         process = self._child
-        if process is not None:
+        if process is not None and process.state == "ready":  # one that starts has no run yet; `run` looks itself
             process.send(command)
 
     def _died(self) -> None:
