@@ -1,4 +1,4 @@
-"""The promise: a job answered with an id is never forgotten; it ends in exactly one way; its images appear once, whole."""
+"""The promise: a job answered with an id is never forgotten, ends in exactly one way, and its images appear once."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     event,
     func,
     select,
@@ -74,7 +75,6 @@ _jobs = Table(
     Column("lease_until", Float),
     Column("fence", Integer, nullable=False, default=0),
     Column("error", Text),
-    Index("jobs_in_order", "state", "priority", "sequence"),
     Index("jobs_by_age", "created"),
     Index("jobs_by_sequence", "sequence"),
 )
@@ -106,6 +106,7 @@ _events = Table(
 
 _event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
 _next_first = (_jobs.c.priority.desc(), _jobs.c.sequence.asc())
+Index("jobs_in_order", _jobs.c.state, *_next_first)
 
 
 class ClaimLost(EaselError):
@@ -250,13 +251,14 @@ class JobStore:
                 return
             after = [other for other in before if other != job_id]
             after.insert(max(0, position), job_id)
-            for moved, was, place in zip(after, before, places, strict=True):
-                if moved != was:  # each takes over the priority and number of the place it comes to
-                    connection.execute(
-                        _jobs.update()
-                        .where(_jobs.c.id == moved)
-                        .values(priority=place.priority, sequence=place.sequence)
-                    )
+            moved = [  # each takes over the priority and number of the place it comes to
+                {"moved": now, "to_priority": place.priority, "to_sequence": place.sequence}
+                for now, was, place in zip(after, before, places, strict=True)
+                if now != was
+            ]
+            if moved:
+                to_place = {"priority": bindparam("to_priority"), "sequence": bindparam("to_sequence")}
+                connection.execute(_jobs.update().where(_jobs.c.id == bindparam("moved")).values(to_place), moved)
 
     # Running
 
