@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -303,6 +304,9 @@ class SettingsStore:
         if faults:
             aside = self._set_aside(content)
             self.problem = f"Settings that cannot be used were reset: {'; '.join(faults)}. {aside}"
+            self._good = None  # not worth a backup
+            with contextlib.suppress(StorageError):  # the next start would only find the same faults again
+                self._save(self._settings)
 
     def _recover(self, reason: str) -> None:
         aside = self._set_aside(None)
