@@ -34,7 +34,7 @@ PAGES = frozenset({"/", "/login", "/docs"})  # where a link on another site may 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio compiles templates in the page
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio compiles templates in the page
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "media-src 'self' data: blob:",

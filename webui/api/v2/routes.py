@@ -20,7 +20,7 @@ from webui.api.strict_json import StrictRoute
 from webui.domain.jobs import JobView
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
-from webui.errors import BadFile, BadRequest, EaselError, NotFound
+from webui.errors import BadFile, BadRequest, EaselError, NotAllowed, NotFound
 from webui.settings import Settings
 from webui.studio import Studio
 
@@ -142,13 +142,20 @@ def _add_images(router: APIRouter, studio: Studio) -> None:
         job_id: str, index: int, download: bool = False, if_none_match: Annotated[str | None, Header()] = None
     ) -> Response:
         """Return one finished image, as the file it is on the disk."""
-        path = studio.image_path(job_id, index)
+        path = _image_path(studio, job_id, index)
         tag = _tag(path)
         headers = {**IMAGE_HEADERS, "ETag": tag, "Content-Disposition": _disposition(path, download)}
         if if_none_match is not None and tag in if_none_match:
             return Response(status_code=304, headers=headers)
         content = _read(path)
         return Response(content, media_type=_image_type(content), headers=headers)
+
+
+def _image_path(studio: Studio, job_id: str, index: int) -> Path:
+    try:
+        return studio.image_path(job_id, index)
+    except NotAllowed:  # somebody put a link in the outputs folder; what it points at is none of the caller's business
+        raise NotFound("The image is no longer on the disk.") from None
 
 
 def _tag(path: Path) -> str:

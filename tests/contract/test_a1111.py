@@ -1,0 +1,308 @@
+"""What other clients send and read, replayed against the whole site (see each test's name)."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from tests.api.site import Site, open_site
+from webui.api.a1111.schemas import StableDiffusionProcessingTxt2Img
+
+SMALL = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2}
+
+
+def generate(site: Site, **fields: Any) -> dict[str, Any]:
+    answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, **fields})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def infotext(site: Site, **fields: Any) -> str:
+    return str(json.loads(generate(site, **fields)["info"])["infotexts"][0])
+
+
+def test_defaults_are_a1111s(site: Site) -> None:
+    asked = StableDiffusionProcessingTxt2Img()
+    assert (asked.steps, asked.cfg_scale, asked.width, asked.height) == (50, 7.0, 512, 512)
+    assert (asked.sampler_index, asked.seed, asked.n_iter, asked.batch_size) == ("Euler", -1, 1, 1)
+    assert (asked.send_images, asked.save_images) == (True, False)
+    text = str(json.loads(site.client.post("/sdapi/v1/txt2img", json={}).json()["info"])["infotexts"][0])
+    assert "Steps: 50, Sampler: Euler, " in text and "Size: 512x512" in text
+
+
+def test_images_are_bare_base64_pngs(site: Site) -> None:
+    answer = generate(site, seed=5)
+    image = Image.open(io.BytesIO(base64.b64decode(answer["images"][0], validate=True)))
+    assert image.format == "PNG" and image.size == (64, 64)
+    assert image.text["parameters"] == json.loads(answer["info"])["infotexts"][0]  # type: ignore[attr-defined]
+
+
+def test_info_has_a1111s_keys(site: Site) -> None:
+    info = json.loads(generate(site, seed=5, batch_size=2)["info"])
+    assert set(info) >= {
+        "prompt", "all_prompts", "negative_prompt", "all_negative_prompts", "seed", "all_seeds", "subseed",
+        "all_subseeds", "subseed_strength", "width", "height", "sampler_name", "cfg_scale", "steps", "batch_size",
+        "restore_faces", "face_restoration_model", "sd_model_name", "sd_model_hash", "sd_vae_name", "sd_vae_hash",
+        "seed_resize_from_w", "seed_resize_from_h", "denoising_strength", "extra_generation_params",
+        "index_of_first_image", "infotexts", "styles", "job_timestamp", "clip_skip", "version",
+        "is_using_inpainting_conditioning",
+    }  # fmt: skip
+    assert info["all_prompts"] == ["a cat", "a cat"] and info["seed"] == 5
+
+
+def test_send_images_false_sends_none(site: Site) -> None:
+    assert generate(site, send_images=False)["images"] == []
+
+
+def test_save_images_decides_where_they_lie(site: Site) -> None:
+    def kept() -> list[Path]:
+        return [path for path in site.config.outputs_dir.rglob("*.png") if ".easel" not in path.parts]
+
+    generate(site)
+    assert kept() == []
+    generate(site, save_images=True)
+    assert len(kept()) == 1
+
+
+@pytest.mark.parametrize("field", ["sampler_name", "sampler_index"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("DPM++ 2M Karras", "Sampler: DPM++ 2M, Schedule type: Karras"),
+        ("Euler a", "Sampler: Euler a, Schedule type: Automatic"),
+        ("k_euler", "Sampler: Euler, Schedule type: Automatic"),
+    ],
+)
+def test_combined_and_old_sampler_names_work(site: Site, field: str, name: str, expected: str) -> None:
+    assert expected in infotext(site, **{field: name})
+
+
+@pytest.mark.parametrize("scheduler", ["karras", "Karras", "KARRAS"])
+def test_schedulers_are_found_by_name_and_label(site: Site, scheduler: str) -> None:
+    assert "Schedule type: Karras" in infotext(site, sampler_name="Euler", scheduler=scheduler)
+
+
+def test_text_numbers_nulls_and_foreign_keys_are_accepted(site: Site) -> None:
+    text = infotext(site, steps="3", cfg_scale="4.5", width="64", enable_hr=0, restore_faces=0, send_images=1,
+                    sampler_name=None, seed=None, styles=None, s_tmax=None, script_args=None, alwayson_scripts=None,
+                    url="http://a", auth="x", uniqueDocumentId="1", clip_skip=1, image_similarity=3)  # fmt: skip
+    assert "Steps: 3, " in text and "CFG scale: 4.5, " in text
+
+
+def test_sillytavern_sends_neutral_extras(site: Site) -> None:
+    generate(site, sampler_name="Euler a", scheduler="karras", enable_hr=False, hr_upscaler="Latent", hr_scale=2,
+             hr_additional_modules=[], denoising_strength=0.7, hr_second_pass_steps=0,
+             override_settings={"CLIP_stop_at_last_layers": 2, "sd_vae": "Automatic", "forge_additional_modules": []},
+             override_settings_restore_afterwards=True, do_not_save_grid=True, do_not_save_samples=True)  # fmt: skip
+    assert "Clip skip: 2" in infotext(site, override_settings={"CLIP_stop_at_last_layers": 2})
+    assert site.studio.settings().clip_skip == 1
+
+
+def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(site: Site) -> None:
+    generate(site, hr_scale="1.0", hr_upscaler="ESRGAN_4x", enable_hr=False, override_settings_restore_afterwards=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"enable_hr": True}, "enable_hr"),
+        ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "always on script ADetailer not found"),
+        ({"script_name": "x/y/z plot"}, "script_name"),
+        ({"refiner_checkpoint": "sdxl"}, "refiner_checkpoint"),
+        ({"tiling": True}, "tiling"),
+        ({"restore_faces": True}, "restore_faces"),
+        ({"styles": ["photo"]}, "styles"),
+        ({"subseed_strength": 0.2}, "subseed_strength"),
+        ({"seed_resize_from_w": 512}, "seed_resize_from_w"),
+        ({"eta": 0.3, "sampler_name": "Euler a"}, "eta"),
+        ({"eta": 1, "sampler_name": "DDIM"}, "eta"),
+        ({"s_churn": 5}, "s_churn"),
+        ({"s_noise": 1.1}, "s_noise"),
+        ({"s_min_uncond": 1}, "s_min_uncond"),
+        ({"infotext": "Steps: 3"}, "infotext"),
+        ({"override_settings": {"no_such": 1}}, "override_settings.no_such"),
+        ({"override_settings": {"sd_vae": "my.vae"}}, "override_settings.sd_vae"),
+        ({"override_settings": {"sd_model_checkpoint": 5}}, "override_settings.sd_model_checkpoint"),
+        ({"override_settings": {"CLIP_stop_at_last_layers": 99}}, "CLIP_stop_at_last_layers"),
+        ({"override_settings": {"samples_save": True}, "override_settings_restore_afterwards": False}, "overrid"),
+    ],
+)
+def test_what_is_missing_is_refused_by_name(site: Site, fields: dict[str, Any], named: str) -> None:
+    answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, **fields})
+    assert answer.status_code == 422
+    assert named in answer.json()["detail"]
+    assert site.studio.jobs() == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "named"),
+    [
+        ({"width": 63}, 422, "width"),
+        ({"height": 515}, 422, "height"),
+        ({"width": 0}, 422, "width"),
+        ({"width": -512}, 422, "width"),
+        ({"width": 16384}, 422, "width"),
+        ({"steps": 0}, 422, "steps"),
+        ({"steps": 10**6}, 422, "steps"),
+        ({"steps": 10**30}, 422, "steps"),
+        ({"cfg_scale": -1}, 422, "cfg_scale"),
+        ({"cfg_scale": 1e30}, 422, "cfg_scale"),
+        ({"cfg_scale": "nan"}, 422, "cfg_scale"),
+        ({"cfg_scale": "inf"}, 422, "cfg_scale"),
+        ({"seed": -2}, 422, "seed"),
+        ({"seed": 2**64}, 422, "seed"),
+        ({"batch_size": 0}, 422, "batch_size"),
+        ({"n_iter": 10**9}, 422, "n_iter"),
+        ({"prompt": "x" * 100_000}, 422, "prompt"),
+        ({"prompt": 5}, 422, "prompt"),
+        ({"prompt": "\ud800"}, 422, "prompt"),
+        ({"steps": "five"}, 422, "steps"),
+        ({"steps": []}, 422, "steps"),
+        ({"sampler_name": "No such"}, 404, "Sampler not found"),
+        ({"scheduler": "No such"}, 404, "Schedule not found"),
+        ({"override_settings": {"sd_model_checkpoint": "no such"}}, 404, "Model not found"),
+    ],
+)
+def test_bad_values_are_refused_and_the_next_job_works(
+    site: Site, fields: dict[str, Any], status: int, named: str
+) -> None:
+    answer = site.client.post("/sdapi/v1/txt2img", content=json.dumps({**SMALL, **fields}),
+                              headers={"Content-Type": "application/json"})  # fmt: skip
+    assert answer.status_code == status, answer.text
+    assert named in json.dumps(answer.json()["detail"])
+    assert len(answer.content) < 2000
+    assert site.studio.jobs() == ()
+    assert len(generate(site)["images"]) == 1
+
+
+def test_an_empty_prompt_is_fine(site: Site) -> None:
+    assert len(generate(site, prompt="")["images"]) == 1
+
+
+def test_the_sampler_error_begins_as_a1111s(site: Site) -> None:
+    answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, "sampler_name": "PLMS"})
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("Sampler not found")
+
+
+def test_type_errors_are_fastapis_list(site: Site) -> None:
+    detail = site.client.post("/sdapi/v1/txt2img", json={"steps": "x"}).json()["detail"]
+    assert detail == [
+        {
+            "type": "int_parsing",
+            "loc": ["body", "steps"],
+            "msg": "Input should be a valid integer, unable to parse string as an integer",
+            "input": "x",
+        }
+    ]
+
+
+@pytest.mark.parametrize("path", ["img2img", "extra-single-image", "interrogate", "no-such"])
+def test_unknown_routes_are_not_found(site: Site, path: str) -> None:
+    answer = site.client.post(f"/sdapi/v1/{path}", json={})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")
+
+
+def test_a_wrong_method_is_not_allowed(site: Site) -> None:
+    answer = site.client.get("/sdapi/v1/txt2img")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("ending", ["", "/", "//", "?", "/?"])
+def test_trailing_slashes_do_not_matter(site: Site, ending: str) -> None:
+    assert site.client.get(f"/sdapi/v1/options{ending}").status_code == 200
+    assert site.client.post(f"/sdapi/v1/txt2img{ending}", json=SMALL).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["interrupt", "skip", "refresh-checkpoints"])
+@pytest.mark.parametrize("body", [None, b"", b'""', b"{}"])
+def test_commands_answer_json_whatever_the_body(site: Site, path: str, body: bytes | None) -> None:
+    answer = site.client.post(f"/sdapi/v1/{path}", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert answer.json() in ({}, None)
+
+
+def test_an_empty_authorization_header_is_harmless(site: Site) -> None:
+    assert site.client.get("/sdapi/v1/options", headers={"Authorization": ""}).status_code == 200
+
+
+def test_options_never_look_like_forge(site: Site) -> None:
+    assert "forge_preset" not in site.client.get("/sdapi/v1/options").json()
+
+
+def test_options_change_all_or_nothing(site: Site) -> None:
+    before = site.client.get("/sdapi/v1/options").json()
+    answer = site.client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "no_such": 1})
+    assert answer.status_code == 422 and "no_such" in answer.json()["detail"]
+    assert site.client.get("/sdapi/v1/options").json() == before
+    answer = site.client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "nope", "samples_save": False})
+    assert answer.status_code == 404
+    assert site.client.get("/sdapi/v1/options").json() == before
+    assert site.client.post("/sdapi/v1/options", json={"samples_save": False}).json() is None
+    assert site.client.get("/sdapi/v1/options").json()["samples_save"] is False
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_png_info(site: Site, prefix: str) -> None:
+    answer = generate(site, seed=5, prompt="a cat", negative_prompt="a dog")
+    found = site.client.post("/sdapi/v1/png-info", json={"image": prefix + answer["images"][0]}).json()
+    assert found["info"] == json.loads(answer["info"])["infotexts"][0]
+    assert found["items"] == {}  # as in A1111, the infotext is not repeated among the other texts
+    parameters = found["parameters"]
+    assert (parameters["Prompt"], parameters["Negative prompt"]) == ("a cat", "a dog")
+    assert parameters["Seed"] == "5" and parameters["Size-1"] == "64" and parameters["Size-2"] == "64"
+
+
+def test_png_info_without_an_image_is_empty(site: Site) -> None:
+    assert site.client.post("/sdapi/v1/png-info", json={"image": ""}).json()["info"] == ""
+    plain = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(plain, "PNG")
+    answer = site.client.post("/sdapi/v1/png-info", json={"image": base64.b64encode(plain.getvalue()).decode()})
+    assert answer.json() == {"info": "", "items": {}, "parameters": {}}
+
+
+def test_internal_progress_follows_one_task(site: Site) -> None:
+    nobody = site.client.post("/internal/progress", json={"id_task": "task(x)"}).json()
+    assert (nobody["active"], nobody["queued"], nobody["completed"]) == (False, False, False)
+    generate(site, force_task_id="task(abc)")
+    done = site.client.post("/internal/progress", json={"id_task": "task(abc)"}).json()
+    assert (done["active"], done["queued"], done["completed"]) == (False, False, True)
+    assert site.client.get("/internal/ping").json() == {}
+
+
+def test_schema_names_and_operation_ids_are_a1111s(site: Site) -> None:
+    described = site.client.get("/openapi.json").json()
+    names = {"StableDiffusionProcessingTxt2Img", "TextToImageResponse", "ProgressResponse", "Options", "Flags",
+             "SDModelItem", "SamplerItem", "SchedulerItem", "PNGInfoRequest", "PNGInfoResponse"}  # fmt: skip
+    assert names <= set(described["components"]["schemas"])
+    operations = {operation["operationId"] for path in described["paths"].values() for operation in path.values()}
+    assert operations >= {
+        "text2imgapi_sdapi_v1_txt2img_post",
+        "pnginfoapi_sdapi_v1_png_info_post",
+        "progressapi_sdapi_v1_progress_get",
+        "interruptapi_sdapi_v1_interrupt_post",
+        "get_config_sdapi_v1_options_get",
+        "set_config_sdapi_v1_options_post",
+        "get_sd_models_sdapi_v1_sd_models_get",
+    }
+
+
+def test_flags_do_not_tell_passwords(tmp_path: Path) -> None:
+    with open_site(tmp_path, "--api-auth=bot:CANARY-7f3a") as site:
+        credentials = base64.b64encode(b"bot:CANARY-7f3a").decode()
+        answer = site.client.get("/sdapi/v1/cmd-flags", headers={"Authorization": f"Basic {credentials}"})
+        assert answer.status_code == 200 and "api_auth" in answer.json()
+        assert "CANARY" not in answer.text
+
+
+def test_non_finite_numbers_never_pass_the_schema() -> None:
+    for number in ("nan", "inf", float("inf"), "1e999"):
+        with pytest.raises(ValidationError):
+            StableDiffusionProcessingTxt2Img(cfg_scale=number)  # type: ignore[arg-type]
