@@ -60,6 +60,7 @@ def make_networks(seed: int = 0) -> dict[str, nn.Module]:
     )
     with torch.no_grad():
         text_encoder.embeddings.token_embedding.weight.normal_(std=1.0)
+        text_encoder.final_layer_norm.bias.normal_(mean=-0.1, std=0.1)
         for name, parameter in unet.named_parameters():
             if "attn2" in name and parameter.dim() == 2:
                 parameter.mul_(4)

@@ -61,10 +61,14 @@ def _framed(tokenizer: Tokenizer, part: Chunk) -> list[int]:
 
 
 def _emphasise(states: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return `states` [77,D] multiplied by their tokens' weights and brought back to their old mean (as A1111 does)."""
+    """Return `states` [77,D] multiplied by their tokens' weights and brought back to their old mean (as A1111 does).
+
+    Where the mean is next to nothing the ratio of means says nothing either, and the states keep their new one.
+    """
     if all(weight == 1 for weight in weights):
         return states
     factors = torch.ones(states.shape[0])
     factors[1 : 1 + len(weights)] = torch.tensor(weights)
     weighted = states * factors.to(states).unsqueeze(1)
-    return weighted * (states.mean() / weighted.mean())
+    old, new = states.mean(), weighted.mean()
+    return weighted * torch.where(new.abs() > 1e-3 * weighted.std(), old / new, 1.0)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from webui.engine import vae
+from webui.errors import GenerationError
+from webui.weights.identify import identify
+from webui.weights.load import load
+from webui.weights.memory import EngineOptions, Resident, choose_placement
+
+
+def fresh(folder: Path, **dtypes: torch.dtype) -> Resident:
+    checkpoint = identify(folder)
+    placement = choose_placement(EngineOptions(use_cpu=frozenset({"all"}), half=False), checkpoint)
+    return Resident(load(checkpoint, {**placement.dtypes, **dtypes}), placement)
+
+
+def latents(side: int = 8) -> Tensor:
+    return torch.randn(4, side, side, generator=torch.Generator().manual_seed(1)) * 0.8
+
+
+def test_equals_the_vae(tiny: Resident) -> None:
+    with tiny.on_device("vae") as network, torch.inference_mode():
+        pixels = network.decode(latents()[None] / 0.18215, return_dict=False)[0][0]
+    expected = ((pixels / 2 + 0.5).clamp(0, 1) * 255).floor().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(np.asarray(vae.decode(tiny, latents())), expected)
+
+
+def test_range_of_the_pixels() -> None:
+    pixels = torch.tensor([-5.0, -1.0, 0.0, 0.999, 5.0]).expand(3, 1, 5)
+    assert np.asarray(vae.to_image(pixels))[0, :, 0].tolist() == [0, 0, 127, 254, 255]
+
+
+def test_broken_latents_name_cause_and_fix(tiny: Resident) -> None:
+    with pytest.raises(GenerationError, match="network.*--no-half"):
+        vae.decode(tiny, latents() * float("nan"))
+
+
+@pytest.fixture
+def broken_vae(tiny_folder: Path) -> Resident:
+    model = fresh(tiny_folder)
+    with model.on_device("vae") as network, torch.no_grad():
+        weight = network.decoder.conv_out.weight
+        network.load_state_dict({"decoder.conv_out.weight": weight * float("inf")}, strict=False, assign=True)
+    return model
+
+
+def test_a_broken_vae_names_cause_and_fix(broken_vae: Resident) -> None:
+    with pytest.raises(GenerationError, match="VAE.*damaged"):
+        vae.decode(broken_vae, latents())
+
+
+def test_a_half_vae_that_overflows_is_switched_to_float32(tiny_folder: Path, tiny: Resident) -> None:
+    model = fresh(tiny_folder, vae=torch.bfloat16)
+    with model.on_device("vae") as network:  # only the half copy is broken, as by an overflow
+        weight = network.decoder.conv_out.weight * float("inf")
+        network.load_state_dict({"decoder.conv_out.weight": weight}, strict=False, assign=True)
+    image = vae.decode(model, latents())
+    assert model.dtype("vae") == torch.float32
+    difference = np.asarray(image, np.int16) - np.asarray(vae.decode(tiny, latents()), np.int16)
+    assert np.abs(difference).mean() < 2
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], list[bool]]]:
+    """Return a function that lets the whole decode fail, and only that; it gives the list of tilings that were tried."""
+
+    def arrange(error: Exception) -> list[bool]:
+        tried: list[bool] = []
+        real = vae._decode
+
+        def failing(model: Resident, each: Tensor, *, tiled: bool = False) -> Any:
+            tried.append(tiled)
+            if not tiled:
+                raise error
+            return real(model, each, tiled=True)
+
+        monkeypatch.setattr(vae, "_decode", failing)
+        return tried
+
+    yield arrange
+
+
+def test_too_little_memory_is_met_with_tiles(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
+    whole = np.asarray(vae.decode(tiny, latents(16)), np.int16)
+    tried = narrow(torch.OutOfMemoryError("CUDA out of memory"))
+    tiled = np.asarray(vae.decode(tiny, latents(16)), np.int16)
+    assert tried == [False, True]
+    assert tiled.shape == whole.shape
+    assert np.abs(tiled - whole).mean() < 20  # tiles lose the global part of the attention
+    with tiny.on_device("vae") as network:
+        assert not network.use_tiling
+
+
+def test_other_failures_are_not_retried(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
+    tried = narrow(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        vae.decode(tiny, latents())
+    assert tried == [False]
