@@ -132,8 +132,8 @@ function swap() {
 }
 
 async function useLast() {
-  const answer = await get("api/v2/jobs?limit=10").catch(() => []);
-  const job = (Array.isArray(answer) ? answer : (answer.jobs ?? [])).find((each) => each.images.length);
+  const jobs = await get("api/v2/jobs?limit=10").catch(() => []);
+  const job = jobs.find((each) => each.images.length);
   if (job) send("apply", { request: requestOf(job, job.images[0]) });
   else toast(t("There is no earlier job yet"));
 }
@@ -158,7 +158,9 @@ function nameTools() {
     byId(id).setAttribute("aria-label", t(text));
     if (TOOLS[id]) byId(id).addEventListener("click", TOOLS[id]);
   }
-  for (const name of ["prompt", "negative_prompt"]) input(name).setAttribute("aria-label", label(name));
+  for (const name of Object.keys(facts.fields)) {
+    for (const each of block(name).querySelectorAll("textarea, input")) each.setAttribute("aria-label", label(name));
+  }
 }
 
 // A picture dropped or pasted on the prompt brings its settings

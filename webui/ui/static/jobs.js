@@ -132,9 +132,8 @@ export async function cancelWaiting() {
 export async function attach() {
   own = stored();
   const last = localStorage.getItem(LAST);
-  const recent = (await get("api/v2/jobs?limit=20").catch(() => [])) ?? [];
-  const jobs = Array.isArray(recent) ? recent : (recent.jobs ?? []);
-  const fromPage = jobs.filter((job) => job.source === "ui");
+  const recent = await get("api/v2/jobs?limit=20").catch(() => []);
+  const fromPage = recent.filter((job) => job.source === "ui");
   if (!own.length) own = fromPage.filter((job) => !hasEnded(job)).map((job) => job.id).reverse();
   if (own.length) {
     next();

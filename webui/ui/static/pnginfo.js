@@ -18,7 +18,7 @@ export async function readDropped(file) {
     if (found.request) apply(found);
     else toast(t("This picture carries no generation parameters"));
   } catch (error) {
-    toast(error.message, { kind: "error", hint: error.hint });
+    toast(error.message, { kind: "error" });
   }
 }
 
@@ -70,7 +70,7 @@ async function read(file) {
   } catch (error) {
     parts.zone.classList.remove("filled");
     parts.answer.replaceChildren(
-      make("p", { className: "field-problem", role: "alert", textContent: [error.message, error.hint].filter(Boolean).join(" ") }),
+      make("p", { className: "field-problem", role: "alert", textContent: error.message }),
     );
   }
 }

@@ -60,7 +60,7 @@ const guarded = (act) => async () => {
   try {
     await act();
   } catch (error) {
-    toast(error.message, { kind: "error", hint: error.hint });
+    toast(error.message, { kind: "error" });
   }
 };
 

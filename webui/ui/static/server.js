@@ -3,10 +3,8 @@
 /** What the server answered instead of success. */
 export class Refused extends Error {
   constructor(status, answer) {
-    super(answer.message || answer.detail || answer.error || `HTTP ${status}`);
+    super(typeof answer.detail === "string" && answer.detail ? answer.detail : `HTTP ${status}`);
     this.status = status;
-    this.hint = answer.hint || "";
-    this.field = answer.field || "";
   }
 }
 

@@ -1,7 +1,7 @@
 // The settings page, drawn from the schema the server sends: one row per setting, in sections, with a search.
 
 import { byId, make, mount } from "./dom.js";
-import { t } from "./page.js";
+import { facts, t } from "./page.js";
 import { get, post } from "./server.js";
 import { toast } from "./toast.js";
 
@@ -21,9 +21,13 @@ const limit = (property, ...names) => {
   return "";
 };
 
+// The checkpoint row above has A1111's ids of its own settings.
+const idOf = (name) => (Object.values(facts.fields).includes(`setting_${name}`) ? `settings_${name}` : `setting_${name}`);
+const isElsewhere = (name) => facts.fields.model === `setting_${name}`;
+
 function control(name, property) {
   const kind = kindOf(property);
-  const id = `setting_${name}`;
+  const id = idOf(name);
   const value = values[name];
   const choices = choicesOf(property);
   if (choices) {
@@ -78,7 +82,7 @@ function row(name, property) {
   return make(
     "div",
     { className: "setting", id: `row_${name}`, "data-words": `${name} ${label} ${t(label)} ${property.description ?? ""}`.toLowerCase() },
-    make("label", { for: `setting_${name}` }, make("span", { textContent: t(label) }), make("code", { textContent: name })),
+    make("label", { for: idOf(name) }, make("span", { textContent: t(label) }), make("code", { textContent: name })),
     control(name, property),
     property.description ? make("p", { className: "quiet", textContent: t(property.description) }) : null,
   );
@@ -87,7 +91,7 @@ function row(name, property) {
 function draw() {
   const sections = new Map();
   for (const [name, property] of Object.entries(schema.properties ?? {})) {
-    if (!(name in values) || property.hidden) continue;
+    if (!(name in values) || isElsewhere(name)) continue;
     const section = property.section ?? "Other";
     sections.set(section, [...(sections.get(section) ?? []), row(name, property)]);
   }
@@ -121,14 +125,14 @@ function search() {
 }
 
 function showProblem(error) {
-  const name = error.field || [...changed.keys()].find((each) => error.message.includes(each)) || "";
+  const name = [...changed.keys()].find((each) => error.message.includes(each)) || "";
   const place = byId(`row_${name}`);
   if (!place) {
-    toast(error.message, { kind: "error", hint: error.hint });
+    toast(error.message, { kind: "error" });
     return;
   }
   byId(`problem_setting_${name}`)?.remove();
-  place.append(make("p", { className: "field-problem", id: `problem_setting_${name}`, role: "alert", textContent: [error.message, error.hint].filter(Boolean).join(" ") }));
+  place.append(make("p", { className: "field-problem", id: `problem_setting_${name}`, role: "alert", textContent: error.message }));
   place.scrollIntoView({ block: "center" });
 }
 
@@ -152,7 +156,7 @@ async function load() {
     draw();
     search();
   } catch (error) {
-    toast(error.message, { kind: "error", hint: error.hint });
+    toast(error.message, { kind: "error" });
   }
 }
 

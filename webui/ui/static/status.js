@@ -37,13 +37,14 @@ function words(status) {
 function draw(status) {
   parts.dot.dataset.state = status.paused ? "dead" : status.worker;
   parts.state.textContent = words(status).join(" · ");
-  const problems = (status.problems ?? []).join("\n");
+  const count = status.problems.length;
+  const problems = status.problems.join("\n");
   if (problems !== shownProblems) {
     shownProblems = problems;
     parts.problems.hidden = !problems;
     parts.problems.replaceChildren(
-      make("summary", { textContent: t("{n} things need attention", { n: (status.problems ?? []).length }) }),
-      make("ul", {}, ...(status.problems ?? []).map((text) => make("li", { textContent: text }))),
+      make("summary", { textContent: count === 1 ? t("1 thing needs attention") : t("{n} things need attention", { n: count }) }),
+      make("ul", {}, ...status.problems.map((text) => make("li", { textContent: text }))),
     );
   }
 }
