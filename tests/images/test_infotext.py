@@ -103,6 +103,16 @@ def test_what_is_written_is_read_back(prompt: str, negative_prompt: str, name: s
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    ['"quoted"', '"', " edges ", "a, b", "a: b", "a\nb", "a\rb", '\\"', "{1}", '["x", 2]', "[x] y", "猫", "a\u2028b"],
+)
+def test_any_model_name_is_read_back(name: str) -> None:
+    found = read(write(plan(name=name), 0))
+    assert (found.fields["Model"], found.request.model) == (name, f"{name} [abcdef1234]")
+    assert found.fields["Version"] == f"easel-{__version__}"
+
+
 A1111_2022 = """masterpiece, (best quality:1.2)
 Negative prompt: lowres
 Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 11, Seed: 1328560109, Size: 512x704, Model hash: 7460a6fa, \

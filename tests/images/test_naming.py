@@ -131,6 +131,7 @@ def test_hostile_prompts_give_harmless_names(tmp_path: Path, prompt: str) -> Non
         name = image_names(SavePlan(name=pattern, number=False), naming(prompt))(0)
         assert contained(tmp_path, name).parent == tmp_path.resolve()
         assert not name.startswith(".")
+        assert "\u202e" not in name
 
 
 @given(pattern=st.text(max_size=80), prompt=st.text(st.characters(exclude_categories=("Cs",)), max_size=300))

@@ -106,7 +106,6 @@ def _load(image: Image.Image) -> None:
         image.load()
     except Exception as error:  # as above
         raise _damaged(error) from error
-    _check_size(image)  # a frame may be larger than its header said
 
 
 def _decode(image: Image.Image) -> Image.Image:
