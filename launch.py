@@ -70,6 +70,10 @@ class InstallError(Exception):
     """A stage failed; the text says which, why, and what to do."""
 
 
+class BrokenEnvironment(InstallError):
+    """Everything is installed and yet it does not work; only a new environment can help."""
+
+
 @dataclass(frozen=True)
 class Installation:
     """The environment in `root`/.venv: what it should be, what it is, and how to get from one to the other."""
@@ -178,7 +182,10 @@ def install(installation: Installation) -> None:
     print(f"Setting up Easel in {installation.folder} (the first time this takes some minutes).", flush=True)
     remove_broken(installation)
     requirements = read_requirements(installation.root / requirements_name("app"))
-    with installing(installation, "app", stages=4) as stages:
+    is_new = not installation.folder.exists()
+    with installing(installation, "app", stages=4 if is_new else 3) as stages:
+        if is_new:
+            stages.run("environment", [sys.executable, "-m", "venv", str(installation.folder)])
         run_stages(installation, stages, requirements)
 
 
@@ -201,24 +208,37 @@ def is_current(installation: Installation, name: str) -> bool:
 
 @contextlib.contextmanager
 def installing(installation: Installation, name: str, stages: int) -> Iterator["Stages"]:
-    """Mark the environment as unfinished, then, if nothing was raised, as what requirements-`name` wants."""
+    """Mark the environment as unfinished, then, if nothing was raised, as what requirements-`name` wants.
+
+    Where pip fails by itself it leaves the environment whole, and the next start goes on in it. Where the installation
+    is killed or does not work, the mark stays, and the next start makes the environment anew.
+    """
     installation.folder.mkdir(exist_ok=True)
     installation.unfinished.touch()
-    yield Stages(installation, stages)
+    try:
+        yield Stages(installation, stages)
+    except BrokenEnvironment:
+        raise
+    except InstallError:
+        if runs(installation):
+            installation.unfinished.unlink()
+        raise
     installation.unfinished.unlink()
     write_stamp(installation, name)
 
 
 def run_stages(installation: Installation, stages: "Stages", requirements: Sequence[str]) -> None:
-    """Make the environment, install torch, then the rest without touching torch, and prove that it works."""
+    """Install torch, then the rest without touching torch, and prove that it works."""
     torch = next(line for line in requirements if is_torch(line))
     rest = installation.folder / "requirements.txt"
-    stages.run("environment", [sys.executable, "-m", "venv", str(installation.folder)])
     stages.run("torch", torch_command(installation, torch), shown=torch)
     write_constraint(installation)
     rest.write_text("\n".join(line for line in requirements if not is_torch(line)) + "\n", encoding="utf-8")
     stages.run("requirements", pip_install(installation, "--requirement", str(rest)))
-    stages.run("check", check_command(installation))
+    try:
+        stages.run("check", check_command(installation))
+    except InstallError as problem:
+        raise BrokenEnvironment(f"{problem}\nThe next start makes the environment anew.") from problem
 
 
 def refuse_impossible(installation: Installation) -> None:
