@@ -18,7 +18,7 @@ from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.errors import BadRequest, NotFound
 from webui.images.infotext import ReadInfotext, read
-from webui.images.open import open_image, read_infotext
+from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner, RunnerState
@@ -186,7 +186,7 @@ class Studio:
         for name in ("model", "sd_model_checkpoint"):
             if wanted.get(name):
                 wanted[name] = self._catalog.hashed(self._catalog.find(str(wanted[name]))).title
-        return self._settings.change(ignore_unknown=ignore_unknown, **wanted)
+        return self._settings.change(wanted, ignore_unknown=ignore_unknown)
 
     def defaults(self, model: str | None = None) -> GenerationRequest:
         """Return what a form shows before anything was typed: every blank filled for `model` (None: the current)."""
@@ -199,12 +199,12 @@ class Studio:
         """Return what an image file says about itself; `BadFile` when it is not an image."""
         if not content:
             raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
-        image = open_image(content)
-        infotext, items = read_infotext(content)
+        infotext, items = read_infotext(content)  # before the pixels: a cut-off file may still say how it was made
+        width, height = read_size(content)
         found: ReadInfotext | None = read(infotext) if infotext else None
         return ImageFacts(
-            width=image.width,
-            height=image.height,
+            width=width,
+            height=height,
             infotext=infotext,
             items=items,
             fields=dict(found.fields) if found else {},

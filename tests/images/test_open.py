@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
 from webui.errors import BadFile
-from webui.images.open import FORMATS, MAX_BYTES, MAX_TEXT, open_image, read_infotext
+from webui.images.open import FORMATS, MAX_BYTES, MAX_TEXT, open_image, read_infotext, read_size
 
 INFOTEXT = "a cat – 猫\nSteps: 20, Sampler: Euler a, Seed: 1"
 
@@ -317,3 +317,9 @@ def test_too_much_text_is_refused_but_the_pixels_open() -> None:
     with pytest.raises(BadFile, match="too much text"):
         read_infotext(content)
     assert open_image(content).size == (2, 2)
+
+
+def test_size_is_read_without_the_pixels() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, format="PNG")
+    assert read_size(buffer.getvalue()[:60]) == (40, 30)

@@ -50,6 +50,12 @@ def read_infotext(source: Source) -> tuple[str | None, dict[str, str]]:
     return infotext or None, texts
 
 
+def read_size(source: Source) -> tuple[int, int]:
+    """Return width and height in pixels as stored (not turned upright), from the header alone. Raises `BadFile`."""
+    with _open_header(_read(source)) as image:
+        return image.size
+
+
 def _read(source: Source) -> bytes:
     if isinstance(source, Path):
         if not source.is_file():  # a named pipe or a device would block or never end
