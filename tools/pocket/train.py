@@ -1,0 +1,156 @@
+"""Train the pocket model from nothing, or go on where it stopped.
+
+    python -m tools.pocket.train --out models/Stable-diffusion/pocket-sd1 --minutes 130
+
+Draws its own data, then runs the stages in order: caption encoder, picture coder, judge, denoiser.  Checkpoints lie
+in --work and are written every few minutes; the same command resumes.  A longer --minutes continues a finished
+training.  One process uses one thread: on a busy machine that is faster than two.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tools.pocket import dataset, scorer, text_encoder, unet, vae
+from tools.pocket.dataset import Dataset
+
+TEXT_MINUTES = 2.0
+VAE_MINUTES = 13.0
+SCORER_MINUTES = 4.0
+EXAMPLES = (
+    "a red house under a yellow moon, night sky",
+    "a white boat on the sea at sunset",
+    "a green tree in the snow",
+    "an orange fish in the ocean",
+    "a pink heart on a black background",
+    "a yellow star above a blue house, night",
+    "a purple tree in a field",
+    "a red circle and a blue square, white background",
+    "a big red heart, sunset sky",
+    "a black boat in the desert",
+)
+CARD = {
+    "title": "Pocket SD1",
+    "description": (
+        "A Stable Diffusion 1 in miniature: fourteen things, nine colours, thirteen backgrounds, one or two things "
+        "in a picture. Draws in seconds without a graphics card."
+    ),
+    "family": "sd1",
+    "defaults": {
+        "width": 128, "height": 128, "steps": 20, "guidance": 5.0, "sampler": "DPM++ 2M", "schedule": "Karras",
+    },
+    "licence": "Apache-2.0",
+    "examples": list(EXAMPLES),
+}  # fmt: skip
+log = logging.getLogger(__name__)
+
+
+def export(
+    folder: Path, words: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, coder: AutoencoderKL
+) -> None:
+    """Write a half-precision diffusers folder beside the old one, then exchange them."""
+    scheduler = PNDMScheduler(**unet.SCHEDULE, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False)
+    pipeline = StableDiffusionPipeline(
+        vae=coder, text_encoder=text, tokenizer=words, unet=denoiser, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    beside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    pipeline.to(torch.float16).save_pretrained(beside)
+    _name_as_sd1(beside / "text_encoder" / "model.safetensors")
+    vocabulary = sorted(words.get_vocab().items(), key=lambda item: item[1])
+    tokenizer_folder = beside / "tokenizer"
+    (tokenizer_folder / "vocab.json").write_text(json.dumps(dict(vocabulary), ensure_ascii=False), encoding="utf-8")
+    merges = json.loads((tokenizer_folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["merges"]
+    lines = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+    (tokenizer_folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n", encoding="utf-8")
+    (beside / "easel.json").write_text(json.dumps(CARD, indent=2) + "\n", encoding="utf-8")
+    shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), beside / "README.md")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(beside, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _name_as_sd1(weights: Path) -> None:
+    """Give the text tower's weights the prefix that real SD1 folders have and newer transformers leave out."""
+    tensors = load_file(weights)
+    prefix = "text_model."
+    named = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in tensors.items()}
+    save_file(named, weights, metadata={"format": "pt"})
+
+
+def export_checkpoint(work: Path, folder: Path) -> None:
+    """Ship the averaged weights of the denoiser's latest checkpoint."""
+    words = CLIPTokenizer.from_pretrained(work / "data" / "train" / "tokenizer")
+    coder = AutoencoderKL.from_pretrained(work / "vae").eval()
+    text = text_encoder.new_text_encoder(words)
+    pocket = unet.Pocket(text, unet.new_unet())
+    saved = torch.load(work / "unet.pt", weights_only=True)
+    average = dict(zip((name for name, _ in pocket.named_parameters()), saved["average"]["shadow"], strict=True))
+    pocket.load_state_dict({**saved["model"], **average})
+    denoiser = unet.new_unet()  # a fresh one, with the library's own attention and upsampling
+    denoiser.load_state_dict(pocket.unet.state_dict())
+    export(folder, words, text.eval(), denoiser.eval(), coder)
+
+
+def run(out: Path, work: Path, minutes: float, count: int) -> None:
+    """All stages, each skipped when done and resumed when begun."""
+    data = dataset.build(work / "data" / "train", count, seed=0)
+    test = dataset.build(work / "data" / "test", 1000, seed=99, like=work / "data" / "train")
+    if not (work / "text0").exists():
+        text_encoder.train(data, test, TEXT_MINUTES).save_pretrained(work / "text0")
+    text = CLIPTextModel.from_pretrained(work / "text0")
+    if not (work / "vae").exists():
+        _train_vae(data, test, work)
+    coder = AutoencoderKL.from_pretrained(work / "vae").eval()
+    if not scorer.WEIGHTS.exists():
+        scorer.train(data.pictures, data.shown, SCORER_MINUTES).save()
+
+    def decode(latents: Tensor) -> Tensor:
+        return coder.decode(latents / vae.SCALE).sample
+
+    budget = max(1.0, minutes - TEXT_MINUTES - VAE_MINUTES - SCORER_MINUTES)
+    unet.train(data, lambda: torch.from_numpy(np.load(work / "latents.npy")), text, work, budget, decode)
+    export_checkpoint(work, out)
+
+
+def _train_vae(data: Dataset, test: Dataset, work: Path) -> None:
+    trained = vae.train(data, test, work, VAE_MINUTES)
+    vae.fold_scale(trained, vae.encode_all(trained, data.pictures[:2000]))
+    np.save(work / "latents.npy", (vae.encode_all(trained, data.pictures) * vae.SCALE).half().numpy())
+    trained.to(memory_format=torch.contiguous_format).save_pretrained(work / "vae")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/pocket"), help="data and checkpoints")
+    parser.add_argument("--minutes", type=float, default=130, help="training time in all")
+    parser.add_argument("--pictures", type=int, default=40_000, help="how many scenes to draw")
+    parser.add_argument("--export-only", action="store_true", help="ship the latest checkpoint and stop")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if options.export_only:
+        export_checkpoint(options.work, options.out)
+    else:
+        run(options.out, options.work, options.minutes, options.pictures)
+
+
+if __name__ == "__main__":
+    main()

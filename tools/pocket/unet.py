@@ -1,0 +1,278 @@
+"""The denoiser, trained together with the caption encoder."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from tools.pocket import scenes, text_encoder, tokenizer
+from tools.pocket.dataset import Dataset
+from tools.pocket.training import (
+    Average,
+    Optimisers,
+    Progress,
+    as_pictures,
+    compile_safe,
+    load_checkpoint,
+    save_checkpoint,
+)  # fmt: skip
+
+CHANNELS = (64, 128, 160)
+SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+READ_CLASSES = 1 + len(scenes.OBJECTS)
+log = logging.getLogger(__name__)
+
+
+def new_unet(channels: tuple[int, ...] = CHANNELS, heads: int = 8) -> UNet2DConditionModel:
+    """SD1's block pattern with fewer levels; groups follow the rule min(32, first // 4), as for real SD1."""
+    levels = len(channels)
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, block_out_channels=channels, layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        cross_attention_dim=text_encoder.WIDTH, attention_head_dim=heads, norm_num_groups=min(32, channels[0] // 4),
+    )  # fmt: skip
+
+
+class PlainAttention:
+    """Attention as two matrix products and a softmax: on a CPU, with small heads, 2 to 8 times faster to train
+    than the fused kernel.  Has no parameters, so nothing of it stays in the checkpoint."""
+
+    def __call__(
+        self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: object
+    ) -> Tensor:
+        """One attention layer, [n, length, width] in and out."""
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+
+        def split(states: Tensor) -> Tensor:
+            return states.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+
+        query, key, value = (
+            split(attention.to_q(hidden_states)),
+            split(attention.to_k(source)),
+            split(attention.to_v(source)),
+        )
+        weights = ((query * attention.scale) @ key.transpose(-1, -2)).softmax(-1)
+        return attention.to_out[0]((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+
+
+class Pocket(nn.Module):
+    """Caption encoder and denoiser as one function, with a reader of the features for training.
+
+    The reader looks at the features before the last level and says which object covers which cell: exact labels
+    teach the trunk "what is where" long before the pixels' own error would.
+    """
+
+    def __init__(self, text: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.text = text
+        self.unet = unet
+        unet.set_attn_processor(PlainAttention())
+        self.reader = nn.Conv2d(unet.config.block_out_channels[1], READ_CLASSES, 1)
+
+    def forward(self, tokens: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted noise, and scores [n, objects + 1, 16, 16]."""
+        return self.denoise(self.text(tokens).last_hidden_state, noisy, times)
+
+    def denoise(self, states: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """UNet2DConditionModel.forward, spelt out to get at the features."""
+        unet = self.unet
+        embedding = unet.time_embedding(unet.time_proj(times).to(noisy.dtype))
+        sample = unet.conv_in(noisy)
+        skips = [sample]
+        for block in unet.down_blocks:
+            if hasattr(block, "attentions"):
+                sample, kept = block(sample, embedding, encoder_hidden_states=states)
+            else:
+                sample, kept = block(sample, embedding)
+            skips += kept
+        sample = unet.mid_block(sample, embedding, encoder_hidden_states=states)
+        features = sample
+        for index, block in enumerate(unet.up_blocks):
+            count = len(block.resnets)
+            taken, skips = tuple(skips[-count:]), skips[:-count]
+            if hasattr(block, "attentions"):
+                sample = block(sample, taken, embedding, encoder_hidden_states=states)
+            else:
+                sample = block(sample, taken, embedding)
+            if index == len(unet.up_blocks) - 2:
+                features = sample
+        return unet.conv_out(unet.conv_act(unet.conv_norm_out(sample))), self.reader(features)
+
+
+class Noising:
+    """The forward process, how times are drawn and how their errors count."""
+
+    def __init__(self) -> None:
+        root = torch.linspace(SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5, 1000, dtype=torch.float64)
+        self.kept = torch.cumprod(1 - root**2, 0).float()
+        ratio = self.kept / (1 - self.kept)
+        importance = ratio.clamp(max=5) / ratio * (1 + 1 / ratio).sqrt()  # min-SNR-5, milder on pure noise
+        density = importance.sqrt().clamp(min=0.35)
+        self.density = density / density.sum()
+        self.cumulative = self.density.cumsum(0)
+        weight = importance / self.density
+        self.weight = weight / (weight * self.density).sum()
+
+    def draw_times(self, count: int) -> Tensor:
+        """Stratified over the density."""
+        quantiles = (torch.randperm(count) + torch.rand(count)) / count
+        return torch.searchsorted(self.cumulative, quantiles).clamp(max=999)
+
+    def add(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Noisy latents."""
+        kept = self.kept[times].view(-1, 1, 1, 1)
+        return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+
+
+def train(
+    data: Dataset,
+    latents: Callable[[], Tensor],
+    text: CLIPTextModel,
+    folder: Path,
+    minutes: float,
+    decode: Callable[[Tensor], Tensor],
+    *,
+    batch: int = 32,
+    learning_rate: float = 1.5e-3,
+    text_rate: float = 0.3,
+    tokens_kept: int = text_encoder.SHORT,
+    pause: float = 1e9,
+) -> Pocket:
+    """Train, or go on training, for `minutes` in all; stop early after `pause` seconds of this call."""
+    pocket = Pocket(text, new_unet())
+    compile_safe(pocket.unet)
+    average = Average(pocket.parameters(), 0.998)
+    rates = [(name, p, text_rate if name.startswith("text.") else 1.0) for name, p in pocket.named_parameters()]
+    optimisers = Optimisers(rates, ("conv_in", "conv_out", "reader"))
+    step, spent = 0, 0.0
+    saved = load_checkpoint(folder / "unet.pt")
+    if saved is not None:
+        pocket.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
+        optimisers.load_state_dict(saved["optimisers"])
+        step, spent = saved["step"], saved["spent"]
+    clean = latents()
+    tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64))
+    covers = torch.from_numpy(data.covers.astype(np.int64))
+    empty = torch.from_numpy(tokenizer.encode(data.tokenizer, [""])[0, :tokens_kept].astype(np.int64))
+    noising = Noising()
+    compiled = torch.compile(pocket, dynamic=False)
+    torch.manual_seed(step)
+
+    def losses(chosen: Tensor, run: Callable[..., tuple[Tensor, Tensor]], focus: float) -> tuple[Tensor, ...]:
+        count = len(chosen)
+        target = clean[chosen].float()
+        words = tokens[chosen, torch.randint(0, tokens.shape[1], (count,))]
+        words = torch.where(torch.rand(count, 1) < 0.1, empty, words)
+        times = noising.draw_times(count)
+        noise = torch.randn_like(target)
+        noisy = noising.add(target, noise, times).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted, read = run(words, noisy, times)
+        near = F.max_pool2d((covers[chosen] > 0).float()[:, None], 3, 1, 1)
+        emphasis = 1 + focus * near
+        error = ((predicted.float() - noise).pow(2) * emphasis / emphasis.mean()).mean((1, 2, 3))
+        reading = F.cross_entropy(read.float(), covers[chosen])
+        return (error * noising.weight[times]).mean(), reading, error.detach(), times
+
+    check_gradients(pocket, compiled, lambda run: losses(torch.arange(batch), run, 1.0)[0])
+    progress = Progress(minutes, learning_rate, spent, warm_up=20)
+    began = progress.spent
+    report, picture = began + 30, began + 240
+    history: list[list[float]] = []
+    order = torch.randperm(len(clean))
+    while progress.share < 1 and progress.spent - began < pause:
+        if len(order) < batch:
+            order = torch.randperm(len(clean))
+        chosen, order = order[:batch], order[batch:]
+        late = progress.share > 0.7
+        loss, reading, error, times = losses(chosen, compiled, 0.0 if late else 1.0)
+        (loss + (0.02 if late else 0.06) * reading).backward()
+        optimisers.step(progress.learning_rate)
+        average.update()
+        step += 1
+        bands = (times < 300, (times >= 300) & (times < 700), times >= 700)
+        history.append([loss.item(), reading.item(), *(error[band].mean().item() for band in bands)])
+        stop = progress.share >= 1 or progress.spent - began >= pause
+        if progress.spent > report or stop:
+            report = progress.spent + 60
+            means = np.nanmean(np.array(history), 0).round(4).tolist()
+            log.info("unet %.1f min, %d steps, loss/read/low/mid/high %s", progress.spent / 60, step, means)
+            history = []
+        if progress.spent > picture or stop:
+            before = progress.spent
+            picture = before + 300
+            average.swap()
+            save_preview(pocket, data, decode, folder / f"preview_{step:06d}.png", tokens_kept)
+            average.swap()
+            save_checkpoint(
+                folder / "unet.pt", model=pocket.state_dict(), average=average.state_dict(),
+                optimisers=optimisers.state_dict(), step=step, spent=before,
+            )  # fmt: skip
+    average.swap()
+    return pocket
+
+
+def check_gradients(model: nn.Module, compiled: Callable[..., object], loss: Callable[..., Tensor]) -> None:
+    """Refuse to train on a compiled graph whose gradients are not those of the plain one."""
+    gradients = []
+    for run in (compiled, model):
+        torch.manual_seed(7)
+        loss(run).backward()
+        gradients.append([p.grad.flatten().clone() if p.grad is not None else None for p in model.parameters()])
+        model.zero_grad()
+    similar = [
+        torch.cosine_similarity(a, b, dim=0).item()
+        for a, b in zip(*gradients, strict=True)
+        if a is not None and b is not None and b.norm() > 1e-6
+    ]
+    log.info("compiled gradients: lowest cosine %.3f, mean %.3f", min(similar), float(np.mean(similar)))
+    if np.mean(similar) < 0.95:
+        raise RuntimeError("torch.compile gives wrong gradients; train with TORCHDYNAMO_DISABLE=1")
+
+
+@torch.no_grad()
+def sample(
+    pocket: Pocket, words: Tensor, nothing: Tensor, *, steps: int = 20, guidance: float = 5.0, seed: int = 1
+) -> Tensor:
+    """Latents for token rows by DPM++ 2M on Karras sigmas."""
+    scheduler = DPMSolverMultistepScheduler(**SCHEDULE, use_karras_sigmas=True)
+    scheduler.set_timesteps(steps)
+    states = pocket.text(torch.cat([nothing, words])).last_hidden_state
+    latents = torch.randn(len(words), 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+    latents = latents * scheduler.init_noise_sigma
+    for time in scheduler.timesteps:
+        both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
+        with torch.autocast("cpu", torch.bfloat16):
+            noise, _ = pocket.denoise(states, both.to(memory_format=torch.channels_last), time.expand(len(both)))
+        without, with_words = noise.float().chunk(2)
+        latents = scheduler.step(without + guidance * (with_words - without), time, latents).prev_sample
+    return latents
+
+
+PREVIEWS = (
+    "a red house under a yellow moon, night sky", "a red circle", "a big blue star on a white background",
+    "a yellow house at night", "a green tree in the snow", "a purple fish at sea", "a pink heart on a black background",
+    "a white moon at night", "an orange circle at sunset", "a red boat at sea", "a blue square and a yellow triangle",
+    "a green circle above a red square, gray background", "a black cat in the snow", "a red car in the desert",
+    "a black triangle on the right, yellow background", "a white boat next to a pink tree, sunset",
+)  # fmt: skip
+
+
+def save_preview(
+    pocket: Pocket, data: Dataset, decode: Callable[[Tensor], Tensor], path: Path, tokens_kept: int
+) -> None:
+    """A small contact sheet, to watch training by."""
+    rows = torch.from_numpy(tokenizer.encode(data.tokenizer, ["", *PREVIEWS])[:, :tokens_kept].astype(np.int64))
+    latents = sample(pocket, rows[1:], rows[:1].expand(len(PREVIEWS), -1))
+    pictures = as_pictures(decode(latents))
+    cv2.imwrite(str(path), scenes.sheet(list(pictures), 8)[..., ::-1])
