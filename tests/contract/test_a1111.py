@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from pydantic import ValidationError
 
 from tests.api.site import Site, open_site
 from webui.api.a1111.schemas import StableDiffusionProcessingTxt2Img
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One site for the whole file: no test here leaves anything behind but jobs."""
+    with open_site(tmp_path_factory.mktemp("site")) as opened:
+        yield opened
+
 
 SMALL = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2}
 
@@ -65,10 +74,11 @@ def test_save_images_decides_where_they_lie(site: Site) -> None:
     def kept() -> list[Path]:
         return [path for path in site.config.outputs_dir.rglob("*.png") if ".easel" not in path.parts]
 
+    before = kept()
     generate(site)
-    assert kept() == []
+    assert kept() == before
     generate(site, save_images=True)
-    assert len(kept()) == 1
+    assert len(kept()) == len(before) + 1
 
 
 @pytest.mark.parametrize("field", ["sampler_name", "sampler_index"])
@@ -135,10 +145,11 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
     ],
 )
 def test_what_is_missing_is_refused_by_name(site: Site, fields: dict[str, Any], named: str) -> None:
+    jobs = site.studio.jobs(500)
     answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, **fields})
     assert answer.status_code == 422
     assert named in answer.json()["detail"]
-    assert site.studio.jobs() == ()
+    assert site.studio.jobs(500) == jobs
 
 
 @pytest.mark.parametrize(
@@ -173,12 +184,13 @@ def test_what_is_missing_is_refused_by_name(site: Site, fields: dict[str, Any], 
 def test_bad_values_are_refused_and_the_next_job_works(
     site: Site, fields: dict[str, Any], status: int, named: str
 ) -> None:
+    jobs = site.studio.jobs(500)
     answer = site.client.post("/sdapi/v1/txt2img", content=json.dumps({**SMALL, **fields}),
                               headers={"Content-Type": "application/json"})  # fmt: skip
     assert answer.status_code == status, answer.text
     assert named in json.dumps(answer.json()["detail"])
     assert len(answer.content) < 2000
-    assert site.studio.jobs() == ()
+    assert site.studio.jobs(500) == jobs
     assert len(generate(site)["images"]) == 1
 
 
@@ -237,7 +249,12 @@ def test_options_never_look_like_forge(site: Site) -> None:
     assert "forge_preset" not in site.client.get("/sdapi/v1/options").json()
 
 
-def test_options_change_all_or_nothing(site: Site) -> None:
+def test_options_change_all_or_nothing(tmp_path: Path) -> None:
+    with open_site(tmp_path) as site:
+        _change_options(site)
+
+
+def _change_options(site: Site) -> None:
     before = site.client.get("/sdapi/v1/options").json()
     answer = site.client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "no_such": 1})
     assert answer.status_code == 422 and "no_such" in answer.json()["detail"]

@@ -6,10 +6,13 @@ import asyncio
 import socket
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
 from tests.api.site import Site, configure, open_site, serve
 from tests.security.probe import Probe, basic, call, guard, scope_of
+from tests.serving import run_server
 from webui.api.gate import CONTENT_SECURITY_POLICY, Gate
 
 FOREIGN_ORIGINS = [
@@ -179,7 +182,17 @@ def test_p07_a_star_lets_pages_in_without_the_users_cookie(tmp_path: Path) -> No
 
 
 def test_p08_the_default_is_loopback(tmp_path: Path) -> None:
-    assert configure(tmp_path).host == "127.0.0.1"
+    with run_server(tmp_path, "--nowebui", "--stub-runner", models=None) as server:
+        listening = [
+            connection.laddr.ip
+            for connection in psutil.Process(server.process.pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening == ["127.0.0.1"]
+        answer = httpx.get(f"{server.url}/sdapi/v1/options")
+        assert answer.status_code == 200 and "server" not in answer.headers
+        evil = httpx.post(f"{server.url}/sdapi/v1/interrupt", headers={"Origin": "https://evil.example"})
+        assert evil.status_code == 403
 
 
 def test_p09_listening_needs_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def _add_generation(router: APIRouter, studio: Studio, followers: Followers) -> 
         return PNGInfoResponse(
             info=facts.infotext or "",
             items=dict(facts.items),
-            parameters=translate.read_parameters(facts.fields),
+            parameters=translate.read_parameters(facts.fields, facts.request),
         )
 
 

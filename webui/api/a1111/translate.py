@@ -301,10 +301,10 @@ def read_base64_image(text: str) -> bytes:
     return decoded
 
 
-def read_parameters(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parsed infotext as A1111 does: names to texts, the size as two."""
-    parameters: dict[str, Any] = dict(fields)
+def read_parameters(fields: Mapping[str, str], request: GenerationRequest | None) -> dict[str, Any]:
+    """Return the parsed infotext as A1111 does: names to texts, the prompts among them, the size as two."""
+    if request is None:
+        return {}
+    parameters = {"Prompt": request.prompt, "Negative prompt": request.negative_prompt, **fields}
     width, cross, height = fields.get("Size", "").partition("x")
-    if cross:
-        parameters.update({"Size-1": width, "Size-2": height})
-    return parameters
+    return {**parameters, "Size-1": width, "Size-2": height} if cross else parameters
