@@ -151,7 +151,8 @@ def _walk(root: Path) -> Iterator[Path]:
         folder = pending.pop()
         try:
             facts = folder.stat()
-            entries = sorted(folder.iterdir())
+            # A .ckpt, which cannot be used, must not take the plain name from the .safetensors beside it.
+            entries = sorted(folder.iterdir(), key=lambda entry: (entry.suffix.lower() == ".ckpt", entry))
         except FileNotFoundError:
             continue
         except OSError as error:

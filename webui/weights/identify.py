@@ -433,8 +433,14 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 _CONVERT = "Convert it to .safetensors."
 
 
+_LARGEST = 100_000  # any number in a configuration; the vocabulary is the largest one
+_DEEPEST = 100  # layers of a text encoder, blocks of a level, levels
+
+
 def _check_supported(path: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
+    for part, config in configs.items():
+        _check_size(path, part, config)
     if unet.get("cross_attention_dim") == 1024:
         raise _bad(path, "SD2 checkpoints are not supported yet")
     if unet.get("in_channels", 4) == 9:
@@ -446,6 +452,21 @@ def _check_supported(path: Path, configs: Mapping[str, Mapping[str, Any]]) -> No
     levels = vae.get("block_out_channels", (64,))
     if not isinstance(levels, list | tuple) or len(levels) != 4:
         raise _bad(path, "not an SD1 checkpoint: its VAE does not shrink images 8 times")
+
+
+def _check_size(path: Path, part: str, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration that would keep the machine busy building an absurd network."""
+    numbers = [value for value in config.values() if isinstance(value, int | float)]
+    depths = [config.get(name, 1) for name in ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")]
+    levels = config.get("block_out_channels", ())
+    if (
+        any(abs(number) > _LARGEST for number in numbers)
+        or not all(isinstance(depth, int) and 0 < depth <= _DEEPEST for depth in depths)
+        or not isinstance(levels, list | tuple)
+        or len(levels) > _DEEPEST
+        or not all(isinstance(width, int) and 0 < width <= _LARGEST for width in levels)
+    ):
+        raise _bad(path, f"the configuration of its {part} is not that of a usable network")
 
 
 def _bad(path: Path, problem: str, hint: str = "") -> BadFile:

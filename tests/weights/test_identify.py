@@ -1,0 +1,402 @@
+"""Hostile and damaged files are told apart by their headers, without torch and without reading weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.tiny_models import original_weights, write_json
+from webui.domain.models import Family
+from webui.errors import BadFile
+from webui.weights.identify import MAX_HEADER, count_parameters, identify, read_header
+
+ONE = {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+
+
+def pack(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw + data
+
+
+def entry(dtype: str = "F32", shape: Any = (1,), offsets: Any = (0, 4)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "empty"),
+    "seven bytes": (b"1234567", "truncated"),
+    "header length 0": (pack(b""), "JSON"),
+    "header longer than the file": (pack(b"{}", length=100), "truncated"),
+    "header of 2^31": (pack(b"{}", length=2**31), "not a safetensors file"),
+    "header of 2^63": (pack(b"{}", length=2**63), "not a safetensors file"),
+    "header of 2^64-1": (pack(b"{}", length=2**64 - 1), "not a safetensors file"),
+    "HTML": (b"<!DOCTYPE html><html><head>404", "HTML"),
+    "HTML after blanks": (b"\r\n  <HTML lang=en>", "HTML"),
+    "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS"),
+    "zip": (b"PK\x03\x04" + bytes(60), "pickle"),
+    "pickle": (pickle.dumps({"state_dict": [1, 2, 3]}), "pickle"),
+    "tar": (bytes(257) + b"ustar\x0000" + bytes(300), "pickle"),
+    "GGUF": (b"GGUF" + bytes(60), "GGUF"),
+    "not UTF-8": (pack(b'{"\xff": 1}'), "JSON"),
+    "not JSON": (pack(b"{nonsense}"), "JSON"),
+    "a list": (pack([1, 2]), "JSON object"),
+    "deep": (pack(b"[" * 20_000), "JSON"),
+    "an integer of 10,000 digits": (pack(b'{"x": ' + b"9" * 10_000 + b"}"), "JSON"),
+    "a name twice": (pack(b'{"x": {}, "x": {}}'), "JSON"),
+    "entry is a number": (pack({"x": 1}), "damaged at 'x'"),
+    "no offsets": (pack({"x": {"dtype": "F32", "shape": [1]}}), "damaged at 'x'"),
+    "unknown dtype": (pack({"x": entry("F33")}, bytes(4)), "damaged at 'x'"),
+    "dtype is a list": (pack({"x": {**entry(), "dtype": []}}, bytes(4)), "damaged at 'x'"),
+    "negative shape": (pack({"x": entry(shape=[-1])}, bytes(4)), "shape and size"),
+    "shape of true": (pack({"x": entry(shape=[True])}, bytes(4)), "shape and size"),
+    "shape of a fraction": (pack({"x": entry(shape=[1.0])}, bytes(4)), "shape and size"),
+    "shape product overflow": (
+        pack({"x": entry(shape=[4194305, 4194305, 211106198978564])}, bytes(4)),
+        "shape and size",
+    ),
+    "reversed offsets": (pack({"x": entry(offsets=[4, 0])}, bytes(4)), "shape and size"),
+    "three offsets": (pack({"x": entry(offsets=[0, 4, 8])}, bytes(8)), "damaged at 'x'"),
+    "overlap": (pack({"x": entry(), "y": entry(offsets=[2, 6])}, bytes(6)), "overlap or leave gaps"),
+    "the same bytes twice": (pack({"x": entry(), "y": entry()}, bytes(4)), "overlap or leave gaps"),
+    "gap": (pack({"x": entry(), "y": entry(offsets=[8, 12])}, bytes(12)), "overlap or leave gaps"),
+    "beyond the file": (pack(ONE, bytes(3)), "truncated: 1 of 4 bytes"),
+    "trailing bytes": (pack(ONE, bytes(5)), "belong to no tensor"),
+    "header of 99 MB": (pack(b" " * 100, length=99 * 2**20), "not a safetensors file"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_say_what_they_are(case: str, tmp_path: Path) -> None:
+    content, words = BROKEN[case]
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(BadFile) as caught:
+        identify(file)
+    assert words in caught.value.message
+    assert caught.value.message.startswith("model.safetensors: ")
+    assert caught.value.field == "model"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{" + b",".join(b'"%d":{}' % number for number in range(60_000)) + b"}",
+        b'{"x":[' + b"[]," * 5_000_000 + b"[]]}",
+        b'{"x":[' + b"0," * 8_000_000 + b"0]}",
+    ],
+    ids=["60,000 tensors", "5 million lists", "8 million numbers"],
+)
+def test_headers_that_only_cost_time_and_memory_are_refused_unparsed(header: bytes, tmp_path: Path) -> None:
+    assert len(header) < MAX_HEADER + 2**20
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(pack(header))
+    with pytest.raises(BadFile, match="more than 50000 tensors"):
+        identify(file)
+
+
+def test_sparse_terabyte_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(pack(ONE))
+    try:
+        os.truncate(file, 10**12)
+    except OSError:
+        os.truncate(file, 10**10)
+    with pytest.raises(BadFile, match="belong to no tensor"):
+        identify(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
+    pipe = tmp_path / "model.safetensors"
+    os.mkfifo(pipe)
+    with pytest.raises(BadFile, match="not a regular file"):
+        identify(pipe)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="cannot be read"):
+        identify(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.pt", "MODEL.CKPT", "model.bin"])
+def test_pickles_are_refused_by_name(name: str, tiny_file: Path, tmp_path: Path) -> None:
+    renamed = shutil.copy(tiny_file, tmp_path / name)
+    with pytest.raises(BadFile, match=r"run code.*safetensors"):
+        identify(Path(renamed))
+
+
+def test_no_pickle_is_ever_executed(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+            return (tmp_path / "canary").write_text, ("ran",)
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(BadFile):
+        identify(file)
+    torch.save({"x": Hostile()}, tmp_path / "zipped.safetensors")
+    with pytest.raises(BadFile, match="pickle"):
+        identify(tmp_path / "zipped.safetensors")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_single_file(tiny_file: Path) -> None:
+    checkpoint = identify(tiny_file)
+    assert (checkpoint.family, checkpoint.layout) == (Family.SD1, "original")
+    assert checkpoint.noise.prediction == "epsilon"
+    assert checkpoint.weight_files == (tiny_file,)
+    assert checkpoint.configs["unet"]["block_out_channels"] == (32, 64, 64)
+
+
+def test_folder_and_file_agree(tiny_folder: Path, tiny_file: Path) -> None:
+    """What is inferred from shapes is what the folder's configuration says, for every setting that is inferred."""
+    folder, file = identify(tiny_folder), identify(tiny_file)
+    assert folder.layout == "diffusers"
+    for component, config in file.configs.items():
+        inferred = json.loads(json.dumps(config))
+        told = {name: folder.configs[component].get(name, "missing") for name in inferred}
+        assert told == inferred, component
+        if component != "text_encoder":  # the file carries the position numbers too
+            assert count_parameters(folder, component) == count_parameters(file, component)
+
+
+def test_real_sd1_shapes_are_understood(tmp_path: Path) -> None:
+    """The full-size network, described by a header alone (the file is sparse)."""
+    from diffusers import UNet2DConditionModel
+
+    from benchmarks.sd1_random import REAL
+
+    with torch.device("meta"):
+        real = UNet2DConditionModel(cross_attention_dim=768)
+    assert tuple(real.config.block_out_channels) == REAL
+    shapes: dict[str, list[int]] = {}
+    prefix = "model.diffusion_model."
+    layer = 1
+    channels = [320, 320, 640, 640, 1280, 1280, 1280, 1280]
+    shapes[f"{prefix}input_blocks.0.0.weight"] = [320, 4, 3, 3]
+    for index, width in enumerate(channels):
+        shapes[f"{prefix}input_blocks.{layer}.0.out_layers.3.weight"] = [width, width, 3, 3]
+        if index < 6:
+            shapes[f"{prefix}input_blocks.{layer}.1.proj_in.weight"] = [width, width, 1, 1]
+        layer += 1
+        if index % 2 and index < 7:
+            shapes[f"{prefix}input_blocks.{layer}.0.op.weight"] = [width, width, 3, 3]
+            layer += 1
+    shapes[f"{prefix}middle_block.1.proj_in.weight"] = [1280, 1280, 1, 1]
+    shapes[f"{prefix}middle_block.1.transformer_blocks.0.attn2.to_k.weight"] = [1280, 768]
+    shapes[f"{prefix}out.2.weight"] = [4, 320, 3, 3]
+    for level, width in enumerate([128, 256, 512, 512]):
+        for block in range(2):
+            shapes[f"first_stage_model.encoder.down.{level}.block.{block}.conv1.weight"] = [width, width, 3, 3]
+    shapes["first_stage_model.decoder.conv_in.weight"] = [512, 4, 3, 3]
+    text = "cond_stage_model.transformer.text_model."
+    shapes[f"{text}embeddings.token_embedding.weight"] = [49408, 768]
+    shapes[f"{text}embeddings.position_embedding.weight"] = [77, 768]
+    for index in range(12):
+        shapes[f"{text}encoder.layers.{index}.mlp.fc1.weight"] = [3072, 768]
+    file = write_sparse(tmp_path / "real.safetensors", shapes)
+    configs = identify(file).configs
+    for name in ("block_out_channels", "layers_per_block", "down_block_types", "up_block_types", "norm_num_groups",
+                 "attention_head_dim", "use_linear_projection", "in_channels", "out_channels"):  # fmt: skip
+        assert configs["unet"][name] == real.config[name], name
+    assert configs["vae"]["block_out_channels"] == (128, 256, 512, 512)
+    assert (configs["vae"]["layers_per_block"], configs["vae"]["norm_num_groups"]) == (2, 32)
+    expected = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    assert {name: configs["text_encoder"][name] for name in expected} == expected
+
+
+def write_sparse(file: Path, shapes: dict[str, list[int]]) -> Path:
+    header: dict[str, Any] = {}
+    position = 0
+    for name, shape in shapes.items():
+        size = 2
+        for length in shape:
+            size *= length
+        header[name] = entry("F16", shape, [position, position + size])
+        position += size
+    content = pack(header)
+    file.write_bytes(content)
+    os.truncate(file, len(content) + position)
+    return file
+
+
+FOREIGN = {
+    "SDXL": (
+        {"conditioner.embedders.1.model.ln_final.weight": [8], "model.diffusion_model.label_emb.0.0.weight": [8]},
+        "SDXL",
+    ),
+    "SD2": (
+        {"cond_stage_model.model.ln_final.weight": [8], "model.diffusion_model.input_blocks.0.0.weight": [8]},
+        "SD2",
+    ),
+    "SD3": ({"model.diffusion_model.joint_blocks.0.x": [8]}, "SD3"),
+    "Flux": ({"double_blocks.0.img_attn.qkv.weight": [8]}, "Flux"),
+    "LoRA": ({"lora_unet_down_blocks_0.lora_up.weight": [8]}, "LoRA"),
+    "ControlNet": ({"control_model.input_blocks.0.0.weight": [8]}, "ControlNet"),
+    "VAE": ({"encoder.conv_in.weight": [8], "decoder.conv_in.weight": [8]}, "VAE"),
+    "textual inversion": ({"emb_params": [1, 768]}, "textual inversion"),
+    "something": ({"a.b.c": [8]}, "not a checkpoint of a known kind"),
+    "no text encoder": (
+        {
+            "model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3],
+            "first_stage_model.decoder.conv_in.weight": [8, 4, 3, 3],
+        },
+        "it has no text encoder",
+    ),
+    "VAE of a checkpoint alone": (
+        {"first_stage_model.decoder.conv_in.weight": [8, 4, 3, 3]},
+        "no UNet and no text encoder",
+    ),
+    "hardly anything": (
+        {
+            "model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3],
+            "first_stage_model.decoder.conv_in.weight": [8, 4, 3, 3],
+            "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [9, 8],
+        },
+        "not an SD1 checkpoint",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_foreign_files_are_named(case: str, tmp_path: Path) -> None:
+    shapes, words = FOREIGN[case]
+    with pytest.raises(BadFile) as caught:
+        identify(write_sparse(tmp_path / "model.safetensors", shapes))
+    assert words in caught.value.message
+
+
+def test_inpainting_is_recognised_by_its_input(tmp_path: Path) -> None:
+    weights = original_weights()
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    weights[first] = torch.zeros(32, 9, 3, 3)
+    save_file(weights, tmp_path / "inpaint.safetensors")
+    with pytest.raises(BadFile, match="inpainting"):
+        identify(tmp_path / "inpaint.safetensors")
+
+
+def test_v_prediction_marker(tmp_path: Path) -> None:
+    save_file(original_weights() | {"v_pred": torch.zeros(0)}, tmp_path / "v.safetensors")
+    assert identify(tmp_path / "v.safetensors").noise.prediction == "v_prediction"
+
+
+def test_text_encoder_keys_of_early_files(tmp_path: Path) -> None:
+    weights = {key.replace(".text_model.", "."): value for key, value in original_weights().items()}
+    save_file(weights, tmp_path / "early.safetensors")
+    assert identify(tmp_path / "early.safetensors").configs["text_encoder"]["hidden_size"] == 64
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+
+
+def change_json(file: Path, **changes: object) -> None:
+    write_json(file, json.loads(file.read_text()) | changes)
+
+
+BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no index": (lambda folder: (folder / "model_index.json").unlink(), "model_index.json is missing"),
+    "index is not JSON": (lambda folder: (folder / "model_index.json").write_text("{"), "not valid JSON"),
+    "index is a list": (lambda folder: (folder / "model_index.json").write_text("[]"), "not a JSON object"),
+    "index is deep": (lambda folder: (folder / "model_index.json").write_text("[" * 20_000), "not valid JSON"),
+    "index of 50 MB": (lambda folder: (folder / "model_index.json").write_text(" " * 50_000_000), "larger than"),
+    "class os.system": (
+        lambda folder: change_json(folder / "model_index.json", unet=["os", "system"]),
+        "no usable unet",
+    ),
+    "class Popen": (
+        lambda folder: change_json(folder / "model_index.json", vae=["subprocess", "Popen"]),
+        "no usable vae",
+    ),
+    "SDXL": (lambda folder: change_json(folder / "model_index.json", _class_name="StableDiffusionXLPipeline"), "SDXL"),
+    "Flux": (lambda folder: change_json(folder / "model_index.json", _class_name="FluxPipeline"), "Flux"),
+    "unknown pipeline": (lambda folder: change_json(folder / "model_index.json", _class_name="X"), "class 'X'"),
+    "SD2": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=1024), "SD2"),
+    "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),
+    "no weights": (lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink(), "no unet"),
+    "only a pickle": (
+        lambda folder: (folder / "vae" / "diffusion_pytorch_model.safetensors").rename(folder / "vae" / "x.bin"),
+        "pickle",
+    ),
+    "cut weights": (
+        lambda folder: os.truncate(folder / "unet" / "diffusion_pytorch_model.safetensors", 100_000),
+        "truncated",
+    ),
+    "no tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer"), "no tokenizer"),
+    "strange noise": (
+        lambda folder: change_json(folder / "scheduler" / "scheduler_config.json", beta_schedule="sigmoid"),
+        "noise schedule",
+    ),
+    "beta of text": (
+        lambda folder: change_json(folder / "scheduler" / "scheduler_config.json", beta_end="much"),
+        "damaged",
+    ),
+    "endless training": (
+        lambda folder: change_json(folder / "scheduler" / "scheduler_config.json", num_train_timesteps=10**12),
+        "noise schedule",
+    ),
+    "missing shard": (
+        lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(
+            folder / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors"
+        ),
+        "files of its unet are missing",
+    ),
+    "a giant": (lambda folder: change_json(folder / "unet" / "config.json", layers_per_block=10**9), "configuration"),
+    "a deep text encoder": (
+        lambda folder: change_json(folder / "text_encoder" / "config.json", num_hidden_layers=10**9),
+        "configuration",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREAKAGES)
+def test_broken_folders_say_what_is_wrong(case: str, folder: Path) -> None:
+    break_it, words = BREAKAGES[case]
+    break_it(folder)
+    with pytest.raises(BadFile) as caught:
+        identify(folder)
+    assert words in str(caught.value)
+
+
+def test_shards_and_variants_are_found(folder: Path) -> None:
+    unet, vae = folder / "unet", folder / "vae"
+    (unet / "diffusion_pytorch_model.safetensors").rename(unet / "diffusion_pytorch_model-00001-of-00001.safetensors")
+    (vae / "diffusion_pytorch_model.safetensors").rename(vae / "diffusion_pytorch_model.fp16.safetensors")
+    names = [file.name for file in identify(folder).weight_files]
+    assert names == [
+        "model.safetensors",
+        "diffusion_pytorch_model-00001-of-00001.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+    ]
+
+
+def test_v_prediction_folder(folder: Path) -> None:
+    change_json(folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    assert identify(folder).noise.prediction == "v_prediction"
+
+
+def test_extra_metadata_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(pack({"__metadata__": {"note": "{[,"}, **ONE}, bytes(4)))
+    assert read_header(file)["x"].shape == (1,)
+
+
+def test_torch_is_not_needed() -> None:
+    code = "import sys, webui.weights.catalog; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from webui.domain.models import Family
+from webui.domain.plan import ModelRef
+from webui.weights import memory
+from webui.weights.identify import Checkpoint, identify
+from webui.weights.load import load
+from webui.weights.memory import EngineOptions, ModelCache, Placement, Resident, choose_placement, is_out_of_memory
+
+FLOAT = dict.fromkeys(("unet", "vae", "text_encoder"), torch.float32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(tiny_folder: Path) -> Checkpoint:
+    return identify(tiny_folder)
+
+
+def choose(
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    cuda: bool,
+    bf16: bool = True,
+    millions: int = 860,
+    free: int = 2**40,
+    **options: object,
+) -> Placement:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**40))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16}, raising=False)
+    monkeypatch.setattr(memory, "count_parameters", lambda *_: millions * 1_000_000)
+    return choose_placement(EngineOptions(**options), checkpoint)  # type: ignore[arg-type]
+
+
+def test_never_half_floats_on_a_cpu(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = itertools.product([True, False], [True, False], ["auto", "full", "half"], [1, 860], [True, False])
+    for half, half_vae, precision, millions, bf16 in choices:
+        placement = choose(
+            checkpoint, monkeypatch, cuda=True, bf16=bf16, millions=millions, half=half, half_vae=half_vae,
+            precision=precision, use_cpu=frozenset({"all"}), memory_mode="lowvram",
+        )  # fmt: skip
+        assert placement.device == CPU
+        assert placement.mode == "normal"
+        assert set(placement.dtypes.values()) <= {torch.float32, torch.bfloat16}
+        assert placement.dtypes["text_encoder"] == torch.float32
+        if not half or precision == "full" or not bf16:
+            assert set(placement.dtypes.values()) == {torch.float32}
+
+
+def test_bf16_on_a_cpu_where_it_pays(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(checkpoint, monkeypatch, cuda=False).dtypes["unet"] == torch.bfloat16
+    assert choose(checkpoint, monkeypatch, cuda=False, millions=5).dtypes["unet"] == torch.float32
+    assert choose(checkpoint, monkeypatch, cuda=False, half_vae=False).dtypes["vae"] == torch.float32
+
+
+def test_half_floats_on_cuda_unless_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    placement = choose(checkpoint, monkeypatch, cuda=True)
+    assert placement.device.type == "cuda"
+    assert set(placement.dtypes.values()) == {torch.float16}
+    placement = choose(checkpoint, monkeypatch, cuda=True, half_vae=False)
+    assert (placement.dtypes["unet"], placement.dtypes["vae"]) == (torch.float16, torch.float32)
+    assert set(choose(checkpoint, monkeypatch, cuda=True, half=False).dtypes.values()) == {torch.float32}
+
+
+def test_memory_mode_follows_the_flag_or_the_free_memory(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choose(checkpoint, monkeypatch, cuda=True).mode == "normal"
+    assert choose(checkpoint, monkeypatch, cuda=True, free=2**30).mode == "medvram"
+    assert choose(checkpoint, monkeypatch, cuda=True, memory_mode="lowvram").mode == "lowvram"
+
+
+def call_unet(resident: Resident) -> torch.Tensor:
+    torch.manual_seed(0)
+    latents, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 64)
+    with resident.on_device("unet") as unet, torch.inference_mode():
+        return unet(latents, torch.tensor(5.0), encoder_hidden_states=context, return_dict=False)[0]
+
+
+def test_every_mode_computes_the_same(checkpoint: Checkpoint) -> None:
+    results = []
+    for mode in ("normal", "medvram", "lowvram"):
+        resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT, mode))  # type: ignore[arg-type]
+        for _ in range(2):
+            with resident.on_device("text_encoder") as encoder, torch.inference_mode():
+                encoder(torch.tensor([[1, 2]]))
+            results.append(call_unet(resident))
+            with resident.on_device("vae") as vae, torch.inference_mode():
+                vae.decode(torch.zeros(1, 4, 8, 8))
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_saving_modes_send_the_others_home(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the meta device in the GPU's place: what is on it is visible."""
+    meta = torch.device("meta")
+    resident = Resident(load(checkpoint, FLOAT), Placement(meta, FLOAT, "medvram"))
+    networks = resident._networks
+
+    def places() -> dict[str, str]:
+        return {name: next(network.parameters()).device.type for name, network in networks.items()}
+
+    assert set(places().values()) == {"cpu"}
+    with resident.on_device("text_encoder"):
+        assert places() == {"text_encoder": "meta", "unet": "cpu", "vae": "cpu"}
+    with resident.on_device("unet"):
+        assert places() == {"text_encoder": "cpu", "unet": "meta", "vae": "cpu"}
+        with resident.on_device("vae"):  # a preview by a small VAE
+            pass
+    monkeypatch.setattr(resident, "vae_is_small", False)
+    with resident.on_device("text_encoder"):
+        assert places() == {"text_encoder": "meta", "unet": "cpu", "vae": "cpu"}
+
+
+def test_recasting(checkpoint: Checkpoint) -> None:
+    resident = Resident(load(checkpoint, {**FLOAT, "vae": torch.bfloat16}), Placement(CPU, FLOAT, "medvram"))
+    assert resident.dtype("vae") == torch.bfloat16
+    resident.recast("vae", torch.float32)
+    assert resident.dtype("vae") == torch.float32
+    with resident.on_device("unet"), resident.on_device("vae") as vae:
+        assert next(vae.parameters()).dtype == torch.float32
+
+
+def reference(path: Path, sha256: str = "0" * 64) -> ModelRef:
+    return ModelRef(name=path.stem, path=path, family=Family.SD1, layout="", sha256=sha256)
+
+
+def test_the_cache_holds_one_model(tiny_folder: Path, tiny_file: Path) -> None:
+    cache = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
+    folder, file = reference(tiny_folder), reference(tiny_file)
+    assert cache.current(folder) is None
+    first = cache.load(folder, identify(tiny_folder))
+    assert cache.current(folder) is first
+    assert cache.current(reference(tiny_folder, "1" * 64)) is None, "other content under the same name"
+    cache.load(file, identify(tiny_file))
+    assert cache.current(folder) is None
+    cache.release()
+    assert cache.current(file) is None
+    assert cache.resident is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_recognising_too_little_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
