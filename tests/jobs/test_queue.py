@@ -406,15 +406,15 @@ def test_stopping_ends_followers_and_waiters(store: JobStore, output: Folder) ->
         except Busy as error:
             ends.append(error)
 
-    waiter = threading.Thread(target=wait)
-    follower = threading.Thread(target=lambda: ends.append([entry for entry in queue.follow(job.id)]))
-    waiter.start()
-    follower.start()
+    waiters = [threading.Thread(target=wait) for _ in range(10)]
+    followers = [threading.Thread(target=lambda: ends.append(list(queue.follow(job.id)))) for _ in range(10)]
+    for thread in (*waiters, *followers):
+        thread.start()
     queue.release_followers()
-    waiter.join(30)
-    follower.join(30)
-    assert not waiter.is_alive() and not follower.is_alive() and len(ends) == 2
+    for thread in (*waiters, *followers):
+        thread.join(10)
     queue.stop()
+    assert len(ends) == 20
 
 
 def test_the_order_of_waiting_jobs_can_be_changed(queue: JobQueue, gate: Gate) -> None:

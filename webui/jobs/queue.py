@@ -200,10 +200,13 @@ class JobQueue:
 
     def _follow(self, job_id: str, number: int, timeout: float) -> Iterator[Entry | None]:
         live = self._live_of(job_id)
-        version, stored = 0, -1
-        while not self._released:
+        told, stored = 0, -1
+        while True:
+            seen = live.version  # before looking at anything: what changes from here on ends the waiting below
+            if self._released:
+                return
             if live.stored != stored:
-                stored = live.stored  # before reading: what comes meanwhile is read in the next round
+                stored = live.stored
                 ended = self._store.job_has_ended(job_id)
                 for entry in self._store.events(job_id, number):
                     number = entry.number
@@ -211,10 +214,10 @@ class JobQueue:
                 if ended:
                     self._forget(job_id)
                     return
-            version, events = live.newer(version)
+            told, events = live.newer(told)
             for event in events:
                 yield Entry(number=number, event=event)
-            if not live.wait(version, timeout):
+            if not live.wait(seen, timeout):
                 yield None
 
     def wait(self, name: str) -> JobView:

@@ -75,7 +75,7 @@ _jobs = Table(
     Column("lease_until", Float),
     Column("fence", Integer, nullable=False, default=0),
     Column("error", Text),
-    Index("jobs_by_age", "created"),
+    Index("jobs_by_age", "created", "sequence"),
     Index("jobs_by_sequence", "sequence"),
 )
 
@@ -209,9 +209,9 @@ class JobStore:
                         f"The queue is full: {waiting} jobs are waiting.", hint="Wait until some of them are done."
                     )
                 row["sequence"] = (connection.execute(select(func.max(_jobs.c.sequence))).scalar() or 0) + 1
-                connection.execute(_jobs.insert().values(row))
+                placed = _jobs.insert().values(row).returning(_jobs.c.priority, _jobs.c.sequence)
+                ahead = _count_ahead(connection, connection.execute(placed).one())
                 _append(connection, str(row["id"]), Queued(), now)
-                ahead = _count_ahead(connection, priority, row["sequence"])
         except IntegrityError:
             raise BadRequest(
                 f"A job with the task id {task_id!r} exists already.",
@@ -257,7 +257,10 @@ class JobStore:
                 if now != was
             ]
             if moved:
-                to_place = {"priority": bindparam("to_priority"), "sequence": bindparam("to_sequence")}
+                to_place: dict[str, object] = {
+                    "priority": bindparam("to_priority"),
+                    "sequence": bindparam("to_sequence"),
+                }
                 connection.execute(_jobs.update().where(_jobs.c.id == bindparam("moved")).values(to_place), moved)
 
     # Running
@@ -417,22 +420,17 @@ class JobStore:
         with self._read() as connection:
             row = connection.execute(select(_jobs).where(_jobs.c.id == job_id)).one()
             images = _done_images(connection, [job_id]).get(job_id, ())
-            ahead = _count_ahead(connection, row.priority, row.sequence) if row.state == "queued" else 0
+            ahead = _count_ahead(connection, row) if row.state == "queued" else 0
         return _view(row, images, ahead)
 
     def jobs(self, limit: int = 50) -> tuple[JobView, ...]:
         """Return the newest `limit` jobs, newest first."""
-        place = func.row_number().over(order_by=_next_first) - 1
-        places = select(_jobs.c.id, place.label("place")).where(_jobs.c.state == "queued").subquery()
+        newest = select(_jobs).order_by(_jobs.c.created.desc(), _jobs.c.sequence.desc()).limit(limit)
         with self._read() as connection:
-            rows = connection.execute(
-                select(_jobs, places.c.place)
-                .join_from(_jobs, places, _jobs.c.id == places.c.id, isouter=True)
-                .order_by(_jobs.c.created.desc(), _jobs.c.sequence.desc())
-                .limit(limit)
-            ).all()
+            rows = connection.execute(newest).all()
+            ahead = [_count_ahead(connection, row) if row.state == "queued" else 0 for row in rows]
             images = _done_images(connection, [row.id for row in rows])
-        return tuple(_view(row, images.get(row.id, ()), row.place or 0) for row in rows)
+        return tuple(_view(row, images.get(row.id, ()), place) for row, place in zip(rows, ahead, strict=True))
 
     def job_has_ended(self, job_id: str) -> bool:
         with self._read() as connection:
@@ -642,10 +640,13 @@ def _count_queued(connection: Connection) -> int:
     return connection.execute(query).scalar_one()
 
 
-def _count_ahead(connection: Connection, priority: int, sequence: object) -> int:
-    earlier = (_jobs.c.priority > priority) | ((_jobs.c.priority == priority) & (_jobs.c.sequence < sequence))
-    query = select(func.count()).select_from(_jobs).where(_jobs.c.state == "queued", earlier)
-    return connection.execute(query).scalar_one()
+def _count_ahead(connection: Connection, job: Any) -> int:
+    """Return how many waiting jobs run before `job`, a row with priority and sequence."""
+    # two ranges of the index; as one condition with `or` the whole queue would be read
+    waiting = select(func.count()).select_from(_jobs).where(_jobs.c.state == "queued")
+    above = waiting.where(_jobs.c.priority > job.priority).scalar_subquery()
+    earlier = waiting.where(_jobs.c.priority == job.priority, _jobs.c.sequence < job.sequence).scalar_subquery()
+    return int(connection.execute(select(above + earlier)).scalar_one())
 
 
 def _view(row: Any, images: Iterable[ImageDone], position: int) -> JobView:
