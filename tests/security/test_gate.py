@@ -167,6 +167,7 @@ def test_p07_the_configured_origin_passes_and_may_read(tmp_path: Path) -> None:
     answer = client.post("/sdapi/v1/txt2img", headers=headers)
     assert answer.text == "in"
     assert answer.headers.get_list("access-control-allow-origin") == ["https://a.example"]
+    assert answer.headers["vary"] == "Origin"
 
 
 def test_p07_a_handlers_own_cors_headers_do_not_get_out(tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ class Gate:
             "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
             "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "Content-Type"),
             "Access-Control-Max-Age": "600",
-            "Vary": "Origin",
         }
         if origin in self._origins:  # "*" lets pages in, but never with the user's cookie
             allowed["Access-Control-Allow-Credentials"] = "true"
@@ -224,7 +223,9 @@ def _finishing(send: Send, cross_origin: dict[str, str]) -> Send:
                 del headers[name]
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
-            headers.update(cross_origin)
+            if cross_origin:
+                headers.update(cross_origin)
+                headers.add_vary_header("Origin")
             del headers["server"]
         await send(message)
 
