@@ -173,9 +173,9 @@ def install(installation: Installation) -> None:
     if is_current(installation, "app"):
         return
     wanted, found = installation.wanted("app"), installation.found("app")
-    if {**found, "location": ""} == {**wanted, "location": ""} and not installation.unfinished.exists():
-        repair_moved(installation, found["location"])
-        if runs(installation):
+    if found and found.get("location") != wanted["location"] and runs(installation):
+        repair_moved(installation, str(found.get("location")))
+        if {**found, "location": ""} == {**wanted, "location": ""} and not installation.unfinished.exists():
             write_stamp(installation, "app")
             return
     refuse_impossible(installation)
@@ -303,8 +303,6 @@ def repair_moved(installation: Installation, old: str) -> None:
         with contextlib.suppress(OSError):  # Easel never runs these scripts, so one that resists is no failure
             if script.is_file() and not script.is_symlink() and script.read_bytes().startswith(before):
                 script.write_bytes(after + script.read_bytes()[len(before) :])
-    if not runs(installation):
-        return
     command = [sys.executable, "-m", "venv", "--without-pip", str(installation.folder)]
     subprocess.run(command, check=False, capture_output=True)  # rewrites bin/activate and pyvenv.cfg
 

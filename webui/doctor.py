@@ -108,7 +108,8 @@ def examine(environment: Environment, config: Config) -> Iterator[Finding]:
 
 
 def examine_disk(root: Path, config: Config) -> Iterator[Finding]:
-    for folder in dict.fromkeys(nearest(path) for path in (root, config.outputs_dir, config.models_dir)):
+    folders = [nearest(path) for path in (config.models_dir, config.outputs_dir, root)]
+    for folder in {folder.stat().st_dev: folder for folder in folders}.values():
         free = shutil.disk_usage(folder).free / 1024**3
         text = f"Disk: {free:.1f} GB free at {folder}"
         if free < LITTLE_DISK:
