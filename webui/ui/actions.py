@@ -1,8 +1,8 @@
-"""What the page does when something is pressed, without Gradio: values in, a message for the scripts and new values out."""
+"""What the page does when something is pressed, without Gradio: values in, a message and new values out."""
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,6 @@ CHOICES = {
     "sampler": tuple(sampler.name for sampler in SAMPLERS),
     "schedule": tuple(schedule.label for schedule in SCHEDULES),
 }
-_numbers = itertools.count(1)
 
 Message = dict[str, Any]
 
@@ -34,7 +33,7 @@ class Outcome:
 
 def message(kind: str, **content: Any) -> Message:
     """Return a message no earlier one equals, so that the page notices it."""
-    return {"number": next(_numbers), "kind": kind, **content}
+    return {"id": secrets.token_hex(8), "kind": kind, **content}
 
 
 def problem(error: EaselError) -> Message:
@@ -123,8 +122,7 @@ def open_page(studio: Studio, stored: Mapping[str, Any]) -> Outcome:
     defaults = studio.defaults()
     names = ("sampler", "schedule") if stored else (*PROPOSED, "clip_skip")
     values = {
-        name: stored[name] if stored.get(name) in CHOICES.get(name, ()) else getattr(defaults, name)
-        for name in names
+        name: stored[name] if stored.get(name) in CHOICES.get(name, ()) else getattr(defaults, name) for name in names
     }
     greeting = message("opened", **about(model))
     if model is None:

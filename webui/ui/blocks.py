@@ -103,7 +103,7 @@ def _wire(
             name = outcome.values["model"]
             updates |= {
                 shown: name,
-                checkpoint: gradio.Dropdown(choices=actions.model_choices(studio), value=name),  # type: ignore[arg-type]
+                checkpoint: gradio.Dropdown(choices=actions.model_choices(studio), value=name),
             }
         return updates
 
@@ -126,8 +126,10 @@ def _wire(
         return show(actions.open_page(studio, event._data.get("stored") or {}))
 
     everything = [wires, shown, *fields]
-    generate.click(on_generate, inputs_kwargs=form.components, outputs=wires, queue=False, trigger_mode="multiple", **QUIET)
-    checkpoint.input(on_model, inputs=[shown], inputs_kwargs=form.components, outputs=everything, **QUIET)  # type: ignore[attr-defined]
+    generate.click(
+        on_generate, inputs_kwargs=form.components, outputs=wires, queue=False, trigger_mode="multiple", **QUIET
+    )
+    checkpoint.input(on_model, inputs=[shown], inputs_kwargs=form.components, outputs=everything, **QUIET)
     refresh.click(on_refresh, inputs=[shown], outputs=everything, **QUIET)
     wires.apply(on_apply, outputs=everything, **QUIET)
     wires.submit(on_open, outputs=everything, queue=False, **QUIET)

@@ -56,7 +56,7 @@ class Factory:
 
     def dropdown(self, name: str, label: str, choices: Choices, value: str | None, **more: Any) -> gradio.Dropdown:
         return gradio.Dropdown(
-            choices,  # type: ignore[arg-type]  # Gradio asks for a wider Sequence than it needs
+            choices,
             value=value,
             label=self.text(label),
             elem_id=self.identity(name),

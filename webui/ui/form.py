@@ -1,4 +1,4 @@
-"""Binds components to the fields of one pydantic model by name, so that the page and the API speak of the same request."""
+"""Binds components to the fields of one pydantic model by name, so that page and API speak of the same request."""
 
 from __future__ import annotations
 

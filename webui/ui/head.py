@@ -1,4 +1,4 @@
-"""Puts our scripts and styles at the start of the page's head, where they run before Gradio, and compresses the page."""
+"""Puts our scripts and styles first in the page's head, where they run before Gradio, and compresses the page."""
 
 from __future__ import annotations
 

@@ -37,7 +37,10 @@ def build(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequ
 def _build_prompts(make: Factory, form: Form[GenerationRequest]) -> None:
     form.bind(
         prompt=make.prompt(
-            "prompt", "Prompt", "Prompt: what should be in the picture (Ctrl+Enter generates, drop a PNG to reuse it)", 3
+            "prompt",
+            "Prompt",
+            "Prompt: what should be in the picture (Ctrl+Enter generates, drop a PNG to reuse it)",
+            3,
         ),
         negative_prompt=make.prompt(
             "neg_prompt", "Negative prompt", "Negative prompt: what should not be in the picture", 2
