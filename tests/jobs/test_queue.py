@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from tests.jobs_parts import Folder, make_plan, make_request, wait_until
-from webui.domain.events import Failed, Finished, Stepped
+from webui.domain.events import Failed, Finished, ImageDone, Stepped
 from webui.domain.jobs import Entry, JobView
 from webui.domain.plan import Plan
 from webui.errors import BadRequest, Busy, NotFound, OutOfMemory, StorageError, WorkerDied
 from webui.images.open import read_infotext
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import ImageEncoded
-from webui.jobs.store import MAX_ATTEMPTS, JobStore
+from webui.jobs.store import MAX_ATTEMPTS, Claim, JobStore
 from webui.jobs.stub_runner import StubRunner
 
 
@@ -297,6 +297,20 @@ def test_a_file_that_a_crash_left_unlisted_is_adopted(store: JobStore, output: F
     assert [file.name for file in output.files] == [path]
 
 
+def test_the_name_of_an_image_is_reserved_before_its_file_is_made(
+    queue: JobQueue, store: JobStore, output: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_done = store.image_done
+
+    def dies_between_file_and_row(claim: Claim, image: ImageDone) -> bool:
+        monkeypatch.setattr(store, "image_done", real_done)
+        raise WorkerDied("Everything stopped here.")
+
+    monkeypatch.setattr(store, "image_done", dies_between_file_and_row)
+    ended = queue.wait(submit(queue).id)
+    assert ended.attempts == 2 and [file.name for file in output.files] == [ended.images[0].path]
+
+
 def test_a_reserved_name_that_another_job_took_is_not_adopted(store: JobStore, output: Folder) -> None:
     job = store.enqueue(make_request(), make_plan())
     claim = store.claim("crashing")
@@ -415,6 +429,21 @@ def test_stopping_ends_followers_and_waiters(store: JobStore, output: Folder) ->
         thread.join(10)
     queue.stop()
     assert len(ends) == 20
+
+
+def test_a_change_while_a_follower_is_reading_is_not_slept_through(
+    queue: JobQueue, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = hold(queue, gate)
+    live = queue._live_of(job.id)
+    real_newer = live.newer
+
+    def newer(version: int) -> object:
+        queue.release_followers()  # just after the follower looked at all it looks at
+        return real_newer(version)
+
+    monkeypatch.setattr(live, "newer", newer)
+    assert None not in list(queue.follow(job.id, timeout=5))
 
 
 def test_the_order_of_waiting_jobs_can_be_changed(queue: JobQueue, gate: Gate) -> None:
