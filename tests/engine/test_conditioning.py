@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from webui.engine.conditioning import Prompts, encode
+from webui.engine.conditioning import Prompts, _emphasise, encode
 from webui.errors import BadRequest
 from webui.weights.memory import Resident
 
@@ -82,3 +82,12 @@ def test_encoded_prompts_are_remembered_up_to_a_limit(tiny: Resident) -> None:
     for number in range(31):
         prompts.encode(f"cat {number}", 1)
     assert prompts.encode("a cat", 1) is not first
+
+
+def test_a_mean_of_nothing_is_not_divided_by() -> None:
+    torch.manual_seed(0)
+    states = torch.randn(77, 64)
+    states -= states.mean()
+    weighted = _emphasise(states, (1.0, 1.5))
+    torch.testing.assert_close(weighted[2], states[2] * 1.5)
+    torch.testing.assert_close(weighted[3], states[3])

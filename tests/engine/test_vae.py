@@ -39,7 +39,7 @@ def test_range_of_the_pixels() -> None:
 
 
 def test_broken_latents_name_cause_and_fix(tiny: Resident) -> None:
-    with pytest.raises(GenerationError, match="network.*--no-half"):
+    with pytest.raises(GenerationError, match=r"network.*--no-half"):
         vae.decode(tiny, latents() * float("nan"))
 
 
@@ -53,7 +53,7 @@ def broken_vae(tiny_folder: Path) -> Resident:
 
 
 def test_a_broken_vae_names_cause_and_fix(broken_vae: Resident) -> None:
-    with pytest.raises(GenerationError, match="VAE.*damaged"):
+    with pytest.raises(GenerationError, match=r"VAE.*damaged"):
         vae.decode(broken_vae, latents())
 
 
@@ -70,7 +70,7 @@ def test_a_half_vae_that_overflows_is_switched_to_float32(tiny_folder: Path, tin
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], list[bool]]]:
-    """Return a function that lets the whole decode fail, and only that; it gives the list of tilings that were tried."""
+    """Return a function that lets the decode in one piece fail; it gives the list of tilings that were tried."""
 
     def arrange(error: Exception) -> list[bool]:
         tried: list[bool] = []
