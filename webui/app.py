@@ -55,27 +55,38 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def bind(config: Config) -> socket.socket:
-    """Return a socket bound to the wanted port, or to the next free one when the user did not insist."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    last = min(65535, config.port if config.port_is_fixed else config.port + PORTS_TO_TRY)
-    for port in range(config.port, last + 1):
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":  # on Windows the option would let two programs share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Return a socket that listens on the wanted port, or on the next free one when the user did not insist."""
+    listener, reason = None, ""
+    for port in range(config.port, min(65535, config.port + PORTS_TO_TRY) + 1):
         try:
-            listener.bind((config.host, port))
-            listener.listen(2048)
+            listener = _listen(config.host, port)
+            break
         except OSError as error:
-            listener.close()
-            reason = error.strerror
-            continue
+            reason = reason or error.strerror or str(error)
+    if listener is not None and (port == config.port or not config.port_is_fixed):
         if port != config.port:
             log.warning("Port %d is taken; using the next free one, %d.", config.port, port)
         return listener
+    if listener is not None:
+        listener.close()
+    free = f"--port {port}, which is free, or " if listener is not None else ""
     raise Busy(
         f"Port {config.port} on {config.host} cannot be used: {reason}.",
-        hint="Choose another with --port, or leave --port out and the next free one is taken.",
+        hint=f"Start with {free}without --port, and the next free one is taken.",
     )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # on Windows the option would let two programs share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def address(config: Config, listener: socket.socket) -> str:
@@ -122,6 +133,7 @@ def serve(config: Config, listener: socket.socket, url: str, began: float) -> in
         server = Server(
             uvicorn.Config(
                 build_site(config, studio),
+                limit_concurrency=1000,  # sockets that send their headers forever must not eat all memory
                 log_level="warning",
                 timeout_graceful_shutdown=3,
                 server_header=False,
