@@ -110,7 +110,9 @@ def _wire(
     def on_generate(**values: Any) -> Mapping[str, Any]:
         return actions.submit(studio, form, values)
 
-    def on_model(shown_name: str | None, **values: Any) -> dict[Any, Any]:
+    def on_model(shown_name: str | None, **values: Any) -> Any:
+        if values["model"] == shown_name:  # Gradio reports our own answer as input once more
+            return gradio.skip()
         return show(actions.choose_model(studio, shown_name, values["model"], values))
 
     def on_refresh(shown_name: str | None) -> dict[Any, Any]:
@@ -129,7 +131,9 @@ def _wire(
     generate.click(
         on_generate, inputs_kwargs=form.components, outputs=wires, queue=False, trigger_mode="multiple", **QUIET
     )
-    checkpoint.input(on_model, inputs=[shown], inputs_kwargs=form.components, outputs=everything, **QUIET)
+    checkpoint.input(
+        on_model, inputs=[shown], inputs_kwargs=form.components, outputs=everything, trigger_mode="always_last", **QUIET
+    )
     refresh.click(on_refresh, inputs=[shown], outputs=everything, **QUIET)
     wires.apply(on_apply, outputs=everything, **QUIET)
     wires.submit(on_open, outputs=everything, queue=False, **QUIET)
