@@ -1,4 +1,4 @@
-"""Queue and real worker process together: whatever happens to the worker, its job ends clearly and the next one runs."""
+"""Queue and real worker process: whatever happens to the worker, its job ends clearly and the next one runs."""
 
 from __future__ import annotations
 
