@@ -170,7 +170,7 @@ class _Worker:
             return  # the server is gone already
         if not isinstance(setup, Setup):
             return  # it was told to stop before it began
-        logging.basicConfig(level=setup.log_level, handlers=[_LogSender(self._send)])
+        logging.basicConfig(level=setup.log_level, format="%(message)s", handlers=[_LogSender(self._send)])
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         threading.Thread(target=self._beat, name="heart", daemon=True).start()
         engine = self._build(setup)
