@@ -97,6 +97,8 @@ class Screen:
         return {name: self.field(name).input_value() for name in names or FIELDS}
 
     def generate(self) -> None:
+        """Press Generate; a `wait_for` after this waits for the new job, not for one before."""
+        self.page.evaluate("document.querySelector('.progress-box').dataset.state = ''")
         self.page.click("#txt2img_generate")
 
     def wait_for(self, state: str) -> None:

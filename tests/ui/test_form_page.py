@@ -121,7 +121,6 @@ def test_hostile_names_stay_text(screen: Screen, site: Site) -> None:
     screen.generate()
     screen.wait_for("finished")
     expect(screen.page.locator(".infotext-prompt")).to_have_text(attack)
-    screen.page.locator(".stage").hover()
     screen.page.click(".stage-tools .icon-paste")
     expect(screen.page.locator(".toast")).to_be_visible()
     assert screen.page.evaluate("window.hacked === undefined")

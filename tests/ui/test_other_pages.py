@@ -68,8 +68,7 @@ def test_every_field_comes_back_from_the_picture(screen: Screen, site: Site) -> 
     assert screen.values(*MADE_WITH) == MADE_WITH
     expect(screen.field("model")).to_have_value(re.compile(r"large \[[0-9a-f]{10}\]"))
     screen.generate()
-    expect(screen.page.locator("#html_log_txt2img")).to_contain_text("1 image in")
-    expect(screen.thumbnails).to_have_count(1)
+    screen.wait_for("finished")
     again = site.jobs(1)[0]
     assert again["images"][0]["infotext"] == made["infotext"]
     assert (site.data_dir / "outputs" / again["images"][0]["path"]).read_bytes() == picture

@@ -139,9 +139,8 @@ export function build() {
     { className: "stage", "data-shows": "nothing" },
     make("div", { className: "empty" }, make("span", { className: "empty-mark" }), make("span", { textContent: t("Your picture appears here") })),
     parts.frame,
-    tools(),
   );
-  mount("txt2img_gallery").append(parts.stage, parts.thumbnails);
+  mount("txt2img_gallery").append(parts.stage, tools(), parts.thumbnails);
 
   news.addEventListener("start", ({ detail }) => {
     if (job?.id === detail.job.id && images.length) return;
