@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,6 +21,7 @@ from webui.api.app import build_api
 from webui.api.gate import Gate
 from webui.config import Config, parse, prepare
 from webui.errors import Busy, EaselError
+from webui.jobs.inputs import InputStore
 from webui.jobs.instance import lock_data_folder
 from webui.jobs.output import OutputFolder
 from webui.jobs.queue import JobQueue
@@ -97,7 +100,11 @@ def address(config: Config, listener: socket.socket) -> str:
 
 
 def build_runner(config: Config) -> Runner:
-    return StubRunner() if config.runner == "stub" else ProcessRunner(engine_factory(config))
+    return StubRunner() if config.runner == "stub" else ProcessRunner(engine_factory(config), inputs_folder(config))
+
+
+def inputs_folder(config: Config) -> Path:
+    return config.state_dir / "inputs"
 
 
 def build_studio(config: Config, runner: Runner) -> Studio:
@@ -108,7 +115,8 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
     output = OutputFolder(config.outputs_dir, config.state_dir / "temporary")
     queue = JobQueue(store, runner, output)
-    studio = Studio(config, settings, catalog, queue, runner)
+    inputs = InputStore(inputs_folder(config))
+    studio = Studio(config, settings, catalog, queue, runner, inputs)
     if config.checkpoint:
         studio.select_model(config.checkpoint)
     return studio
@@ -159,6 +167,8 @@ class Server(uvicorn.Server):
         self._studio = studio
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # without super(): uvicorn raises the signal again once it is done, before the worker could be joined
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
         # in a thread: this runs inside a signal handler, which may have interrupted the holder of the queue's lock
         threading.Thread(target=self._studio.release_followers, name="release-followers").start()
-        super().handle_exit(sig, frame)
