@@ -12,7 +12,7 @@ from pathlib import Path
 
 from webui.domain.frozen import Data
 from webui.domain.request import MAX_PROMPT
-from webui.errors import BadFile, BadRequest, NotFound, StorageError
+from webui.errors import BadFile, BadRequest, EaselError, NotFound, StorageError
 from webui.images.save import contained
 from webui.storage import replace_file
 
@@ -44,22 +44,22 @@ class Styles:
     def all(self) -> Mapping[str, Style]:
         """Return all styles by name. A file that cannot be used is left out; `problems` tells."""
         found: dict[str, Style] = {}
-        for file in self._files():
+        for name in self._files():
             try:
-                for style in read(file):
+                for style in read(contained(self._folder, name)):
                     found.setdefault(style.name, style)
-            except BadFile as error:
-                log.warning("%s", error)
+            except EaselError as error:
+                log.warning("%s: %s", name, error)
         return found
 
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the files, for the user."""
         problems = []
-        for file in self._files():
+        for name in self._files():
             try:
-                read(file)
-            except BadFile as error:
-                problems.append(str(error))
+                read(contained(self._folder, name))
+            except EaselError as error:
+                problems.append(f"{name}: {error}")
         return tuple(problems)
 
     def save(self, style: Style) -> None:
@@ -81,7 +81,10 @@ class Styles:
 
     def _own(self) -> tuple[Style, ...]:
         path = contained(self._folder, FILE)
-        return read(path) if path.exists() else ()
+        try:
+            return read(path) if path.exists() else ()
+        except BadFile as error:
+            raise BadFile(f"The styles cannot be changed: {FILE}: {error.message}", hint=error.hint) from error
 
     def _write(self, styles: Iterable[Style]) -> None:
         path = contained(self._folder, FILE)
@@ -92,11 +95,9 @@ class Styles:
                 raise StorageError(f"{path} cannot be copied: {error.strerror}.") from error
         replace_file(path, write(styles))
 
-    def _files(self) -> Iterator[Path]:
-        others = (path for path in sorted(self._folder.glob("styles*.csv")) if path.name != FILE)
-        for path in (self._folder / FILE, *others):
-            if path.is_file():
-                yield contained(self._folder, path.name)
+    def _files(self) -> Iterator[str]:
+        others = sorted(path.name for path in self._folder.glob("styles*.csv") if path.name != FILE)
+        return (name for name in (FILE, *others) if (self._folder / name).is_file())
 
 
 def read(path: Path) -> tuple[Style, ...]:
@@ -108,13 +109,14 @@ def read(path: Path) -> tuple[Style, ...]:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise BadFile(f"{path.name} is larger than {MAX_FILE_BYTES // 2**20} MiB.")
-        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
+            raise BadFile(f"it is larger than {MAX_FILE_BYTES // 2**20} MiB.")
+        text = content.decode("utf-8-sig")
+        rows = csv.DictReader(io.StringIO(text, newline=""), restval="")
         columns = rows.fieldnames or ()
         prompt_column = "prompt" if "prompt" in columns else "text"
-        if content.strip() and not {"name", prompt_column} <= set(columns):
+        if text.strip() and not {"name", prompt_column} <= set(columns):
             raise BadFile(
-                f"{path.name} has no columns 'name' and 'prompt'.",
+                "it has no columns 'name' and 'prompt'.",
                 hint="Its first line should be: name,prompt,negative_prompt",
             )
         return tuple(
@@ -123,9 +125,9 @@ def read(path: Path) -> tuple[Style, ...]:
             if row["name"] and not row["name"].startswith("#")
         )
     except OSError as error:
-        raise BadFile(f"{path.name} cannot be read: {error.strerror}.") from error
+        raise BadFile(f"it cannot be read: {error.strerror}.") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise BadFile(f"{path.name} is not a table in UTF-8: {error}.", hint="Save it as CSV in UTF-8.") from error
+        raise BadFile(f"it is not a table in UTF-8: {error}.", hint="Save it as CSV in UTF-8.") from error
 
 
 def write(styles: Iterable[Style]) -> bytes:
