@@ -84,7 +84,7 @@ class Scorer:
     def save(self, path: Path = WEIGHTS) -> None:
         """Half precision is enough to ship."""
         state = self._judge.state_dict()
-        save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, path)
+        save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, path)
 
     @torch.no_grad()
     def codes(self, pictures: np.ndarray) -> np.ndarray:

@@ -31,6 +31,14 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
+@torch.no_grad()
+def extend_positions(encoder: CLIPTextModel, known: int) -> None:
+    """Let all later positions begin as the last trained one, rather than as noise."""
+    table = encoder.get_parameter("embeddings.position_embedding.weight")
+    if known < len(table):
+        table[known:] = table[known - 1]
+
+
 class LabelHeads(nn.Module):
     """Linear readers of one state: what does the caption say?"""
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tools.pocket import dataset, scorer, text_encoder, unet, vae
+from tools.pocket import dataset, scorer, text_encoder, tokenizer, unet, vae
 from tools.pocket.dataset import Dataset
 
 TEXT_MINUTES = 2.0
@@ -101,6 +101,7 @@ def export_checkpoint(work: Path, folder: Path) -> None:
     saved = torch.load(work / "unet.pt", weights_only=True)
     average = dict(zip((name for name, _ in pocket.named_parameters()), saved["average"]["shadow"], strict=True))
     pocket.load_state_dict({**saved["model"], **average})
+    text_encoder.extend_positions(text, saved.get("tokens_kept", text_encoder.SHORT))
     denoiser = unet.new_unet()  # a fresh one, with the library's own attention and upsampling
     denoiser.load_state_dict(pocket.unet.state_dict())
     export(folder, words, text.eval(), denoiser.eval(), coder)
@@ -123,7 +124,10 @@ def run(out: Path, work: Path, minutes: float, count: int) -> None:
         return coder.decode(latents / vae.SCALE).sample
 
     budget = max(1.0, minutes - TEXT_MINUTES - VAE_MINUTES - SCORER_MINUTES)
-    unet.train(data, lambda: torch.from_numpy(np.load(work / "latents.npy")), text, work, budget, decode)
+
+    latents = torch.from_numpy(np.load(work / "latents.npy"))
+    unet.train(data, latents, text, work, budget, decode, until=0.7)
+    unet.train(data, latents, text, work, budget, decode, tokens_kept=tokenizer.CONTEXT)
     export_checkpoint(work, out)
 
 

@@ -1,7 +1,8 @@
 """The denoiser, trained together with the caption encoder."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from tools.pocket.training import (
 
 CHANNELS = (64, 128, 160)
 SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+Forward = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # tokens, noisy latents, times: see Pocket
 READ_CLASSES = 1 + len(scenes.OBJECTS)
 log = logging.getLogger(__name__)
 
@@ -133,9 +135,62 @@ class Noising:
         return kept.sqrt() * clean + (1 - kept).sqrt() * noise
 
 
+class Lessons:
+    """Endless noised examples, and how wrong the pocket model is about them."""
+
+    def __init__(self, data: Dataset, latents: Tensor, tokens_kept: int) -> None:
+        self.latents = latents
+        self.tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64))
+        self.covers = torch.from_numpy(data.covers.astype(np.int64))
+        self.empty = _rows(data, [""], tokens_kept)
+        self.noising = Noising()
+        self.order = torch.randperm(0)
+
+    def choose(self, count: int) -> Tensor:
+        """The next examples; all of them come before any comes again."""
+        if len(self.order) < count:
+            self.order = torch.randperm(len(self.latents))
+        chosen, self.order = self.order[:count], self.order[count:]
+        return chosen
+
+    def errors(self, run: Forward, chosen: Tensor, emphasis: float) -> "Errors":
+        """Noise these examples, one in ten without its caption, and compare.
+
+        Cells on and next to an object count 1 + `emphasis` times.
+        """
+        clean = self.latents[chosen].float()
+        words = self.tokens[chosen, torch.randint(0, self.tokens.shape[1], chosen.shape)]
+        words = torch.where(torch.rand(len(chosen), 1) < 0.1, self.empty, words)
+        times = self.noising.draw_times(len(chosen))
+        noise = torch.randn_like(clean)
+        noisy = self.noising.add(clean, noise, times).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted, read = run(words, noisy, times)
+        covers = self.covers[chosen]
+        weights = 1 + emphasis * F.max_pool2d((covers > 0).float()[:, None], 3, 1, 1)
+        squares = ((predicted.float() - noise).pow(2) * weights / weights.mean()).mean((1, 2, 3))
+        noise_error = (squares * self.noising.weight[times]).mean()
+        return Errors(noise_error, F.cross_entropy(read.float(), covers), squares.detach(), times)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """One batch's losses, and each example's plain error for the log."""
+
+    noise: Tensor
+    reading: Tensor
+    squares: Tensor
+    times: Tensor
+
+    def figures(self) -> list[float]:
+        """For the log: both losses, then the error at low, middle and high noise."""
+        bands = (self.times < 300, (self.times >= 300) & (self.times < 700), self.times >= 700)
+        return [self.noise.item(), self.reading.item(), *(self.squares[band].mean().item() for band in bands)]
+
+
 def train(
     data: Dataset,
-    latents: Callable[[], Tensor],
+    latents: Tensor,
     text: CLIPTextModel,
     folder: Path,
     minutes: float,
@@ -145,9 +200,13 @@ def train(
     learning_rate: float = 1.5e-3,
     text_rate: float = 0.3,
     tokens_kept: int = text_encoder.SHORT,
-    pause: float = 1e9,
-) -> Pocket:
-    """Train, or go on training, for `minutes` in all; stop early after `pause` seconds of this call."""
+    until: float = 1.0,
+) -> None:
+    """Train, or go on training, up to the share `until` of a budget of `minutes`; the result is the checkpoint.
+
+    Captions are cut to `tokens_kept` tokens, which is much cheaper; the last part has to see the full context, for
+    that is what a pipeline will feed.
+    """
     pocket = Pocket(text, new_unet())
     compile_safe(pocket.unet)
     average = Average(pocket.parameters(), 0.998)
@@ -160,69 +219,48 @@ def train(
         average.load_state_dict(saved["average"])
         optimisers.load_state_dict(saved["optimisers"])
         step, spent = saved["step"], saved["spent"]
-    clean = latents()
-    tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64))
-    covers = torch.from_numpy(data.covers.astype(np.int64))
-    empty = torch.from_numpy(tokenizer.encode(data.tokenizer, [""])[0, :tokens_kept].astype(np.int64))
-    noising = Noising()
-    compiled = torch.compile(pocket, dynamic=False)
+        if saved["tokens_kept"] < tokens_kept:
+            text_encoder.extend_positions(pocket.text, saved["tokens_kept"])
+            average = Average(pocket.parameters(), average.decay)
+    if spent >= until * minutes * 60:
+        return
     torch.manual_seed(step)
-
-    def losses(chosen: Tensor, run: Callable[..., tuple[Tensor, Tensor]], focus: float) -> tuple[Tensor, ...]:
-        count = len(chosen)
-        target = clean[chosen].float()
-        words = tokens[chosen, torch.randint(0, tokens.shape[1], (count,))]
-        words = torch.where(torch.rand(count, 1) < 0.1, empty, words)
-        times = noising.draw_times(count)
-        noise = torch.randn_like(target)
-        noisy = noising.add(target, noise, times).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted, read = run(words, noisy, times)
-        near = F.max_pool2d((covers[chosen] > 0).float()[:, None], 3, 1, 1)
-        emphasis = 1 + focus * near
-        error = ((predicted.float() - noise).pow(2) * emphasis / emphasis.mean()).mean((1, 2, 3))
-        reading = F.cross_entropy(read.float(), covers[chosen])
-        return (error * noising.weight[times]).mean(), reading, error.detach(), times
-
-    check_gradients(pocket, compiled, lambda run: losses(torch.arange(batch), run, 1.0)[0])
+    lessons = Lessons(data, latents, tokens_kept)
+    compiled = torch.compile(pocket, dynamic=False)
+    check_gradients(pocket, compiled, lambda run: lessons.errors(run, torch.arange(batch), 1.0).noise)
     progress = Progress(minutes, learning_rate, spent, warm_up=20)
-    began = progress.spent
-    report, picture = began + 30, began + 240
-    history: list[list[float]] = []
-    order = torch.randperm(len(clean))
-    while progress.share < 1 and progress.spent - began < pause:
-        if len(order) < batch:
-            order = torch.randperm(len(clean))
-        chosen, order = order[:batch], order[batch:]
+    next_report, next_checkpoint = spent + 30, spent + 240
+    figures: list[list[float]] = []
+    while progress.share < until:
         late = progress.share > 0.7
-        loss, reading, error, times = losses(chosen, compiled, 0.0 if late else 1.0)
-        (loss + (0.02 if late else 0.06) * reading).backward()
+        errors = lessons.errors(compiled, lessons.choose(batch), 0.0 if late else 1.0)
+        (errors.noise + (0.02 if late else 0.06) * errors.reading).backward()
         optimisers.step(progress.learning_rate)
         average.update()
         step += 1
-        bands = (times < 300, (times >= 300) & (times < 700), times >= 700)
-        history.append([loss.item(), reading.item(), *(error[band].mean().item() for band in bands)])
-        stop = progress.share >= 1 or progress.spent - began >= pause
-        if progress.spent > report or stop:
-            report = progress.spent + 60
-            means = np.nanmean(np.array(history), 0).round(4).tolist()
-            log.info("unet %.1f min, %d steps, loss/read/low/mid/high %s", progress.spent / 60, step, means)
-            history = []
-        if progress.spent > picture or stop:
-            before = progress.spent
-            picture = before + 300
+        figures.append(errors.figures())
+        now, finished = progress.spent, progress.share >= until
+        if now > next_report or finished:
+            next_report = now + 60
+            means = np.nanmean(np.array(figures), 0).round(4).tolist()
+            log.info("unet %.1f min, %d steps, loss/read/low/mid/high %s", now / 60, step, means)
+            figures = []
+        if now > next_checkpoint or finished:
+            next_checkpoint = now + 300
             average.swap()
             save_preview(pocket, data, decode, folder / f"preview_{step:06d}.png", tokens_kept)
             average.swap()
             save_checkpoint(
                 folder / "unet.pt", model=pocket.state_dict(), average=average.state_dict(),
-                optimisers=optimisers.state_dict(), step=step, spent=before,
+                optimisers=optimisers.state_dict(), step=step, spent=now, tokens_kept=tokens_kept,
             )  # fmt: skip
-    average.swap()
-    return pocket
 
 
-def check_gradients(model: nn.Module, compiled: Callable[..., object], loss: Callable[..., Tensor]) -> None:
+def _rows(data: Dataset, texts: Sequence[str], tokens_kept: int) -> Tensor:
+    return torch.from_numpy(tokenizer.encode(data.tokenizer, list(texts))[:, :tokens_kept].astype(np.int64))
+
+
+def check_gradients(model: nn.Module, compiled: Forward, loss: Callable[[Forward], Tensor]) -> None:
     """Refuse to train on a compiled graph whose gradients are not those of the plain one."""
     gradients = []
     for run in (compiled, model):
@@ -272,7 +310,6 @@ def save_preview(
     pocket: Pocket, data: Dataset, decode: Callable[[Tensor], Tensor], path: Path, tokens_kept: int
 ) -> None:
     """A small contact sheet, to watch training by."""
-    rows = torch.from_numpy(tokenizer.encode(data.tokenizer, ["", *PREVIEWS])[:, :tokens_kept].astype(np.int64))
-    latents = sample(pocket, rows[1:], rows[:1].expand(len(PREVIEWS), -1))
-    pictures = as_pictures(decode(latents))
+    empty, words = _rows(data, [""] * len(PREVIEWS), tokens_kept), _rows(data, PREVIEWS, tokens_kept)
+    pictures = as_pictures(decode(sample(pocket, words, empty)))
     cv2.imwrite(str(path), scenes.sheet(list(pictures), 8)[..., ::-1])
