@@ -17,7 +17,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 LOCAL = ("http://127.0.0.1:", "data:", "blob:")
-PATIENCE = 30_000  # ms; only ever reached when something is broken
+PATIENCE = 120_000  # ms; only ever reached when something is broken
 
 FIELDS = {
     "prompt": "#txt2img_prompt textarea",

@@ -11,7 +11,7 @@ let stopping = false;
 
 function line(progress) {
   const words = [];
-  if (progress.steps) words.push(t("Step {step}/{steps}", { step: progress.step, steps: progress.steps }));
+  if (progress.step) words.push(t("Step {step}/{steps}", { step: progress.step, steps: progress.steps }));
   if (progress.batches > 1) {
     const batched = current()?.plan?.batch_size > 1;
     const place = { n: Math.min(progress.batch + 1, progress.batches), total: progress.batches };
