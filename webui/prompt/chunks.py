@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from webui.prompt.attention import Break
 
 LENGTH = 75  # tokens of a chunk: CLIP's 77 less the start and end tokens
-BACKTRACK = 20  # how far back a comma may lie for the tail behind it to move on
+BACKTRACK = 20  # how far back a comma may lie for the tail behind it to move on (A1111's preset)
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class _Filling:
         return tail
 
 
-def chunk(tokens: Iterable[tuple[int, float] | Break], comma: int | None) -> tuple[Chunk, ...]:
+def chunk(
+    tokens: Iterable[tuple[int, float] | Break], comma: int | None, backtrack: int = BACKTRACK
+) -> tuple[Chunk, ...]:
     """Return `tokens` (id, weight) in chunks; at least one, which is empty for an empty prompt.
 
-    A `Break` ends the chunk, even an empty one. When a chunk overflows and one of its last 20 tokens is a `comma`,
-    the tail behind the comma moves to the next chunk, so that no phrase is cut (A1111's rule; None: no such token).
+    A `Break` ends the chunk, even an empty one. When a chunk overflows and one of its last `backtrack` tokens is a
+    `comma`, the tail behind the comma moves to the next chunk, so that no phrase is cut (A1111's rule; None: no such
+    token).
     """
     chunks: list[Chunk] = []
     filling = _Filling()
@@ -53,7 +56,7 @@ def chunk(tokens: Iterable[tuple[int, float] | Break], comma: int | None) -> tup
             continue
         token, weight = item
         if len(filling.tokens) == LENGTH:
-            is_near = filling.comma >= 0 and LENGTH - filling.comma <= BACKTRACK
+            is_near = filling.comma >= 0 and LENGTH - filling.comma <= backtrack
             following = filling.take_tail() if is_near and token != comma else _Filling()
             chunks.append(filling.finished())
             filling = following
@@ -64,3 +67,8 @@ def chunk(tokens: Iterable[tuple[int, float] | Break], comma: int | None) -> tup
     if filling.tokens or not chunks:
         chunks.append(filling.finished())
     return tuple(chunks)
+
+
+def count(chunks: tuple[Chunk, ...]) -> int:
+    """Return how many tokens a prompt takes up: all of each chunk but the last one."""
+    return LENGTH * (len(chunks) - 1) + len(chunks[-1].tokens)

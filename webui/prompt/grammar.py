@@ -93,6 +93,11 @@ def parse(prompt: str) -> tuple[Branch, ...]:
     return tuple(_parse_branch(part) for part in _AND.split(prompt))
 
 
+def count_branches(prompt: str) -> int:
+    """Return how many prompts `AND` joins."""
+    return len(_AND.findall(prompt)) + 1
+
+
 def parse_single(prompt: str) -> Nodes:
     """Return the tree of a prompt in which `AND` is a word like any other: a negative prompt."""
     try:
