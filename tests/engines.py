@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class ScriptedEngine:
     def facts(self) -> dict[str, object]:
         return {"device": "fake"}
 
-    def run(self, plan: Plan, control: Control) -> Iterator[object]:
+    def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image.Image]) -> Iterator[object]:
         yield Loading(model=plan.model.name)
         for number, images in enumerate(plan.batches):
             control.skipped = False
@@ -51,7 +51,7 @@ class ScriptedEngine:
                 return
 
     def _run_batch(self, plan: Plan, number: int, images: tuple[ImagePlan, ...], control: Control) -> Iterator[object]:
-        for step in range(1, plan.steps + 1):
+        for step in range(1, plan.run_steps + 1):
             time.sleep(self._delay)
             if step == 2:
                 _play(images[0].prompt)
@@ -60,7 +60,7 @@ class ScriptedEngine:
             if control.skipped:
                 yield from (ImageSkipped(index=image.index) for image in images)
                 return
-            yield Stepped(batch=number, batches=len(plan.batches), step=step, steps=plan.steps)
+            yield Stepped(batch=number, batches=len(plan.batches), step=step, steps=plan.run_steps)
             yield PreviewImage(Image.new("RGB", (32, 32), "red"))
         for image in images:
             yield ImageReady(image.index, Image.new("RGB", (plan.width, plan.height), (image.seed % 256, 0, 0)))

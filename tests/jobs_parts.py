@@ -12,6 +12,7 @@ from webui.domain.request import GenerationRequest
 from webui.jobs.runner import ImageEncoded
 from webui.storage import replace_file
 
+NO_INPUTS = Path("no-inputs")  # for runners of plans that begin with noise
 PATIENCE = 30.0  # seconds; only ever reached when something is broken
 
 

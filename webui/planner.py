@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from webui.domain.models import ModelInfo
-from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, Plan, PreviewPlan, SavePlan
+from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, PicturePlan, Plan, PreviewPlan, SavePlan
 from webui.domain.request import MAX_IMAGES, MAX_SEED, GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.start import FromNoise
 from webui.errors import BadFile, BadRequest
 from webui.settings import Settings
 
@@ -55,6 +56,7 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
     assert full.steps and full.guidance is not None and full.width and full.height and full.clip_skip
     assert full.sampler and full.schedule
     _check_cost(full, full.width * full.height)
+    _check_pictures(full)
     total = full.batch_size * full.batch_count
     first_seed = draw_seed() if full.seed == -1 else full.seed
     images = tuple(
@@ -67,9 +69,7 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         for index in range(total)
     )
     return Plan(
-        model=ModelRef(
-            name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256
-        ),
+        model=ModelRef(name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256),
         sampler=full.sampler,
         schedule=full.schedule,
         steps=full.steps,
@@ -79,12 +79,16 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         clip_skip=full.clip_skip,
         batch_size=full.batch_size,
         images=images,
+        start=full.start,
+        picture=PicturePlan(
+            exact_steps=settings.img2img_exact_steps, colour_correction=settings.img2img_colour_correction
+        ),
         preview=PreviewPlan(every=settings.preview_every if settings.live_previews else 0, size=settings.preview_size),
         infotext=InfotextPlan(
             model_hash=settings.add_model_hash, model_name=settings.add_model_name, version=settings.add_version
         ),
         save=SavePlan(
-            folder=settings.outdir_txt2img.removeprefix("outputs/"),
+            folder=_folder(full, settings).removeprefix("outputs/"),
             directory=settings.directory_pattern if settings.save_to_dirs else "",
             name=settings.filename_pattern,
             number=settings.number_files,
@@ -93,6 +97,23 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         ),
         keep=full.keep and settings.save_images,
     )
+
+
+def _folder(request: GenerationRequest, settings: Settings) -> str:
+    return settings.outdir_txt2img if isinstance(request.start, FromNoise) else settings.outdir_img2img
+
+
+def _check_pictures(request: GenerationRequest) -> None:
+    """Refuse a number of images in which some pictures would be used more often than others, or never."""
+    if isinstance(request.start, FromNoise):
+        return
+    pictures, total = len(request.start.images), request.batch_size * request.batch_count
+    if total % pictures:
+        raise BadRequest(
+            f"{total} images cannot begin with {pictures} pictures.",
+            hint=f"Let batch size × batch count be a multiple of {pictures}.",
+            field="batch_count",
+        )
 
 
 def _check_cost(request: GenerationRequest, pixels: int) -> None:

@@ -23,6 +23,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 
 SAVING = "Saving images"
 STABLE_DIFFUSION = "Stable Diffusion"
+IMG2IMG = "img2img"
 PREVIEWS = "Live previews"
 INFOTEXT = "Infotext"
 
@@ -34,7 +35,7 @@ def _shown(section: str, label: str, **extra: str | int | float) -> dict[str, An
 class Settings(Data):
     """All preferences. Each field answers to its own name and to A1111's option name (its alias).
 
-    `outdir_txt2img` starts with `outputs/`, which stands for the outputs folder wherever that is.
+    `outdir_txt2img` and `outdir_img2img` start with `outputs/`, which stands for the outputs folder wherever that is.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -99,11 +100,35 @@ class Settings(Data):
             json_schema_extra=_shown(SAVING, "Output directory for txt2img images"),
         ),
     ] = "outputs/txt2img-images"
+    outdir_img2img: Annotated[
+        str,
+        Field(
+            alias="outdir_img2img_samples",
+            max_length=500,
+            description="A folder below outputs/.",
+            json_schema_extra=_shown(SAVING, "Output directory for img2img images"),
+        ),
+    ] = "outputs/img2img-images"
     save_text: Annotated[
         bool,
         Field(
             alias="save_txt",
             json_schema_extra=_shown(SAVING, "Create a text file next to every image with generation parameters"),
+        ),
+    ] = False
+    img2img_exact_steps: Annotated[
+        bool,
+        Field(
+            alias="img2img_fix_steps",
+            description="Normally less denoising strength means fewer steps.",
+            json_schema_extra=_shown(IMG2IMG, "With img2img, do exactly the amount of steps the slider specifies"),
+        ),
+    ] = False
+    img2img_colour_correction: Annotated[
+        bool,
+        Field(
+            alias="img2img_color_correction",
+            json_schema_extra=_shown(IMG2IMG, "Apply color correction to img2img results to match original colors"),
         ),
     ] = False
     add_model_hash: Annotated[
@@ -154,7 +179,7 @@ class Settings(Data):
         ),
     ] = 512
 
-    @field_validator("outdir_txt2img")
+    @field_validator("outdir_txt2img", "outdir_img2img")
     @classmethod
     def _below_outputs(cls, value: str) -> str:
         folder, *below = value.replace("\\", "/").rstrip("/").split("/")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,15 +17,18 @@ from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
+from webui.domain.start import references
 from webui.errors import BadRequest, NotFound
 from webui.images.infotext import ReadInfotext, read
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
+from webui.jobs.inputs import InputStore, StoredInput
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner, RunnerState
 from webui.settings import Settings, SettingsStore
 from webui.weights.catalog import Catalog
 
+KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
 RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
 
 
@@ -37,6 +41,7 @@ class ImageFacts(Data):
     items: dict[str, str]
     fields: dict[str, str]
     request: GenerationRequest | None
+    start: dict[str, Any]
     unmapped: tuple[str, ...]
 
 
@@ -57,13 +62,20 @@ class Studio:
     """The product without its doors: everything the UI and the API can ask for."""
 
     def __init__(
-        self, config: Config, settings: SettingsStore, catalog: Catalog, queue: JobQueue, runner: Runner
+        self,
+        config: Config,
+        settings: SettingsStore,
+        catalog: Catalog,
+        queue: JobQueue,
+        runner: Runner,
+        inputs: InputStore,
     ) -> None:
         self.config = config
         self._settings = settings
         self._catalog = catalog
         self._queue = queue
         self._runner = runner
+        self._inputs = inputs
         self._started = time.monotonic()
         self._choosing = threading.Lock()
 
@@ -82,6 +94,8 @@ class Studio:
         `overrides` are settings (A1111's option names) for this one job. Raises `BadRequest`, `NotFound`, `BadFile`
         when it cannot be run and `Busy` when the queue is full; nothing is queued then.
         """
+        for reference in references(request.start):
+            self._inputs.path(reference)
         settings = self._settings.snapshot().overridden(overrides or {})
         model = self._catalog.hashed(self._model_for(request.model or settings.model))
         resolved = planner.plan(request, settings, model, lambda: secrets.randbelow(RANDOM_SEEDS))
@@ -209,8 +223,19 @@ class Studio:
             items=items,
             fields=dict(found.fields) if found else {},
             request=found.request if found else None,
+            start=found.start if found else {},
             unmapped=found.unmapped if found else (),
         )
+
+    def add_input(self, content: bytes) -> StoredInput:
+        """Store a picture or mask for jobs to begin with; `BadFile` when it is not an image."""
+        if not content:
+            raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
+        return self._inputs.add(content)
+
+    def input_path(self, reference: str) -> Path:
+        """Return the PNG file of a stored picture; `NotFound` when there is none."""
+        return self._inputs.path(reference)
 
     # State
 
@@ -230,8 +255,9 @@ class Studio:
         )
 
     def start(self) -> None:
-        """Start the worker and the queue; return at once."""
+        """Start the worker and the queue, clear away pictures no job needs; return at once."""
         self._runner.start()
+        self._inputs.prune(self._queue.inputs_in_use(), KEEP_UNUSED_INPUTS)
         self._queue.start()
 
     def release_followers(self) -> None:

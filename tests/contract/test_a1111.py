@@ -216,7 +216,7 @@ def test_type_errors_are_fastapis_list(site: Site) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["img2img", "extra-single-image", "interrogate", "no-such"])
+@pytest.mark.parametrize("path", ["extra-single-image", "interrogate", "no-such"])
 def test_unknown_routes_are_not_found(site: Site, path: str) -> None:
     answer = site.client.post(f"/sdapi/v1/{path}", json={})
     assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")

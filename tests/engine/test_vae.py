@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from webui.engine import vae
@@ -74,15 +74,15 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], li
 
     def arrange(error: Exception) -> list[bool]:
         tried: list[bool] = []
-        real = vae._decode
+        real = vae._compute
 
-        def failing(model: Resident, each: Tensor, *, tiled: bool = False) -> Any:
+        def failing(model: Resident, compute: vae.Compute, *, tiled: bool = False) -> Tensor:
             tried.append(tiled)
             if not tiled:
                 raise error
-            return real(model, each, tiled=True)
+            return real(model, compute, tiled=True)
 
-        monkeypatch.setattr(vae, "_decode", failing)
+        monkeypatch.setattr(vae, "_compute", failing)
         return tried
 
     yield arrange
@@ -104,3 +104,43 @@ def test_other_failures_are_not_retried(tiny: Resident, narrow: Callable[[Except
     with pytest.raises(RuntimeError, match="shapes"):
         vae.decode(tiny, latents())
     assert tried == [False]
+
+
+# Pictures → latents
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    across = np.linspace(0, 255, width)[None, :, None] * np.array([1, 0.5, 0.2])
+    return Image.fromarray(np.broadcast_to(across, (height, width, 3)).astype(np.uint8))
+
+
+def test_encoding_equals_the_vae(tiny: Resident) -> None:
+    image = gradient(64, 48)
+    with tiny.on_device("vae") as network, torch.inference_mode():
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+        expected = network.encode(pixels.unsqueeze(0)).latent_dist.mean[0] * network.config.scaling_factor
+    encoded = vae.encode(tiny, image)
+    assert encoded.shape == (4, 6, 8) and encoded.dtype == torch.float32
+    assert torch.allclose(encoded, expected, atol=1e-5)
+
+
+def test_encoding_needs_less_memory_in_tiles(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
+    whole = vae.encode(tiny, gradient(128, 128))
+    tried = narrow(torch.OutOfMemoryError("CUDA out of memory"))
+    tiled = vae.encode(tiny, gradient(128, 128))
+    assert tried == [False, True]
+    assert tiled.shape == whole.shape
+
+
+def test_an_encoder_that_overflows_is_switched_to_float32(tiny_folder: Path, tiny: Resident) -> None:
+    model = fresh(tiny_folder, vae=torch.bfloat16)
+    with model.on_device("vae") as network:
+        weight = network.encoder.conv_out.weight * float("inf")
+        network.load_state_dict({"encoder.conv_out.weight": weight}, strict=False, assign=True)
+    encoded = vae.encode(model, gradient(64, 64))
+    assert model.dtype("vae") == torch.float32
+    assert (encoded - vae.encode(tiny, gradient(64, 64))).abs().mean() < 0.05
+
+
+def test_pixels_of_a_mask() -> None:
+    assert vae.to_pixels(Image.new("L", (3, 2), 255)).tolist() == [[[1.0] * 3] * 2]

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.engines import scripted
-from tests.jobs_parts import Folder, make_plan, make_request, wait_until
+from tests.jobs_parts import NO_INPUTS, Folder, make_plan, make_request, wait_until
 from webui.domain.jobs import JobView
 from webui.domain.plan import Plan
 from webui.jobs.queue import JobQueue
@@ -26,7 +26,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.store = JobStore(f"sqlite:///{folder / 'easel.db'}")
-        self.runner = ProcessRunner(scripted(delay=0.02), frozen_after=2.0)
+        self.runner = ProcessRunner(scripted(delay=0.02), NO_INPUTS, frozen_after=2.0)
         self.output = Folder(folder / "outputs")
         self.queue = JobQueue(self.store, self.runner, self.output)
         self.runner.start()

@@ -146,8 +146,8 @@ def test_a_text_of_2022() -> None:
         "Model hash: 7460a6fa (not the beginning of a SHA-256)",
         "Batch size: 4 (not used here)",
         "Batch pos: 1 (not used here)",
-        "Denoising strength: 0.7 (not used here)",
     )
+    assert found.start == {"strength": 0.7}
 
 
 def test_a_text_of_1_6() -> None:

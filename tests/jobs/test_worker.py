@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.engines import crashing_at_start, missing_library, scripted, slow_to_import
-from tests.jobs_parts import make_plan, wait_until
+from tests.jobs_parts import NO_INPUTS, make_plan, wait_until
 from webui.domain.events import ImageSkipped, Loading, Stepped
 from webui.domain.plan import ImagePlan, Plan
 from webui.errors import GenerationError, OutOfMemory, WorkerDied
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"
 @pytest.fixture(scope="module")
 def shared_runner() -> Iterator[ProcessRunner]:
     """One process for the tests that leave it well."""
-    runner = ProcessRunner(scripted())
+    runner = ProcessRunner(scripted(), NO_INPUTS)
     runner.start()
     yield runner
     runner.stop()
@@ -35,7 +35,7 @@ def shared_runner() -> Iterator[ProcessRunner]:
 
 @pytest.fixture
 def runner() -> Iterator[ProcessRunner]:
-    runner = ProcessRunner(scripted(delay=0.02), frozen_after=2.0)
+    runner = ProcessRunner(scripted(delay=0.02), NO_INPUTS, frozen_after=2.0)
     runner.start()
     yield runner
     runner.stop()
@@ -82,7 +82,7 @@ def test_the_worker_tells_about_itself(shared_runner: ProcessRunner) -> None:
 
 
 def test_the_worker_reports_before_the_engine_is_built_and_runs_wait_for_it() -> None:
-    runner = ProcessRunner(slow_to_import)
+    runner = ProcessRunner(slow_to_import, NO_INPUTS)
     runner.start()
     wait_until(lambda: runner.facts().get("memory"), "a sign of life")
     assert runner.state == "starting"
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_the_run_between_steps(runner: ProcessRunner) -> None:
 
 
 def test_an_interrupt_while_the_worker_starts_is_not_lost() -> None:
-    runner = ProcessRunner(slow_to_import)
+    runner = ProcessRunner(slow_to_import, NO_INPUTS)
     results: list[list[Message]] = []
     waiting = threading.Thread(target=lambda: results.append(run(runner, make_plan())))
     waiting.start()
@@ -205,7 +205,7 @@ def test_a_frozen_worker_is_ended_and_replaced(runner: ProcessRunner) -> None:
 
 
 def test_a_worker_that_cannot_start_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    runner = ProcessRunner(missing_library)
+    runner = ProcessRunner(missing_library, NO_INPUTS)
     runner.start()
     with pytest.raises(GenerationError, match="could not start: ImportError: No module named 'torch'"):
         run(runner, make_plan())
@@ -216,7 +216,7 @@ def test_a_worker_that_cannot_start_says_why(caplog: pytest.LogCaptureFixture) -
 
 @posix
 def test_a_worker_that_crashes_at_start_says_so() -> None:
-    runner = ProcessRunner(crashing_at_start)
+    runner = ProcessRunner(crashing_at_start, NO_INPUTS)
     with pytest.raises(WorkerDied, match=r"crashed \(SIGABRT\)"):
         run(runner, make_plan())
     runner.stop()
@@ -245,7 +245,7 @@ def test_stop_joins_the_worker_in_the_middle_of_a_run(runner: ProcessRunner) -> 
 
 @posix
 def test_stop_ends_a_worker_that_does_not_listen() -> None:
-    runner = ProcessRunner(scripted())
+    runner = ProcessRunner(scripted(), NO_INPUTS)
     runner.start()
     wait_until(lambda: runner.state == "ready", "the start")
     process = process_of(runner)
@@ -266,10 +266,11 @@ def test_ctrl_c_does_not_reach_the_worker(runner: ProcessRunner) -> None:
 SERVER = """
 import time
 from tests.engines import scripted
+from tests.jobs_parts import NO_INPUTS
 from webui.jobs.worker import ProcessRunner
 
 if __name__ == "__main__":
-    runner = ProcessRunner(scripted())
+    runner = ProcessRunner(scripted(), NO_INPUTS)
     runner.start()
     while runner.state != "ready":
         time.sleep(0.01)
@@ -301,7 +302,7 @@ def test_exit_codes_are_told_in_words(code: int, words: str) -> None:
 
 
 def test_restarts_wait_longer_after_each_death(caplog: pytest.LogCaptureFixture) -> None:
-    runner = ProcessRunner(crashing_at_start)
+    runner = ProcessRunner(crashing_at_start, NO_INPUTS)
     for _ in range(2):
         with pytest.raises(WorkerDied):
             run(runner, make_plan())

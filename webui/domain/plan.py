@@ -6,6 +6,9 @@ from pathlib import Path
 
 from webui.domain.frozen import Data
 from webui.domain.models import Family
+from webui.domain.start import FromNoise, Start
+
+MOST_SCHEDULE_STEPS = 1000  # as many as noise levels are trained
 
 
 class ModelRef(Data):
@@ -57,6 +60,13 @@ class SavePlan(Data):
     text: bool = False  # write a .txt with the infotext beside each image
 
 
+class PicturePlan(Data):
+    """What the settings say about jobs that begin with a picture."""
+
+    exact_steps: bool = False  # run the steps that were asked for, instead of the share that `strength` is of them
+    colour_correction: bool = False  # give the result the colours of the picture it began with
+
+
 class Plan(Data):
     """Everything a worker needs for one job."""
 
@@ -70,6 +80,8 @@ class Plan(Data):
     clip_skip: int = 1
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
+    start: Start = FromNoise()
+    picture: PicturePlan = PicturePlan()
     preview: PreviewPlan = PreviewPlan()
     infotext: InfotextPlan = InfotextPlan()
     save: SavePlan = SavePlan()
@@ -80,3 +92,21 @@ class Plan(Data):
         """The images in groups that are computed together."""
         size = self.batch_size
         return tuple(self.images[start : start + size] for start in range(0, len(self.images), size))
+
+    @property
+    def schedule_steps(self) -> int:
+        """How many steps the whole schedule has, from pure noise down."""
+        if isinstance(self.start, FromNoise) or not self.picture.exact_steps:
+            return self.steps
+        return min(MOST_SCHEDULE_STEPS, int(self.steps / max(self.start.strength, 1 / MOST_SCHEDULE_STEPS)))
+
+    @property
+    def run_steps(self) -> int:
+        """How many of them are run, counted from the end; the picture is noised to where they begin.
+
+        With a picture as the start that is one more than the share `strength` of them, as in A1111: at strength 0 the
+        last step alone is run.
+        """
+        if isinstance(self.start, FromNoise) or self.picture.exact_steps:
+            return self.steps
+        return min(self.steps, int(self.start.strength * self.steps) + 1)

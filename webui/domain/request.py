@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from webui.domain.frozen import Data
+from webui.domain.start import FromNoise, Start
 
 MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
 MAX_SEED = 2**53 - 1  # the largest integer that JSON readers and browsers keep exactly
@@ -32,6 +33,7 @@ class GenerationRequest(Data):
     batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     batch_count: Annotated[int, Field(ge=1, le=1000)] = 1
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    start: Start = FromNoise()
     keep: bool = (
         True  # False: images live in the temporary folder and go with the job (an API call without save_images)
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
+from PIL.Image import Image
 
 from webui.domain.events import Loading
 from webui.domain.plan import Plan
@@ -20,6 +22,8 @@ __all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
 
 log = logging.getLogger(__name__)
 
+NO_INPUTS: Mapping[str, Image] = MappingProxyType({})
+
 
 class Engine:
     """Runs one plan at a time on one device."""
@@ -31,8 +35,10 @@ class Engine:
         self._models = ModelCache(options)
         self._prompts: Prompts | None = None
 
-    def run(self, plan: Plan, control: Control) -> Iterator[Loading | Output]:
+    def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Loading | Output]:
         """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
+
+        `inputs` are the pictures the plan begins with, by reference.
 
         Raises `BadFile` when the model cannot be loaded, `OutOfMemory` when the device is too small for the plan, any
         other `EaselError` when the run fails. The engine can be used again after every error.
@@ -40,7 +46,7 @@ class Engine:
         try:
             if self._models.current(plan.model) is None:
                 yield Loading(model=plan.model.name)
-            yield from generate(plan, *self._load(plan), control)
+            yield from generate(plan, *self._load(plan), control, inputs)
         except EaselError:
             raise
         except Exception as error:

@@ -1,17 +1,22 @@
-"""Latents → pictures."""
+"""Latents ↔ pictures."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from webui.errors import GenerationError
 from webui.weights.memory import Resident, fetch, free_unused, is_out_of_memory
 
 log = logging.getLogger(__name__)
+
+Compute = Callable[[nn.Module], Tensor]
+"""What is done with the VAE: it is called again, with tiling on, when memory runs out."""
 
 
 @torch.inference_mode()
@@ -21,22 +26,32 @@ def decode(model: Resident, latents: Tensor) -> Image.Image:
     When the device runs out of memory the latents are decoded in tiles; when a VAE in half precision overflows, it is
     switched to float32. Raises `GenerationError` when the picture still is not a number.
     """
-    pixels = _decode_or_tile(model, latents)
+
+    def compute(vae: nn.Module) -> Tensor:
+        scaled = (latents.unsqueeze(0) / vae.config.scaling_factor).to(model.dtype("vae"))
+        return vae.decode(scaled, return_dict=False)[0][0].float()
+
+    pixels = _compute_or_tile(model, compute)
     if not torch.isfinite(pixels).all():
         _refuse_broken_latents(latents)
-        if model.dtype("vae") == torch.float32:
-            raise GenerationError(
-                "The VAE produced no picture (NaN).", hint="Its weights are damaged; use another model."
-            )
-        log.warning("The VAE overflowed in %s; it computes in float32 from now on.", model.dtype("vae"))
-        model.recast("vae", torch.float32)
-        pixels = _decode_or_tile(model, latents)
-        if not torch.isfinite(pixels).all():
-            raise GenerationError(
-                "The VAE produced no picture (NaN), even in float32.",
-                hint="Its weights are damaged; use another model.",
-            )
+        pixels = _compute_in_full(model, compute)
     return to_image(pixels)
+
+
+@torch.inference_mode()
+def encode(model: Resident, image: Image.Image) -> Tensor:
+    """Return the latents [C,h,w] of an RGB picture whose sides are multiples of 8, float32, on the device.
+
+    The VAE gives a distribution; this is its mean. Memory and overflow are dealt with as in `decode`.
+    """
+    pixels = model.place(to_pixels(image.convert("RGB"))).unsqueeze(0) * 2 - 1
+
+    def compute(vae: nn.Module) -> Tensor:
+        distribution = vae.encode(pixels.to(model.dtype("vae")), return_dict=False)[0]
+        return distribution.mean[0].float() * vae.config.scaling_factor
+
+    latents = _compute_or_tile(model, compute)
+    return latents if torch.isfinite(latents).all() else _compute_in_full(model, compute)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -45,28 +60,47 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(fetch(numbers.permute(1, 2, 0)).numpy())
 
 
-def _decode_or_tile(model: Resident, latents: Tensor) -> Tensor:
+def to_pixels(image: Image.Image) -> Tensor:
+    """Return [channels,H,W] in 0 … 1, float32, on the CPU."""
+    numbers = torch.from_numpy(np.array(image))
+    return (numbers if numbers.dim() == 3 else numbers.unsqueeze(-1)).permute(2, 0, 1).float() / 255
+
+
+def _compute_or_tile(model: Resident, compute: Compute) -> Tensor:
     try:
-        return _decode(model, latents)
+        return _compute(model, compute)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    log.warning("Too little memory to decode the picture in one piece; decoding it in tiles.")
+    log.warning("Too little memory to put the picture through the VAE in one piece; doing it in tiles.")
     free_unused()
-    return _decode(model, latents, tiled=True)
+    return _compute(model, compute, tiled=True)
 
 
-def _decode(model: Resident, latents: Tensor, *, tiled: bool = False) -> Tensor:
-    """Return [3,H,W], float32."""
+def _compute(model: Resident, compute: Compute, *, tiled: bool = False) -> Tensor:
     with model.on_device("vae") as vae:
         if tiled:
             vae.enable_tiling()
         try:
-            scaled = (latents.unsqueeze(0) / vae.config.scaling_factor).to(model.dtype("vae"))
-            return vae.decode(scaled, return_dict=False)[0][0].float()
+            return compute(vae)
         finally:
             if tiled:
                 vae.disable_tiling()
+
+
+def _compute_in_full(model: Resident, compute: Compute) -> Tensor:
+    """Compute again in float32, and from now on; raise `GenerationError` when that does not help either."""
+    if model.dtype("vae") == torch.float32:
+        raise GenerationError("The VAE produced no picture (NaN).", hint="Its weights are damaged; use another model.")
+    log.warning("The VAE overflowed in %s; it computes in float32 from now on.", model.dtype("vae"))
+    model.recast("vae", torch.float32)
+    result = _compute_or_tile(model, compute)
+    if not torch.isfinite(result).all():
+        raise GenerationError(
+            "The VAE produced no picture (NaN), even in float32.",
+            hint="Its weights are damaged; use another model.",
+        )
+    return result
 
 
 def _refuse_broken_latents(latents: Tensor) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from webui.domain.frozen import Data
 from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.start import Content, FromMaskedImage, FromNoise
 from webui.errors import NotFound
 
 NEGATIVE = "Negative prompt:"
@@ -22,13 +24,26 @@ FEWEST_PARAMETERS = 3  # a last line with fewer belongs to the prompt (A1111's r
 LONGEST_JSON = 16_384  # characters of an unquoted JSON value; the limit keeps hostile text from costing quadratic time
 LONGEST_SHOWN = 100  # characters of a value in a message
 
+NOT_MASKED = "Inpaint not masked"
+ONLY_MASKED = "Only masked"
+CONTENT_NAMES: Mapping[Content, str] = MappingProxyType(
+    {
+        "fill": "fill",
+        "original": "original",
+        "latent_noise": "latent noise",
+        "latent_nothing": "latent nothing",
+    }
+)
+
 
 class ReadInfotext(Data):
-    """`fields`: every parameter as text. `request`: those that can be asked for here. `unmapped`: the others, each
-    with the reason."""
+    """`fields`: every parameter as text. `request`: those that can be asked for here. `start`: those of img2img and
+    inpainting, under the names of `FromMaskedImage` (the picture itself is not in a text). `unmapped`: the others,
+    each with the reason."""
 
     fields: dict[str, str]
     request: GenerationRequest
+    start: dict[str, Any]
     unmapped: tuple[str, ...]
 
 
@@ -59,10 +74,28 @@ def _parameters(plan: Plan, seed: int) -> dict[str, str]:
         parameters["Model hash"] = plan.model.short_hash
     if plan.infotext.model_name:
         parameters["Model"] = plan.model.name
+    if not isinstance(plan.start, FromNoise):
+        parameters["Denoising strength"] = _number(plan.start.strength)
     if plan.clip_skip > 1:
         parameters["Clip skip"] = str(plan.clip_skip)
+    if isinstance(plan.start, FromMaskedImage):
+        parameters |= _mask_parameters(plan.start)
     if plan.infotext.version:
         parameters["Version"] = f"easel-{__version__}"
+    return parameters
+
+
+def _mask_parameters(start: FromMaskedImage) -> dict[str, str]:
+    """Return what A1111 writes about a mask: only what differs from painting the masked part of the whole picture."""
+    parameters = {"Mask mode": NOT_MASKED} if start.invert else {}
+    if start.mask_blur:
+        parameters["Mask blur"] = str(start.mask_blur)
+    if start.area == "masked":
+        parameters |= {"Inpaint area": ONLY_MASKED, "Masked area padding": str(start.padding)}
+    if start.content != "original":
+        parameters["Masked content"] = CONTENT_NAMES[start.content]
+    if start.soft:
+        parameters["Soft inpainting enabled"] = "True"
     return parameters
 
 
@@ -91,7 +124,7 @@ def read(text: str) -> ReadInfotext:
     reading.offer("prompt", prompt, "Prompt", prompt)
     reading.offer("negative_prompt", negative_prompt, "Negative prompt", negative_prompt)
     reading.read_all()
-    return ReadInfotext(fields=fields, request=reading.request, unmapped=tuple(reading.unmapped))
+    return ReadInfotext(fields=fields, request=reading.request, start=reading.start, unmapped=tuple(reading.unmapped))
 
 
 def _split_prompts(lines: list[str]) -> tuple[str, str]:
@@ -171,6 +204,7 @@ class _Reading:
     def __init__(self, fields: Mapping[str, str]) -> None:
         self._fields = fields
         self.request = GenerationRequest()
+        self.start: dict[str, Any] = {}
         self.unmapped: list[str] = []
 
     def read_all(self) -> None:
@@ -178,6 +212,8 @@ class _Reading:
         for key, value in self._fields.items():
             if key in _READERS:
                 self._read_with(_READERS[key], key, value)
+            elif key in _START_READERS and not self._is_about_hires(key):
+                self._read_start(*_START_READERS[key], key, value)
             elif key not in _INFORMATION:
                 self._refuse(key, value, "not used here")
         if "Sampler" in self._fields and "Schedule type" not in self._fields and self.request.schedule is None:
@@ -198,6 +234,20 @@ class _Reading:
             return
         for name, content in contents.items():
             self.offer(name, content, key, value)
+
+    def _is_about_hires(self, key: str) -> bool:
+        """The strength is written under one name for img2img and for the second pass of txt2img."""
+        return key == "Denoising strength" and any(name.startswith("Hires") for name in self._fields)
+
+    def _read_start(self, name: str, meanings: Mapping[str, object], key: str, value: str) -> None:
+        """Put a parameter of img2img into `start`; `meanings` are the texts that stand for values, if there are any."""
+        content = meanings.get(value) if meanings else value
+        try:
+            options = FromMaskedImage.model_validate({**_EXAMPLE_OF_START, name: content})
+        except ValidationError as error:
+            self._refuse(key, value, error.errors()[0]["msg"])
+        else:
+            self.start[name] = getattr(options, name)
 
     def _read_model(self) -> None:
         name, short_hash = self._fields.get("Model", ""), self._fields.get("Model hash", "")
@@ -271,6 +321,22 @@ _READERS: Mapping[str, Callable[[str], Mapping[str, object]]] = MappingProxyType
         "Clip skip": _read_whole("clip_skip"),
     }
 )
+"""Parameter → field of `FromMaskedImage` and the texts that stand for its values."""
+
+_EXAMPLE_OF_START: Mapping[str, object] = MappingProxyType({"images": ("0" * 64,), "mask": "0" * 64})
+
+_START_READERS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
+    {
+        "Denoising strength": ("strength", {}),
+        "Mask blur": ("mask_blur", {}),
+        "Mask mode": ("invert", {NOT_MASKED: True, "Inpaint masked": False}),
+        "Inpaint area": ("area", {ONLY_MASKED: "masked", "Whole picture": "whole"}),
+        "Masked area padding": ("padding", {}),
+        "Masked content": ("content", {text: content for content, text in CONTENT_NAMES.items()}),
+        "Soft inpainting enabled": ("soft", {"True": True, "False": False}),
+    }
+)
+"""Parameter → field of `FromMaskedImage` and the texts that stand for its values."""
 
 _INFORMATION = frozenset({"Model", "Model hash", "Version"})
 """Parameters that need no reader of their own: the model is read as a whole, the version changes nothing."""

@@ -15,9 +15,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from webui import errors
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 class Engine(Protocol):
     """What this process needs of an engine."""
 
-    def run(self, plan: Plan, control: Control) -> Iterable[object]:
+    def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image]) -> Iterable[object]:
         """Yield `Loading`, `Stepped`, `ImageSkipped`, previews (an `.image`) and images (`.index` and `.image`)."""
 
     def facts(self) -> dict[str, object]: ...
@@ -64,9 +65,11 @@ class _HasNumberedImage(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """The first command. `factory` is a pickled `EngineFactory`: reading it may import torch."""
+    """The first command. `factory` is a pickled `EngineFactory`: reading it may import torch. `inputs` is the folder of
+    the input store."""
 
     factory: bytes
+    inputs: Path
     log_level: int
 
 
@@ -175,7 +178,7 @@ class _Worker:
         threading.Thread(target=self._beat, name="heart", daemon=True).start()
         engine = self._build(setup)
         while engine is not None and (todo := self._todo.get()) is not None:
-            self._run(engine, *todo)
+            self._run(engine, setup.inputs, *todo)
 
     def _build(self, setup: Setup) -> Engine | None:
         try:
@@ -187,9 +190,11 @@ class _Worker:
         self._send(Ready(facts))
         return engine
 
-    def _run(self, engine: Engine, run: Run, control: Control) -> None:
+    def _run(self, engine: Engine, inputs: Path, run: Run, control: Control) -> None:
+        from webui.jobs.inputs import InputStore
+
         try:
-            for happened in engine.run(run.plan, control):
+            for happened in engine.run(run.plan, control, InputStore(inputs).read(run.plan.start)):
                 self._send(Said(run.number, _encode(run.plan, happened)))
         except Exception as error:
             self._send(Raised(run.number, _explain(error, "The generation failed")))

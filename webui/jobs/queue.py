@@ -188,6 +188,10 @@ class JobQueue:
         if job_id is not None and job_id == self._running:
             self._runner.skip(job_id)
 
+    def inputs_in_use(self) -> set[str]:
+        """Return the references of all pictures that jobs begin with."""
+        return self._store.inputs_in_use()
+
     # Watching
 
     def follow(self, name: str, after: int = 0, timeout: float = 15.0) -> Iterator[Entry | None]:
@@ -410,7 +414,7 @@ class JobQueue:
 
 def _progress_running(job: JobView, live: Live, queued: int) -> Progress:
     """Describe a running job: all its steps count the same, over all batches."""
-    batches, steps = len(job.plan.batches), job.plan.steps
+    batches, steps = len(job.plan.batches), job.plan.run_steps
     at: Event | None = live.step()
     batch = step = 0
     if isinstance(at, Loading):
@@ -444,7 +448,7 @@ def _progress_still(job: JobView, queued: int) -> Progress:
         job_id=job.id,
         state=job.state,
         fraction=fraction,
-        steps=job.plan.steps,
+        steps=job.plan.run_steps,
         batches=len(job.plan.batches),
         queued=queued,
         text=waiting if job.state == "queued" else job.state.capitalize(),

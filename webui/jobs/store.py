@@ -40,6 +40,7 @@ from webui.domain.events import Cancelled, Event, Failed, Finished, ImageDone, I
 from webui.domain.jobs import ENDED, Entry, JobState, JobView
 from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
+from webui.domain.start import references
 from webui.errors import BadRequest, Busy, EaselError, NotFound, StorageError
 
 SCHEMA_VERSION = 1
@@ -288,7 +289,7 @@ class JobStore:
                 return None
             plan = Plan.model_validate_json(row.plan)
             started = Started(
-                attempt=row.attempts, images=len(plan.images), batches=len(plan.batches), steps=plan.steps
+                attempt=row.attempts, images=len(plan.images), batches=len(plan.batches), steps=plan.run_steps
             )
             _append(connection, row.id, started, now)
         return Claim(job_id=row.id, plan=plan, attempt=row.attempts, fence=row.fence)
@@ -447,6 +448,14 @@ class JobStore:
         with self._read() as connection:
             rows = connection.execute(query).all()
         return tuple(Entry(number=row.number, event=_event_adapter.validate_json(row.payload)) for row in rows)
+
+    def inputs_in_use(self) -> set[str]:
+        """Return the references of all pictures that jobs begin with, also of ended jobs: they may be run again."""
+        begins_with_picture = _jobs.c.request.like('%"kind":"%image"%')
+        with self._read() as connection:
+            rows = connection.execute(select(_jobs.c.request).where(begins_with_picture)).all()
+        requests = (GenerationRequest.model_validate_json(row.request) for row in rows)
+        return {reference for request in requests for reference in references(request.start)}
 
     def queued(self) -> int:
         """Return how many jobs wait."""

@@ -78,7 +78,7 @@ class StubRunner:
 
     def _run_batch(self, job_id: str, plan: Plan, number: int, images: tuple[ImagePlan, ...]) -> Iterator[Message]:
         self._skipped = False
-        for step in range(1, plan.steps + 1):
+        for step in range(1, plan.run_steps + 1):
             if self._before_step is not None:
                 self._before_step(job_id, plan, step)
             self._wait()
@@ -87,7 +87,7 @@ class StubRunner:
             if self._skipped:
                 yield from (ImageSkipped(index=image.index) for image in images)
                 return
-            yield Stepped(batch=number, batches=len(plan.batches), step=step, steps=plan.steps)
+            yield Stepped(batch=number, batches=len(plan.batches), step=step, steps=plan.run_steps)
             if plan.preview.every and step % plan.preview.every == 0:
                 yield Preview(_preview(plan, images[0], step))
         for image in images:
@@ -127,5 +127,5 @@ def _preview(plan: Plan, image: ImagePlan, step: int) -> bytes:
     """Return the picture as coarse as it would still be after `step` steps."""
     picture = draw(plan, image)
     picture.thumbnail((plan.preview.size, plan.preview.size))
-    detail = max(2, picture.width * step // plan.steps // 4), max(2, picture.height * step // plan.steps // 4)
+    detail = max(2, picture.width * step // plan.run_steps // 4), max(2, picture.height * step // plan.run_steps // 4)
     return encode_jpeg(picture.resize(detail).resize(picture.size, Image.Resampling.BILINEAR), quality=75)

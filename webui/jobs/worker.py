@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from webui.domain.plan import Plan
@@ -74,12 +75,13 @@ def _build_engine(**options: Any) -> Engine:
 
 
 class ProcessRunner:
-    """Runs plans in a child process. `factory` must be picklable; it is called in the child."""
+    """Runs plans in a child process. `factory` must be picklable; it is called in the child, which finds the pictures
+    that jobs begin with in the input store's folder `inputs`."""
 
     def __init__(
-        self, factory: EngineFactory, *, frozen_after: float = FROZEN_AFTER, log_level: int = logging.INFO
+        self, factory: EngineFactory, inputs: Path, *, frozen_after: float = FROZEN_AFTER, log_level: int = logging.INFO
     ) -> None:
-        self._setup = Setup(pickle.dumps(factory), log_level)
+        self._setup = Setup(pickle.dumps(factory), inputs, log_level)
         self._frozen_after = frozen_after
         self._lock = threading.Lock()  # guards the child being replaced
         self._child: _ChildProcess | None = None

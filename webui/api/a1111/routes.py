@@ -18,6 +18,7 @@ from webui.api.a1111.schemas import (
     FaceRestorerItem,
     Flags,
     HypernetworkItem,
+    ImageToImageResponse,
     InternalProgressRequest,
     InternalProgressResponse,
     LatentUpscalerModeItem,
@@ -25,6 +26,7 @@ from webui.api.a1111.schemas import (
     Options,
     PNGInfoRequest,
     PNGInfoResponse,
+    Processing,
     ProgressResponse,
     PromptStyleItem,
     RealesrganItem,
@@ -34,6 +36,7 @@ from webui.api.a1111.schemas import (
     ScriptsList,
     SDModelItem,
     SDVaeItem,
+    StableDiffusionProcessingImg2Img,
     StableDiffusionProcessingTxt2Img,
     TextToImageResponse,
     UpscalerItem,
@@ -76,19 +79,22 @@ def _add_generation(router: APIRouter, studio: Studio, followers: Followers) -> 
 
         When the client goes away before, the job is interrupted, unless it was told to save its images.
         """
-        translated = translate.to_request(asked)
-        job = await run_in_threadpool(
-            studio.submit,
-            translated.request,
-            source="api",
-            task_id=asked.force_task_id or None,
-            overrides=translated.overrides,
-        )
-        job = await _wait_for_end(studio, followers, request, job, keeps_images=asked.save_images)
-        if job.error is not None and job.state in ("failed", "quarantined"):
-            raise failure_of_job(job.error)
+        job = await _run(studio, followers, request, asked, translate.to_request(asked))
         images = await run_in_threadpool(_read_images, studio, job) if asked.send_images else []
         return TextToImageResponse(images=images, parameters=asked.model_dump(), info=translate.to_info(job))
+
+    @router.post(**_operation("img2imgapi img2img", "post"), response_model=ImageToImageResponse)
+    async def generate_from_images(asked: StableDiffusionProcessingImg2Img, request: Request) -> ImageToImageResponse:
+        """Generate images from images, or paint anew what a mask shows, and answer when they are done."""
+        translated = await run_in_threadpool(
+            translate.to_picture_request, asked, lambda image: studio.add_input(image).id
+        )
+        job = await _run(studio, followers, request, asked, translated)
+        images = await run_in_threadpool(_read_images, studio, job) if asked.send_images else []
+        hidden = {} if asked.include_init_images else {"init_images": None, "mask": None}
+        return ImageToImageResponse(
+            images=images, parameters={**asked.model_dump(), **hidden}, info=translate.to_info(job)
+        )
 
     @router.post(**_operation("pnginfoapi png-info", "post"), response_model=PNGInfoResponse)
     def read_png_info(asked: PNGInfoRequest) -> PNGInfoResponse:
@@ -101,6 +107,23 @@ def _add_generation(router: APIRouter, studio: Studio, followers: Followers) -> 
             items=dict(facts.items),
             parameters=translate.read_parameters(facts.fields, facts.request),
         )
+
+
+async def _run(
+    studio: Studio, followers: Followers, request: Request, asked: Processing, translated: translate.Translated
+) -> JobView:
+    """Return the job of a request when it has ended well, or was interrupted."""
+    job = await run_in_threadpool(
+        studio.submit,
+        translated.request,
+        source="api",
+        task_id=asked.force_task_id or None,
+        overrides=translated.overrides,
+    )
+    job = await _wait_for_end(studio, followers, request, job, keeps_images=asked.save_images)
+    if job.error is not None and job.state in ("failed", "quarantined"):
+        raise failure_of_job(job.error)
+    return job
 
 
 async def _wait_for_end(

@@ -20,7 +20,9 @@ class Incoming(BaseModel):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class StableDiffusionProcessingTxt2Img(Incoming):
+class Processing(Incoming):
+    """What txt2img and img2img have in common."""
+
     prompt: str = ""
     negative_prompt: str = ""
     styles: list[str] = []
@@ -55,6 +57,17 @@ class StableDiffusionProcessingTxt2Img(Incoming):
     disable_extra_networks: bool = False
     firstpass_image: str | None = None
     comments: dict[str, Any] = {}
+    force_task_id: str | None = None
+    sampler_index: str = "Euler"
+    script_name: str | None = None
+    script_args: list[Any] = []
+    send_images: bool = True
+    save_images: bool = False
+    alwayson_scripts: dict[str, Any] = {}
+    infotext: str | None = None
+
+
+class StableDiffusionProcessingTxt2Img(Processing):
     enable_hr: bool = False
     firstphase_width: int = 0
     firstphase_height: int = 0
@@ -68,17 +81,34 @@ class StableDiffusionProcessingTxt2Img(Incoming):
     hr_scheduler: str | None = None
     hr_prompt: str = ""
     hr_negative_prompt: str = ""
-    force_task_id: str | None = None
-    sampler_index: str = "Euler"
-    script_name: str | None = None
-    script_args: list[Any] = []
-    send_images: bool = True
-    save_images: bool = False
-    alwayson_scripts: dict[str, Any] = {}
-    infotext: str | None = None
+
+
+class StableDiffusionProcessingImg2Img(Processing):
+    init_images: list[str] | None = None
+    resize_mode: int = 0
+    denoising_strength: float | None = 0.75
+    image_cfg_scale: float | None = None
+    mask: str | None = None
+    mask_blur: int | None = None
+    mask_blur_x: int = 4
+    mask_blur_y: int = 4
+    mask_round: bool = True
+    inpainting_fill: int = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: int = 0
+    inpainting_mask_invert: int = 0
+    initial_noise_multiplier: float | None = None
+    latent_mask: str | None = None
+    include_init_images: bool = False
 
 
 class TextToImageResponse(BaseModel):
+    images: list[str] = Field(description="The generated images in base64 format.")
+    parameters: dict[str, Any]
+    info: str = Field(description="JSON text.")
+
+
+class ImageToImageResponse(BaseModel):
     images: list[str] = Field(description="The generated images in base64 format.")
     parameters: dict[str, Any]
     info: str = Field(description="JSON text.")

@@ -16,16 +16,19 @@ from pydantic import ValidationError
 import webui
 from webui.api.a1111.schemas import (
     InternalProgressResponse,
+    Processing,
     ProgressResponse,
     SamplerItem,
     SchedulerItem,
     SDModelItem,
+    StableDiffusionProcessingImg2Img,
     StableDiffusionProcessingTxt2Img,
 )
 from webui.domain.jobs import JobView, Progress
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SamplerInfo, ScheduleInfo, find_sampler, find_schedule, split_combined
+from webui.domain.start import FromNoise
 from webui.errors import BadFile, BadRequest
 from webui.settings import ALIASES, NAMES
 
@@ -38,8 +41,18 @@ A1111_NAMES = {
     "schedule": "scheduler",
     "model": "override_settings.sd_model_checkpoint",
     "clip_skip": "override_settings.CLIP_stop_at_last_layers",
+    "strength": "denoising_strength",
+    "padding": "inpaint_full_res_padding",
 }
 """Our request fields → A1111's, where they differ."""
+
+RESIZE_MODES = ("just_resize", "crop", "fill", "latent")
+CONTENTS = ("fill", "original", "latent_noise", "latent_nothing")
+NO_PICTURE = "0" * 64
+"""A reference of the right form, for checking the other fields before anything is stored."""
+
+Store = Callable[[bytes], str]
+"""Keeps a picture and returns the reference to it."""
 
 NEUTRAL_OVERRIDES: Mapping[str, tuple[object, ...]] = {
     "sd_vae": (None, "", "None", "Automatic"),
@@ -59,6 +72,76 @@ class Translated:
 
 def to_request(asked: StableDiffusionProcessingTxt2Img) -> Translated:
     """Return what `asked` means; raise `BadRequest` or `NotFound` naming the field that asks for the impossible."""
+    _refuse(MISSING_IN_TXT2IMG, asked)
+    return _translate(asked)
+
+
+def to_picture_request(asked: StableDiffusionProcessingImg2Img, store: Store) -> Translated:
+    """The same for img2img; `store` keeps each picture that was sent and returns the reference to it."""
+    _refuse(MISSING_IN_IMG2IMG, asked)
+    translated = _translate(asked)  # first, so that a bad request stores nothing
+    start = _start(asked, store)
+    batch_size = len(start["images"]) if len(start["images"]) > 1 else asked.batch_size
+    values = {**dict(translated.request), "start": start, "batch_size": batch_size}
+    return Translated(_validated(values), translated.overrides)
+
+
+def _start(asked: StableDiffusionProcessingImg2Img, store: Store) -> dict[str, Any]:
+    """Return the fields of our start; raise `BadRequest` naming A1111's field."""
+    if not asked.init_images:
+        raise BadRequest("init_images: no picture was sent.", hint="Send at least one as base64.", field="init_images")
+    if len(asked.init_images) > 1 and asked.batch_size not in (1, len(asked.init_images)):
+        raise BadRequest(
+            f"batch_size: {len(asked.init_images)} init_images make one batch of that size, not of {asked.batch_size}.",
+            hint="Leave batch_size out.",
+            field="batch_size",
+        )
+    start: dict[str, Any] = {
+        "kind": "image",
+        "strength": 0.75 if asked.denoising_strength is None else asked.denoising_strength,
+        "resize": _named(RESIZE_MODES, "resize_mode", asked.resize_mode),
+    }
+    if asked.mask:
+        start |= {
+            "kind": "masked_image",
+            "mask_blur": _mask_blur(asked),
+            "content": _named(CONTENTS, "inpainting_fill", asked.inpainting_fill),
+            "invert": bool(asked.inpainting_mask_invert),
+            "area": "masked" if asked.inpaint_full_res else "whole",
+            "padding": asked.inpaint_full_res_padding,
+        }
+        example = {"images": (NO_PICTURE,), "mask": NO_PICTURE}
+        _validated({"start": {**start, **example}})  # again before anything is stored
+        start["mask"] = store(read_base64_image(asked.mask, "mask"))
+    else:
+        _validated({"start": {**start, "images": (NO_PICTURE,)}})
+    start["images"] = tuple(store(read_base64_image(image, "init_images")) for image in asked.init_images)
+    return start
+
+
+def _named(names: tuple[str, ...], field: str, number: int) -> str:
+    if not 0 <= number < len(names):
+        raise BadRequest(
+            f"{field}: there is no {number}.", hint=f"Use 0 to {len(names) - 1}: {', '.join(names)}.", field=field
+        )
+    return names[number]
+
+
+def _mask_blur(asked: StableDiffusionProcessingImg2Img) -> int:
+    if asked.mask_blur is not None:
+        return asked.mask_blur
+    if asked.mask_blur_x != asked.mask_blur_y:
+        raise BadRequest(
+            f"mask_blur_y: the mask is blurred by the same in both directions (given: {asked.mask_blur_x} and "
+            f"{asked.mask_blur_y}).",
+            hint="Send mask_blur instead.",
+            field="mask_blur_y",
+        )
+    return asked.mask_blur_x
+
+
+def _translate(asked: Processing) -> Translated:
+    """Return what both kinds of request have in common."""
     sampler, schedule = _sampling(asked)
     _refuse_what_is_missing(asked, sampler)
     overrides = _overrides(asked)
@@ -77,28 +160,32 @@ def to_request(asked: StableDiffusionProcessingTxt2Img) -> Translated:
         "batch_count": asked.n_iter,
         "keep": asked.save_images,
     }
+    return Translated(_validated(values), overrides)
+
+
+def _validated(values: Mapping[str, object]) -> GenerationRequest:
     try:
-        return Translated(GenerationRequest.model_validate(values), overrides)
+        return GenerationRequest.model_validate(values)
     except ValidationError as error:
         raise _bad_field(error) from error
 
 
 def _bad_field(error: ValidationError) -> BadRequest:
     first = error.errors()[0]
-    name = str(first["loc"][0])
+    name = str(first["loc"][2] if first["loc"][0] == "start" and len(first["loc"]) > 2 else first["loc"][0])
     field = A1111_NAMES.get(name, name)
     given = repr(first["input"])
     shown = given if len(given) <= 60 else f"{len(given)} characters"
     return BadRequest(f"{field}: {first['msg']} (given: {shown}).", hint="Correct it and send again.", field=field)
 
 
-def _sampling(asked: StableDiffusionProcessingTxt2Img) -> tuple[SamplerInfo, ScheduleInfo]:
+def _sampling(asked: Processing) -> tuple[SamplerInfo, ScheduleInfo]:
     name = asked.sampler_name or asked.sampler_index
     sampler, schedule = split_combined(name, asked.scheduler or "Automatic")
     return find_sampler(sampler), find_schedule(schedule)
 
 
-def _overrides(asked: StableDiffusionProcessingTxt2Img) -> dict[str, object]:
+def _overrides(asked: Processing) -> dict[str, object]:
     """Return the overrides under A1111's names, without foreign ones that ask for nothing."""
     wanted: dict[str, object] = {}
     for name, value in asked.override_settings.items():
@@ -124,15 +211,19 @@ def _overrides(asked: StableDiffusionProcessingTxt2Img) -> dict[str, object]:
     return wanted
 
 
-def _refuse_what_is_missing(asked: StableDiffusionProcessingTxt2Img, sampler: SamplerInfo) -> None:
+def _refuse(missing: Missing, asked: Processing) -> None:
     """Raise `BadRequest` when a field asks for something Easel does not do; its neutral values pass."""
-    for field, asks, without in MISSING:
+    for field, asks, without in missing:
         if asks(asked):
             raise BadRequest(
                 f"{field}: Easel has no such feature yet (given: {str(getattr(asked, field))[:60]!r}).",
                 hint=f"Leave {field} out{f' or send {without}' if without else ''}.",
                 field=field,
             )
+
+
+def _refuse_what_is_missing(asked: Processing, sampler: SamplerInfo) -> None:
+    _refuse(MISSING, asked)
     for name in asked.alwayson_scripts:
         raise BadRequest(
             f"alwayson_scripts: always on script {name[:60]} not found.",
@@ -142,10 +233,10 @@ def _refuse_what_is_missing(asked: StableDiffusionProcessingTxt2Img, sampler: Sa
     _check_noise(asked, sampler)
 
 
-Asks = Callable[[StableDiffusionProcessingTxt2Img], object]
+Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
+"""(field, whether it asks for something, its neutral value)."""
 
-MISSING: tuple[tuple[str, Asks, str], ...] = (
-    ("enable_hr", lambda asked: asked.enable_hr, "false"),
+MISSING: Missing = (
     ("styles", lambda asked: any(asked.styles), "[]"),
     ("restore_faces", lambda asked: asked.restore_faces, "false"),
     ("tiling", lambda asked: asked.tiling, "false"),
@@ -160,10 +251,15 @@ MISSING: tuple[tuple[str, Asks, str], ...] = (
     ("s_min_uncond", lambda asked: asked.s_min_uncond, "0"),
     ("s_noise", lambda asked: asked.s_noise not in (None, 1), "1"),
 )
-"""(field, whether it asks for something, its neutral value)."""
+MISSING_IN_TXT2IMG: Missing = (("enable_hr", lambda asked: asked.enable_hr, "false"),)
+MISSING_IN_IMG2IMG: Missing = (
+    ("initial_noise_multiplier", lambda asked: asked.initial_noise_multiplier not in (None, 1), "1"),
+    ("latent_mask", lambda asked: asked.latent_mask, ""),
+    ("mask_round", lambda asked: not asked.mask_round, "true"),
+)
 
 
-def _check_noise(asked: StableDiffusionProcessingTxt2Img, sampler: SamplerInfo) -> None:
+def _check_noise(asked: Processing, sampler: SamplerInfo) -> None:
     """`eta` only means something to samplers that add noise, and to DDIM; each has one value here."""
     expected = 1.0 if sampler.stochastic else 0.0 if sampler.name == "DDIM" else None
     if asked.eta is not None and expected is not None and not math.isclose(asked.eta, expected):
@@ -203,7 +299,7 @@ def to_info(job: JobView) -> str:
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": None,
+        "denoising_strength": None if isinstance(plan.start, FromNoise) else plan.start.strength,
         "extra_generation_params": {"Schedule type": plan.schedule},
         "index_of_first_image": 0,
         "infotexts": infotexts,
@@ -281,23 +377,23 @@ def to_scheduler_item(schedule: ScheduleInfo) -> SchedulerItem:
     return SchedulerItem(name=schedule.name, label=schedule.label, default_rho=rho, need_inner_model=False)
 
 
-def read_base64_image(text: str) -> bytes:
+def read_base64_image(text: str, field: str = "image") -> bytes:
     """Return the bytes of an image sent as base64, bare or as a data: URI. Nothing is ever fetched."""
     content = text.strip()
     if content.lower().startswith(("http://", "https://", "file:", "ftp://")):
-        raise BadRequest("image: an address was sent.", hint="Send the image itself as base64.", field="image")
+        raise BadRequest(f"{field}: an address was sent.", hint="Send the image itself as base64.", field=field)
     if content.lower().startswith("data:"):
         header, comma, content = content.partition(",")
         if not comma or not header.lower().endswith(";base64"):
-            raise BadRequest("image: the data: URI is not base64.", hint="Send data:image/png;base64,…", field="image")
+            raise BadRequest(f"{field}: the data: URI is not base64.", hint="Send data:image/png;base64,…", field=field)
     try:
         decoded = base64.b64decode("".join(content.split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadRequest(
-            "image: this is not base64.", hint="Send the image's bytes as base64.", field="image"
+            f"{field}: this is not base64.", hint="Send the image's bytes as base64.", field=field
         ) from None
     if not decoded:
-        raise BadFile("image: it is empty.", hint="Send a PNG, JPEG or WebP image.", field="image")
+        raise BadFile(f"{field}: it is empty.", hint="Send a PNG, JPEG or WebP image.", field=field)
     return decoded
 
 

@@ -41,6 +41,7 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     _add_jobs(router, studio)
     _add_events(router, studio, followers)
     _add_images(router, studio)
+    _add_inputs(router, studio)
     _add_settings(router, studio)
     _add_state(router, studio)
     return router
@@ -151,6 +152,21 @@ def _add_images(router: APIRouter, studio: Studio) -> None:
         return Response(content, media_type=_image_type(content), headers=headers)
 
 
+def _add_inputs(router: APIRouter, studio: Studio) -> None:
+    @router.post("/inputs", status_code=201)
+    async def store_input(request: Request) -> dict[str, Any]:
+        """Store a picture or mask for jobs to begin with, and return its id and size. The body is the image itself,
+        or a form with a `file`. The same picture gets the same id."""
+        content = await _read_upload(request)
+        stored = await run_in_threadpool(studio.add_input, content)
+        return stored.model_dump(mode="json")
+
+    @router.get("/inputs/{reference}", response_class=Response)
+    def show_input(reference: str) -> Response:
+        """Return a stored picture (PNG)."""
+        return Response(_read(studio.input_path(reference)), media_type="image/png", headers=IMAGE_HEADERS)
+
+
 def _image_path(studio: Studio, job_id: str, index: int) -> Path:
     try:
         return studio.image_path(job_id, index)
@@ -230,7 +246,7 @@ async def _read_upload(request: Request) -> bytes:
     if kind != "multipart/form-data":
         if not (kind.startswith("image/") or kind == "application/octet-stream"):
             raise BadRequest(
-                f"png-info takes an image, not {kind or 'a body without a type'}.",
+                f"This takes an image, not {kind or 'a body without a type'}.",
                 hint="Send the file with Content-Type image/png or as multipart/form-data with a part named file.",
                 field="file",
             )
