@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from webui.weights.tokenizers import read_clip_vocabulary
+from webui.weights.vocabulary import read_clip_vocabulary
 
 WIDTH = 64  # of the text encoder
 SCHEDULER = {

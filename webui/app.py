@@ -29,6 +29,8 @@ from webui.jobs.runner import Runner
 from webui.jobs.store import JobStore
 from webui.jobs.stub_runner import StubRunner
 from webui.jobs.worker import ProcessRunner, engine_factory
+from webui.prompt.styles import Styles
+from webui.prompt.wildcards import Wildcards
 from webui.settings import SettingsStore
 from webui.studio import Studio
 from webui.weights.catalog import Catalog
@@ -116,7 +118,8 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     output = OutputFolder(config.outputs_dir, config.state_dir / "temporary")
     queue = JobQueue(store, runner, output)
     inputs = InputStore(inputs_folder(config))
-    studio = Studio(config, settings, catalog, queue, runner, inputs)
+    styles, wildcards = Styles(config.data_dir), Wildcards(config.data_dir / "wildcards")
+    studio = Studio(config, settings, catalog, queue, runner, inputs, styles, wildcards)
     if config.checkpoint:
         studio.select_model(config.checkpoint)
     return studio

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from webui.domain.models import ModelInfo
 from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, PicturePlan, Plan, PreviewPlan, SavePlan
@@ -10,6 +12,13 @@ from webui.domain.request import MAX_IMAGES, MAX_SEED, GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.domain.start import FromNoise
 from webui.errors import BadFile, BadRequest
+from webui.prompt.comments import strip_comments
+from webui.prompt.dynamic import DynamicPrompts, Lookup
+from webui.prompt.grammar import count_branches
+from webui.prompt.styles import Style
+from webui.prompt.styles import apply as apply_styles
+from webui.prompt.styles import find as find_style
+from webui.prompt.tags import extract as extract_tags
 from webui.settings import Settings
 
 DEFAULT_SAMPLER = "DPM++ 2M"
@@ -17,7 +26,19 @@ DEFAULT_SCHEDULE = "Automatic"
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = 7.0
 DEFAULT_SIZE = 512
+MAX_BRANCHES = 64  # joined by AND in one prompt
 MAX_BATCH_PIXELS = 64 * 1024 * 1024  # of one batch: 64 images of 1024×1024
+
+
+@dataclass(frozen=True)
+class Words:
+    """What prompts refer to by name: styles, and the lines of wildcards."""
+
+    styles: Mapping[str, Style] = field(default_factory=lambda: MappingProxyType({}))
+    wildcards: Lookup = lambda name: ()
+
+
+NO_WORDS = Words()
 
 
 def fill(request: GenerationRequest, settings: Settings, model: ModelInfo | None) -> GenerationRequest:
@@ -41,11 +62,18 @@ def fill(request: GenerationRequest, settings: Settings, model: ModelInfo | None
         width=first(request.width, "width", DEFAULT_SIZE),
         height=first(request.height, "height", DEFAULT_SIZE),
         clip_skip=request.clip_skip if request.clip_skip is not None else settings.clip_skip,
+        emphasis=request.emphasis if request.emphasis is not None else settings.emphasis,
     )
 
 
-def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_seed: Callable[[], int]) -> Plan:
-    """Resolve `request` for `model`, whose hash is known.
+def plan(
+    request: GenerationRequest,
+    settings: Settings,
+    model: ModelInfo,
+    draw_seed: Callable[[], int],
+    words: Words = NO_WORDS,
+) -> Plan:
+    """Resolve `request` for `model`, whose hash is known. `words` are what its prompts refer to by name.
 
     Image k of a job has seed + k, so any image can be made again alone. Raises `BadRequest` or `NotFound` for what
     cannot be run.
@@ -54,20 +82,12 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         raise BadFile(f"Model {model.name!r} cannot be used: {model.problem or 'it could not be identified'}.")
     full = fill(request, settings, model)
     assert full.steps and full.guidance is not None and full.width and full.height and full.clip_skip
-    assert full.sampler and full.schedule
+    assert full.sampler and full.schedule and full.emphasis
     _check_cost(full, full.width * full.height)
     _check_pictures(full)
     total = full.batch_size * full.batch_count
     first_seed = draw_seed() if full.seed == -1 else full.seed
-    images = tuple(
-        ImagePlan(
-            index=index,
-            seed=(first_seed + index) % (MAX_SEED + 1),
-            prompt=full.prompt,
-            negative_prompt=full.negative_prompt,
-        )
-        for index in range(total)
-    )
+    images = tuple(_plan_images(full, settings, words, first_seed, total))
     return Plan(
         model=ModelRef(name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256),
         sampler=full.sampler,
@@ -77,6 +97,8 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
         width=full.width,
         height=full.height,
         clip_skip=full.clip_skip,
+        emphasis=full.emphasis,
+        comma_backtrack=settings.comma_backtrack,
         batch_size=full.batch_size,
         images=images,
         start=full.start,
@@ -96,7 +118,57 @@ def plan(request: GenerationRequest, settings: Settings, model: ModelInfo, draw_
             text=settings.save_text,
         ),
         keep=full.keep and settings.save_images,
+        notes=_notes(images),
     )
+
+
+def _plan_images(
+    request: GenerationRequest, settings: Settings, words: Words, first_seed: int, total: int
+) -> Iterator[ImagePlan]:
+    """Yield the images with their prompts: styles applied, comments left out, templates resolved with each seed."""
+    styles = [find_style(name, words.styles) for name in request.styles]
+    template = apply_styles(request.prompt, [style.prompt for style in styles])
+    negative_template = apply_styles(request.negative_prompt, [style.negative_prompt for style in styles])
+    if settings.prompt_comments:
+        template, negative_template = strip_comments(template), strip_comments(negative_template)
+    dynamic = DynamicPrompts(words.wildcards)
+    for index in range(total):
+        seed = (first_seed + index) % (MAX_SEED + 1)
+        prompt, negative_prompt = template, negative_template
+        if settings.dynamic_prompts:
+            prompt = dynamic.resolve(template, f"prompt {seed}")
+            negative_prompt = dynamic.resolve(negative_template, f"negative prompt {seed}")
+        _check_branches(prompt)
+        yield ImagePlan(
+            index=index,
+            seed=seed,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            template=template if prompt != template else "",
+            negative_template=negative_template if negative_prompt != negative_template else "",
+        )
+
+
+def preview_prompt(prompt: str, settings: Settings, wildcards: Lookup) -> str:
+    """Return one of the prompts that `prompt` can become, always the same one."""
+    text = strip_comments(prompt) if settings.prompt_comments else prompt
+    return DynamicPrompts(wildcards).resolve(text, "preview") if settings.dynamic_prompts else text
+
+
+def _check_branches(prompt: str) -> None:
+    branches = count_branches(prompt)
+    if branches > MAX_BRANCHES:
+        raise BadRequest(
+            f"The prompt joins {branches} prompts with AND: at most {MAX_BRANCHES}.",
+            hint="Each of them costs as much time as a whole image.",
+            field="prompt",
+        )
+
+
+def _notes(images: Sequence[ImagePlan]) -> tuple[str, ...]:
+    """Return one note for each kind of tag: none has an effect yet, and nobody should wonder why."""
+    kinds = {tag.kind for prompt in {image.prompt for image in images} for tag in extract_tags(prompt)[1]}
+    return tuple(f"Tags <{kind}:…> have no effect: there is nothing here that knows them." for kind in sorted(kinds))
 
 
 def _folder(request: GenerationRequest, settings: Settings) -> str:

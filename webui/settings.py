@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
+from webui.domain.plan import EmphasisMode
 from webui.errors import BadFile, BadRequest, NotAllowed, StorageError
 from webui.storage import check_name, explained, replace_file
 
@@ -23,6 +24,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 
 SAVING = "Saving images"
 STABLE_DIFFUSION = "Stable Diffusion"
+PROMPT = "Prompt"
 IMG2IMG = "img2img"
 PREVIEWS = "Live previews"
 INFOTEXT = "Infotext"
@@ -54,6 +56,41 @@ class Settings(Data):
             json_schema_extra=_shown(STABLE_DIFFUSION, "Clip skip", step=1),
         ),
     ] = 1
+    emphasis: Annotated[
+        EmphasisMode,
+        Field(
+            alias="emphasis",
+            description="What (more:1.3) does. None: brackets are text. Ignore: they do nothing. No norm: the weighted "
+            "prompt is not brought back to its mean.",
+            json_schema_extra=_shown(PROMPT, "Emphasis mode"),
+        ),
+    ] = "Original"
+    comma_backtrack: Annotated[
+        int,
+        Field(
+            alias="comma_padding_backtrack",
+            ge=0,
+            le=74,
+            description="How many tokens back to look for a comma when a chunk of 75 tokens is full. 0: do not look.",
+            json_schema_extra=_shown(PROMPT, "Prompt word wrap length limit", step=1),
+        ),
+    ] = 20
+    dynamic_prompts: Annotated[
+        bool,
+        Field(
+            alias="easel_dynamic_prompts",
+            description="Let {a|b} and __wildcard__ stand for another text in each image.",
+            json_schema_extra=_shown(PROMPT, "Dynamic prompts and wildcards"),
+        ),
+    ] = True
+    prompt_comments: Annotated[
+        bool,
+        Field(
+            alias="enable_prompt_comments",
+            description="Leave out everything from # to the end of the line.",
+            json_schema_extra=_shown(PROMPT, "Enable comments in prompts"),
+        ),
+    ] = True
     save_images: Annotated[
         bool, Field(alias="samples_save", json_schema_extra=_shown(SAVING, "Save all generated images"))
     ] = True

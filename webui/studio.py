@@ -25,8 +25,12 @@ from webui.images.save import contained
 from webui.jobs.inputs import InputStore, StoredInput
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner, RunnerState
+from webui.prompt.styles import Style, Styles
+from webui.prompt.tokens import count_tokens, limit
+from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.weights.catalog import Catalog
+from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
 RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
@@ -43,6 +47,13 @@ class ImageFacts(Data):
     request: GenerationRequest | None
     start: dict[str, Any]
     unmapped: tuple[str, ...]
+
+
+class TokenCount(Data):
+    """How many tokens a prompt takes up, and how many fit into the chunks of 75 that it needs."""
+
+    tokens: int
+    limit: int
 
 
 class StudioStatus(Data):
@@ -69,6 +80,8 @@ class Studio:
         queue: JobQueue,
         runner: Runner,
         inputs: InputStore,
+        styles: Styles,
+        wildcards: Wildcards,
     ) -> None:
         self.config = config
         self._settings = settings
@@ -76,6 +89,10 @@ class Studio:
         self._queue = queue
         self._runner = runner
         self._inputs = inputs
+        self._styles = styles
+        self._wildcards = wildcards
+        self._vocabulary: tuple[Path, Vocabulary] | None = None  # of the model that tokens were counted for last
+        self._counting = threading.Lock()
         self._started = time.monotonic()
         self._choosing = threading.Lock()
 
@@ -98,7 +115,8 @@ class Studio:
             self._inputs.path(reference)
         settings = self._settings.snapshot().overridden(overrides or {})
         model = self._catalog.hashed(self._model_for(request.model or settings.model))
-        resolved = planner.plan(request, settings, model, lambda: secrets.randbelow(RANDOM_SEEDS))
+        words = planner.Words(self._styles.all() if request.styles else {}, self._wildcards.lines)
+        resolved = planner.plan(request, settings, model, lambda: secrets.randbelow(RANDOM_SEEDS), words)
         return self._queue.submit(request, resolved, source=source, task_id=task_id)
 
     def job(self, job_id: str) -> JobView:
@@ -189,6 +207,47 @@ class Studio:
             )
         return usable[0]
 
+    # Prompts
+
+    def styles(self) -> tuple[Style, ...]:
+        """Return all styles in the order of their files."""
+        return tuple(self._styles.all().values())
+
+    def save_style(self, style: Style) -> None:
+        """Add a style or replace the one of its name."""
+        self._styles.save(style)
+
+    def delete_style(self, name: str) -> None:
+        """Remove a style; `NotFound` when `styles.csv` has none of that name."""
+        self._styles.delete(name)
+
+    def wildcards(self) -> tuple[str, ...]:
+        """Return the names of all wildcards."""
+        return self._wildcards.names()
+
+    def count_tokens(self, text: str, model: str | None = None) -> TokenCount:
+        """Return how many tokens a prompt takes up in `model` (None: the current one), and how many its chunks hold.
+
+        An edited prompt counts with its longest text, a template with one of the prompts it can become. Raises
+        `NotFound` without a model.
+        """
+        settings = self._settings.snapshot()
+        info = self._model_for(model or settings.model)
+        with self._counting:
+            if self._vocabulary is None or self._vocabulary[0] != info.path:
+                self._vocabulary = (info.path, read_vocabulary(info))
+            vocabulary = self._vocabulary[1]
+        prompt = planner.preview_prompt(text, settings, self._wildcards.lines)
+        tokens = count_tokens(
+            prompt,
+            planner.DEFAULT_STEPS,
+            vocabulary.encode,
+            vocabulary.comma,
+            settings.emphasis,
+            settings.comma_backtrack,
+        )
+        return TokenCount(tokens=tokens, limit=limit(tokens))
+
     # Settings
 
     def settings(self) -> Settings:
@@ -242,7 +301,11 @@ class Studio:
     def status(self) -> StudioStatus:
         progress = self._queue.progress()
         broken = [f"{model.name}: {model.problem}" for model in self._catalog.models() if model.problem]
-        problems = [*([self._settings.problem] if self._settings.problem else []), *broken]
+        problems = [
+            *([self._settings.problem] if self._settings.problem else []),
+            *broken,
+            *self._styles.problems(),
+        ]
         return StudioStatus(
             worker=self._runner.state,
             worker_facts=self._runner.facts(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.tiny_models import SCHEDULER
 from webui.domain.plan import Plan
 from webui.engine import samplers
-from webui.engine.conditioning import Prompts, encode
+from webui.engine.conditioning import Encoding, Prompts
 from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1
 from webui.engine.generate import _sample
@@ -42,7 +42,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def run_ours(plan: Plan, model: Resident) -> Tensor:
-    *_, last = _sample(plan, plan.images, model, Prompts(model))
+    *_, last = _sample(plan, plan.images, [], model, Prompts(model))
     return last.latents
 
 
@@ -113,7 +113,9 @@ def test_dpmpp_2m(pipeline: Any, tiny: Resident, make_plan: PlanMaker, karras: b
     start = first_noise(plan) * sigmas[0]
     with tiny.on_device("unet") as unet:
         denoise = make_denoiser(sd1.make_predict(tiny, unet), levels, sigmas, tiny.placement.device)
-        guided = guide(denoise, [encode(tiny, image.prompt, 1)], [encode(tiny, image.negative_prompt, 1)], 7.5)
+        prompts = Prompts(tiny)
+        positive = prompts.positive(image.prompt, STEPS, Encoding())
+        guided = guide(denoise, [positive], [prompts.negative(image.negative_prompt, STEPS, Encoding())], 7.5)
         *_, last = samplers.dpmpp_2m(guided, start, sigmas, noise)
     # Its latents are scaled to unit variance, ours are clean + sigma · noise.
     theirs = run_theirs(pipeline, plan, scheduler, start / (sigmas[0] ** 2 + 1) ** 0.5)

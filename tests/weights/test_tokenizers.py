@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from webui.errors import BadFile
-from webui.weights.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.vocabulary import CLIP_VOCABULARY
 
 
 @pytest.fixture(scope="module")

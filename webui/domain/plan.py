@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from webui.domain.frozen import Data
 from webui.domain.models import Family
 from webui.domain.start import FromNoise, Start
 
 MOST_SCHEDULE_STEPS = 1000  # as many as noise levels are trained
+
+
+EmphasisMode = Literal["Original", "No norm", "Ignore", "None"]
+"""What `(a:1.3)` does, in A1111's words: the usual; without bringing the mean back; nothing; brackets are text."""
 
 
 class ModelRef(Data):
@@ -26,12 +31,17 @@ class ModelRef(Data):
 
 
 class ImagePlan(Data):
-    """One image of a job. `index` counts over all batches from 0."""
+    """One image of a job. `index` counts over all batches from 0.
+
+    The prompts are what dynamic ones became for this image; `template` is what they came from, empty if the same.
+    """
 
     index: int
     seed: int
     prompt: str
     negative_prompt: str
+    template: str = ""
+    negative_template: str = ""
 
 
 class PreviewPlan(Data):
@@ -78,6 +88,8 @@ class Plan(Data):
     width: int
     height: int
     clip_skip: int = 1
+    emphasis: EmphasisMode = "Original"
+    comma_backtrack: int = 20  # how many tokens back a comma may lie for the tail behind it to move to the next chunk
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
     start: Start = FromNoise()
@@ -86,6 +98,7 @@ class Plan(Data):
     infotext: InfotextPlan = InfotextPlan()
     save: SavePlan = SavePlan()
     keep: bool = True
+    notes: tuple[str, ...] = ()  # what the user should know about it, such as a tag that has no effect
 
     @property
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:

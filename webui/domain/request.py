@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from webui.domain.frozen import Data
+from webui.domain.plan import EmphasisMode
 from webui.domain.start import FromNoise, Start
 
 MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
@@ -22,6 +23,7 @@ class GenerationRequest(Data):
 
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
+    styles: Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], Field(max_length=100)] = ()
     model: str | None = None
     sampler: str | None = None
     schedule: str | None = None
@@ -33,6 +35,7 @@ class GenerationRequest(Data):
     batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     batch_count: Annotated[int, Field(ge=1, le=1000)] = 1
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    emphasis: EmphasisMode | None = None
     start: Start = FromNoise()
     keep: bool = (
         True  # False: images live in the temporary folder and go with the job (an API call without save_images)

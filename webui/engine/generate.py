@@ -11,12 +11,13 @@ from torch import Tensor
 
 from webui.domain.events import ImageSkipped, Stepped
 from webui.domain.plan import ImagePlan, Plan
+from webui.domain.sampling import find_sampler
 from webui.engine import previews, samplers, starts
-from webui.engine.conditioning import Prompts
+from webui.engine.conditioning import Encoding, Prompts
 from webui.engine.control import Control
 from webui.engine.denoise import make_denoiser
 from webui.engine.families import sd1
-from webui.engine.guidance import guide
+from webui.engine.guidance import guide, needs_negative
 from webui.engine.noise import NoiseSource
 from webui.engine.samplers import Step
 from webui.engine.schedules import find_sigmas
@@ -79,8 +80,14 @@ def _sample(
     plan: Plan, images: Sequence[ImagePlan], canvases: Sequence[Canvas], model: Resident, prompts: Prompts
 ) -> Iterator[Step]:
     """Yield the steps of one batch."""
-    positive = [prompts.encode(image.prompt, plan.clip_skip) for image in images]
-    negative = [prompts.encode(image.negative_prompt, plan.clip_skip) for image in images] if plan.guidance != 1 else []
+    calls = plan.steps * find_sampler(plan.sampler).calls_per_step
+    encoding = Encoding.of(plan)
+    positive = [prompts.positive(image.prompt, calls, encoding) for image in images]
+    negative = (
+        [prompts.negative(image.negative_prompt, calls, encoding) for image in images]
+        if needs_negative(positive, plan.guidance)
+        else []
+    )
     levels = sd1.noise_levels(model)
     sigmas = find_sigmas(plan.sampler, plan.schedule, plan.schedule_steps, levels)[-plan.run_steps - 1 :]
     sampler = samplers.find(plan.sampler)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from webui import __version__
 from webui.domain.frozen import Data
-from webui.domain.plan import Plan
+from webui.domain.plan import ImagePlan, Plan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.domain.start import Content, FromMaskedImage, FromNoise
@@ -53,7 +53,7 @@ def write(plan: Plan, index: int) -> str:
     lines = [_with_plain_lines(image.prompt)] if image.prompt else []
     if image.negative_prompt:
         lines.append(f"{NEGATIVE} {_with_plain_lines(image.negative_prompt)}")
-    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _parameters(plan, image.seed).items()))
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _parameters(plan, image).items()))
     return "\n".join(lines)
 
 
@@ -61,13 +61,13 @@ def _with_plain_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parameters(plan: Plan, seed: int) -> dict[str, str]:
+def _parameters(plan: Plan, image: ImagePlan) -> dict[str, str]:
     parameters = {
         "Steps": str(plan.steps),
         "Sampler": plan.sampler,
         "Schedule type": plan.schedule,
         "CFG scale": _number(plan.guidance),
-        "Seed": str(seed),
+        "Seed": str(image.seed),
         "Size": f"{plan.width}x{plan.height}",
     }
     if plan.infotext.model_hash:
@@ -78,10 +78,24 @@ def _parameters(plan: Plan, seed: int) -> dict[str, str]:
         parameters["Denoising strength"] = _number(plan.start.strength)
     if plan.clip_skip > 1:
         parameters["Clip skip"] = str(plan.clip_skip)
+    parameters |= _prompt_parameters(plan, image)
     if isinstance(plan.start, FromMaskedImage):
         parameters |= _mask_parameters(plan.start)
     if plan.infotext.version:
         parameters["Version"] = f"easel-{__version__}"
+    return parameters
+
+
+def _prompt_parameters(plan: Plan, image: ImagePlan) -> dict[str, str]:
+    """Return what the prompts alone do not say: how their brackets were taken, and which templates they came from."""
+    has_brackets = any(bracket in text for text in (image.prompt, image.negative_prompt) for bracket in "([")
+    parameters: dict[str, str] = {}
+    if plan.emphasis != "Original" and has_brackets:
+        parameters["Emphasis"] = plan.emphasis
+    if image.template:
+        parameters["Template"] = _with_plain_lines(image.template)
+    if image.negative_template:
+        parameters["Negative Template"] = _with_plain_lines(image.negative_template)
     return parameters
 
 
@@ -319,9 +333,9 @@ _READERS: Mapping[str, Callable[[str], Mapping[str, object]]] = MappingProxyType
         "Seed": _read_whole("seed"),
         "Size": _read_size,
         "Clip skip": _read_whole("clip_skip"),
+        "Emphasis": lambda value: {"emphasis": value},
     }
 )
-"""Parameter → field of `FromMaskedImage` and the texts that stand for its values."""
 
 _EXAMPLE_OF_START: Mapping[str, object] = MappingProxyType({"images": ("0" * 64,), "mask": "0" * 64})
 
@@ -338,5 +352,5 @@ _START_READERS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyTyp
 )
 """Parameter → field of `FromMaskedImage` and the texts that stand for its values."""
 
-_INFORMATION = frozenset({"Model", "Model hash", "Version"})
+_INFORMATION = frozenset({"Template", "Negative Template", "Model", "Model hash", "Version"})
 """Parameters that need no reader of their own: the model is read as a whole, the version changes nothing."""

@@ -67,8 +67,3 @@ def chunk(
     if filling.tokens or not chunks:
         chunks.append(filling.finished())
     return tuple(chunks)
-
-
-def count(chunks: tuple[Chunk, ...]) -> int:
-    """Return how many tokens a prompt takes up: all of each chunk but the last one."""
-    return LENGTH * (len(chunks) - 1) + len(chunks[-1].tokens)

@@ -17,7 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from webui.errors import BadFile
 from webui.weights.identify import Checkpoint, find_text_prefix
-from webui.weights.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.vocabulary import CLIP_VOCABULARY
 
 Weights = dict[str, Tensor]
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-from importlib import resources
 from pathlib import Path
 
 from transformers import CLIPTokenizer
 
 from webui.errors import BadFile
-
-CLIP_VOCABULARY = 49408  # tokens: 256 bytes, the same at a word's end, 48894 merges, start and end of text
-_MERGES = 48894
-_START, _END = "<|startoftext|>", "<|endoftext|>"
+from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
 
 class Tokenizer:
@@ -23,9 +18,9 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         self.size: int = self._backend.get_vocab_size()
-        self.start = self._number(_START)
-        self.end = self._number(_END)
-        self.comma: int | None = self._backend.token_to_id(",</w>")
+        self.start = self._number(START)
+        self.end = self._number(END)
+        self.comma: int | None = self._backend.token_to_id(COMMA)
 
     def encode(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
@@ -61,20 +56,3 @@ def clip_tokenizer() -> Tokenizer:
     if tokenizer.size != CLIP_VOCABULARY:
         raise BadFile(f"CLIP's vocabulary in {__package__} is damaged: it has {tokenizer.size} tokens.")
     return tokenizer
-
-
-def read_clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Return CLIP's token numbers and its merges in the order of their rank."""
-    merges = _read_merges()
-    # CLIP's numbering: the bytes that print as themselves come first, then stand-ins for the others.
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(code) for code in printable] + [chr(256 + index) for index in range(256 - len(printable))]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), _START, _END]
-    return {token: number for number, token in enumerate(tokens)}, merges
-
-
-def _read_merges() -> list[tuple[str, str]]:
-    packed = (resources.files("webui.weights") / "data" / "bpe_simple_vocab_16e6.txt.gz").read_bytes()
-    lines = gzip.decompress(packed).decode("utf-8").split("\n")[1 : _MERGES + 1]
-    pairs = [line.split() for line in lines]
-    return [(left, right) for left, right in pairs]
