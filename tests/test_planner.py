@@ -11,6 +11,7 @@ from webui import planner
 from webui.domain.models import Family, ModelDefaults, ModelInfo
 from webui.domain.request import MAX_SEED, GenerationRequest
 from webui.errors import BadFile, BadRequest, NotFound
+from webui.prompt.styles import Style
 from webui.settings import Settings
 
 
@@ -98,3 +99,73 @@ def test_an_unidentified_model_is_refused_with_its_problem() -> None:
 def test_the_same_request_gives_the_same_plan() -> None:
     request = GenerationRequest(prompt="a", seed=5)
     assert plan(request) == plan(request)
+
+
+STYLES = {
+    "film": Style(name="film", prompt="film of {prompt}, grain", negative_prompt="digital"),
+    "ink": Style(name="ink", prompt="ink"),
+}
+LINES = {"color": ("red", "blue", "green", "white")}
+
+
+def plan_words(request: GenerationRequest, settings: Settings | None = None) -> planner.Plan:
+    words = planner.Words(STYLES, lambda name: LINES.get(name, ()))
+    return planner.plan(request, settings or Settings(), model(), lambda: 1234, words)
+
+
+def test_styles_are_applied_in_order() -> None:
+    (image,) = plan_words(GenerationRequest(prompt="a cat", negative_prompt="dog", styles=("film", "ink"))).images
+    assert image.prompt == "film of a cat, grain, ink"
+    assert image.negative_prompt == "dog, digital"
+    assert image.template == image.negative_template == ""
+
+
+def test_an_unknown_style_is_refused() -> None:
+    with pytest.raises(NotFound, match="no style 'noir'") as caught:
+        plan_words(GenerationRequest(styles=("noir",)))
+    assert caught.value.field == "styles"
+
+
+def test_each_image_has_its_own_prompt_and_the_template_is_kept() -> None:
+    request = GenerationRequest(prompt="a __color__ {cat|dog}", negative_prompt="{x|y}", seed=1, batch_count=80)
+    images = plan_words(request).images
+    assert {image.prompt for image in images} == {f"a {c} {a}" for c in LINES["color"] for a in ("cat", "dog")}
+    assert {image.template for image in images} == {"a __color__ {cat|dog}"}
+    assert {image.negative_prompt for image in images} == {"x", "y"}
+    assert {image.negative_template for image in images} == {"{x|y}"}
+
+
+def test_the_prompt_of_an_image_depends_on_its_seed_alone() -> None:
+    request = GenerationRequest(prompt="a __color__ {cat|dog} {1-2$$x|y|z}", seed=10, batch_count=8)
+    images = plan_words(request).images
+    for image in images:
+        (alone,) = plan_words(request.replace(seed=image.seed, batch_count=1)).images
+        assert alone.prompt == image.prompt
+
+
+def test_dynamic_prompts_and_comments_can_be_switched_off() -> None:
+    request = GenerationRequest(prompt="a {cat|dog} # note")
+    (image,) = plan_words(request, Settings(dynamic_prompts=False, prompt_comments=False)).images
+    assert image.prompt == "a {cat|dog} # note"
+    (image,) = plan_words(request).images
+    assert image.prompt in ("a cat \n", "a dog \n")
+
+
+def test_emphasis_is_asked_for_or_a_setting() -> None:
+    assert plan_words(GenerationRequest()).emphasis == "Original"
+    assert plan_words(GenerationRequest(), Settings(emphasis="Ignore")).emphasis == "Ignore"
+    assert plan_words(GenerationRequest(emphasis="None"), Settings(emphasis="Ignore")).emphasis == "None"
+    assert plan_words(GenerationRequest(), Settings(comma_backtrack=0)).comma_backtrack == 0
+
+
+def test_too_many_branches_are_refused() -> None:
+    assert plan_words(GenerationRequest(prompt=" AND ".join("a" * 64))).images
+    with pytest.raises(BadRequest, match="joins 65 prompts"):
+        plan_words(GenerationRequest(prompt=" AND ".join("a" * 65)))
+
+
+def test_tags_without_effect_are_noted() -> None:
+    resolved = plan_words(GenerationRequest(prompt="a <lora:x:1> <lora:y:1> <hypernet:z:1> cat"))
+    assert [note.split(":")[0] for note in resolved.notes] == ["Tags <hypernet", "Tags <lora"]
+    assert "<lora:x:1>" in resolved.images[0].prompt
+    assert plan_words(GenerationRequest(prompt="a cat", negative_prompt="<lora:x:1>")).notes == ()

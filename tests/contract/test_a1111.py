@@ -128,7 +128,6 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
         ({"refiner_checkpoint": "sdxl"}, "refiner_checkpoint"),
         ({"tiling": True}, "tiling"),
         ({"restore_faces": True}, "restore_faces"),
-        ({"styles": ["photo"]}, "styles"),
         ({"subseed_strength": 0.2}, "subseed_strength"),
         ({"seed_resize_from_w": 512}, "seed_resize_from_w"),
         ({"eta": 0.3, "sampler_name": "Euler a"}, "eta"),

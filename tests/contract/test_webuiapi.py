@@ -99,8 +99,9 @@ def test_lists_are_honest(api: Any) -> None:
     assert [sampler["name"] for sampler in api.get_samplers()][:2] == ["DPM++ 2M", "Euler a"]
     assert {schedule["name"] for schedule in api.get_schedulers()} >= {"automatic", "karras"}
     for empty in (api.get_sd_vae, api.get_upscalers, api.get_latent_upscale_modes, api.get_loras, api.get_hypernetworks,
-                  api.get_face_restorers, api.get_realesrgan_models, api.get_prompt_styles):  # fmt: skip
+                  api.get_face_restorers, api.get_realesrgan_models):  # fmt: skip
         assert empty() == []
+    assert api.get_prompt_styles() == []
     assert api.get_scripts() == {"txt2img": [], "img2img": []}
     assert api.get_embeddings() == {"loaded": {}, "skipped": {}}
     assert api.get_memory()["ram"]["used"] > 0

@@ -235,6 +235,11 @@ def _add_models(router: APIRouter, studio: Studio) -> None:
         """Return the samplers."""
         return [translate.to_sampler_item(sampler) for sampler in SAMPLERS]
 
+    @router.get(**_operation("get_prompt_styles prompt-styles"), response_model=list[PromptStyleItem])
+    def list_styles() -> list[PromptStyleItem]:
+        """Return the styles."""
+        return [PromptStyleItem(**style.model_dump()) for style in studio.styles()]
+
     @router.get(**_operation("get_schedulers schedulers"), response_model=list[SchedulerItem])
     def list_schedules() -> list[SchedulerItem]:
         """Return the schedules."""
@@ -252,7 +257,6 @@ EMPTY_LISTS: tuple[tuple[str, type], ...] = (
     ("get_hypernetworks hypernetworks", HypernetworkItem),
     ("get_face_restorers face-restorers", FaceRestorerItem),
     ("get_realesrgan_models realesrgan-models", RealesrganItem),
-    ("get_prompt_styles prompt-styles", PromptStyleItem),
     ("get_script_info script-info", ScriptInfo),
 )
 """Kinds of things Easel has none of. Clients ask for all of them when they start, and an empty list is the truth."""

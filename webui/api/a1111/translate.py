@@ -148,6 +148,7 @@ def _translate(asked: Processing) -> Translated:
     values = {
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,
+        "styles": tuple(name for name in asked.styles if name not in ("", "None")),
         "model": overrides.pop("sd_model_checkpoint", None) or None,
         "sampler": sampler.name,
         "schedule": schedule.label,
@@ -237,7 +238,6 @@ Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
 """(field, whether it asks for something, its neutral value)."""
 
 MISSING: Missing = (
-    ("styles", lambda asked: any(asked.styles), "[]"),
     ("restore_faces", lambda asked: asked.restore_faces, "false"),
     ("tiling", lambda asked: asked.tiling, "false"),
     ("subseed_strength", lambda asked: asked.subseed_strength > 0, "0"),
@@ -303,7 +303,7 @@ def to_info(job: JobView) -> str:
         "extra_generation_params": {"Schedule type": plan.schedule},
         "index_of_first_image": 0,
         "infotexts": infotexts,
-        "styles": [],
+        "styles": list(job.request.styles),
         "job_timestamp": _timestamp(job.started or job.created),
         "clip_skip": plan.clip_skip,
         "is_using_inpainting_conditioning": False,

@@ -19,7 +19,7 @@ from webui.api.following import Followers, Happening
 from webui.api.strict_json import StrictRoute
 from webui.domain.jobs import JobView
 from webui.domain.models import ModelInfo
-from webui.domain.request import GenerationRequest
+from webui.domain.request import MAX_PROMPT, GenerationRequest
 from webui.errors import BadFile, BadRequest, EaselError, NotAllowed, NotFound
 from webui.settings import Settings
 from webui.studio import Studio
@@ -232,6 +232,23 @@ def _add_state(router: APIRouter, studio: Studio) -> None:
             "current": current.name if current else None,
             "models": [_shown_model(model) for model in studio.models()],
         }
+
+    @router.get("/tokens")
+    def count_tokens(
+        text: Annotated[str, Query(max_length=MAX_PROMPT)], model: Annotated[str | None, Query(max_length=1000)] = None
+    ) -> dict[str, Any]:
+        """Return how many tokens a prompt takes up, and how many fit into the chunks of 75 that it needs."""
+        return studio.count_tokens(text, model).model_dump(mode="json")
+
+    @router.get("/styles")
+    def list_styles() -> list[dict[str, Any]]:
+        """Return the styles of `styles.csv`."""
+        return [style.model_dump(mode="json") for style in studio.styles()]
+
+    @router.get("/wildcards")
+    def list_wildcards() -> list[str]:
+        """Return the names that stand for a line of a file in `wildcards/`: `__name__`."""
+        return list(studio.wildcards())
 
     @router.post("/png-info")
     async def read_png_info(request: Request) -> dict[str, Any]:
