@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from webui.domain.models import Family
@@ -57,6 +57,10 @@ class Folder:
 
     def exists(self, path: str) -> bool:
         return (self.root / path).is_file()
+
+    def tidy(self, unneeded: Iterable[str]) -> None:
+        for path in unneeded:
+            (self.root / path).unlink()
 
     @property
     def files(self) -> list[Path]:

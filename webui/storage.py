@@ -17,6 +17,8 @@ MAX_NAME_BYTES = 255  # what ext4, APFS and NTFS allow for one name
 
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\.|\Z)", re.IGNORECASE)
 
+PARTIAL_SUFFIX = ".easel-part"  # of files that are being written; a crash can leave one behind
+
 _REASONS: Mapping[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "Free some space, then try again."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then try again."),
@@ -60,7 +62,7 @@ def replace_file(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def temporary_file(folder: Path, content: bytes) -> Iterator[Path]:
     """Yield a hidden file in `folder` (made if missing) that holds `content` on the disk; remove it afterwards."""
-    path = folder / f".{secrets.token_hex(8)}.part"
+    path = folder / f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     try:
         with explained(path.parent):
             folder.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ from webui.weights.catalog import Catalog
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
+KEEP_UNKEPT_IMAGES = 24 * 3600.0  # seconds that images of calls without save_images can still be fetched
 RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
 
 
@@ -321,6 +322,7 @@ class Studio:
         """Start the worker and the queue, clear away pictures no job needs; return at once."""
         self._runner.start()
         self._inputs.prune(self._queue.inputs_in_use(), KEEP_UNUSED_INPUTS)
+        self._queue.tidy(time.time() - KEEP_UNKEPT_IMAGES)
         self._queue.start()
 
     def release_followers(self) -> None:

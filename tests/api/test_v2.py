@@ -153,7 +153,7 @@ def test_a_preview_is_a_jpeg_of_the_running_job(slow_site: Site) -> None:
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
     slow_site.client.post(f"/api/v2/jobs/{job_id}/interrupt")
     slow_site.studio.wait(job_id)
-    assert slow_site.client.get(f"/api/v2/jobs/{job_id}/preview").status_code == 404
+    assert slow_site.client.get(f"/api/v2/jobs/{job_id}/preview").status_code == 204
 
 
 def test_an_image_is_sent_once(site: Site) -> None:

@@ -16,6 +16,7 @@ from webui.jobs.output import OutputFolder
 from webui.jobs.queue import JobQueue
 from webui.jobs.store import JobStore
 from webui.jobs.stub_runner import StubRunner
+from webui.storage import PARTIAL_SUFFIX
 
 IMAGES = 2
 
@@ -77,7 +78,7 @@ def test_a_refusal_at_any_step_of_saving_fails_the_job_and_the_next_one_works(
     for job in (bad, good):
         for image in job.images:
             open_image((outputs / image.path).read_bytes())
-    assert not list(outputs.rglob("*.part"))
+    assert not list(outputs.rglob(f"*{PARTIAL_SUFFIX}"))
 
 
 def test_an_outputs_folder_that_is_a_file_fails_the_job_clearly(queue: JobQueue, outputs: Path) -> None:

@@ -43,7 +43,7 @@ class Screen:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.expected_errors = ["/preview?n="]  # 404 when the job ended between the event and the request
+        self.expected_errors: list[str] = []
         self._errors: list[str] = []
         self._external: list[str] = []
         page.set_default_timeout(PATIENCE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from webui.domain.plan import Plan
 from webui.images.naming import Naming, image_folder, image_names
 from webui.images.save import contained, next_number, save_image
 from webui.jobs.runner import ImageEncoded
+from webui.storage import PARTIAL_SUFFIX
+
+log = logging.getLogger(__name__)
 
 
 class OutputFolder:
@@ -40,3 +45,14 @@ class OutputFolder:
 
     def exists(self, path: str) -> bool:
         return contained(self._outputs, path).is_file()
+
+    def tidy(self, unneeded: Iterable[str]) -> None:
+        """Remove unkept images that nobody needs any more, and what a killed server left half-written."""
+        leftovers = [contained(self._outputs, path) for path in unneeded]
+        leftovers = [path for path in leftovers if path.is_relative_to(self._temporary)]
+        leftovers += self._outputs.rglob(f"*{PARTIAL_SUFFIX}")
+        for path in leftovers:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("Cannot remove %s: %s.", path, error.strerror)

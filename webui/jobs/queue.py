@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from webui.domain.events import Event, Failed, ImageDone, ImageSkipped, Loading, Stepped
@@ -39,6 +39,9 @@ class OutputWriter(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether a finished file lies at `path`."""
+
+    def tidy(self, unneeded: Iterable[str]) -> None:
+        """Remove the files at these paths, and what a killed server left half-written."""
 
 
 class JobQueue:
@@ -187,6 +190,10 @@ class JobQueue:
         job_id = self._running if name is None else self._store.resolve(name)
         if job_id is not None and job_id == self._running:
             self._runner.skip(job_id)
+
+    def tidy(self, older_than: float) -> None:
+        """Forget images that were not to be kept, of jobs that ended before UTC time `older_than`."""
+        self._output.tidy(self._store.prune(older_than))
 
     def inputs_in_use(self) -> set[str]:
         """Return the references of all pictures that jobs begin with."""

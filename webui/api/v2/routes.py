@@ -134,8 +134,8 @@ def _add_images(router: APIRouter, studio: Studio) -> None:
     def show_preview(job_id: str) -> Response:
         """Return the newest live preview (JPEG). A query such as `?n=3` keeps browsers from reusing an older one."""
         preview = studio.preview(job_id)
-        if preview is None:
-            raise NotFound("This job has no live preview at the moment.")
+        if preview is None:  # the job has just ended or not begun: no error, and no red line on a browser's console
+            return Response(status_code=204, headers=NO_STORE)
         return Response(preview, media_type="image/jpeg", headers={**IMAGE_HEADERS, **NO_STORE})
 
     @router.get("/jobs/{job_id}/images/{index}", response_class=Response)
@@ -223,6 +223,12 @@ def _add_state(router: APIRouter, studio: Studio) -> None:
     def show_status() -> dict[str, Any]:
         """Return the state of worker and queue."""
         return studio.status().model_dump(mode="json")
+
+    @router.post("/queue/resume")
+    def resume_queue() -> dict[str, Any]:
+        """Take jobs again after the queue was paused (it starts paused when two starts ended in a crash)."""
+        studio.resume()
+        return {}
 
     @router.get("/models")
     def list_models() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import { byId, make, mount } from "./dom.js";
 import { news } from "./jobs.js";
 import { facts, number, t } from "./page.js";
-import { get } from "./server.js";
+import { get, post } from "./server.js";
 
 const CALM = 5000; // ms between looks
 const EAGER = 1000; // while the worker starts or the server is lost
@@ -37,6 +37,7 @@ function words(status) {
 function draw(status) {
   parts.dot.dataset.state = status.paused ? "dead" : status.worker;
   parts.state.textContent = words(status).join(" · ");
+  parts.resume.hidden = !status.paused;
   const count = status.problems.length;
   const problems = status.problems.join("\n");
   if (problems !== shownProblems) {
@@ -68,16 +69,22 @@ async function look() {
   timer = setTimeout(look, document.hidden ? CALM * 4 : wait);
 }
 
+async function resume() {
+  await post("api/v2/queue/resume");
+  look();
+}
+
 export function build() {
   parts = {
     dot: make("span", { className: "dot", "data-state": "starting" }),
     state: make("span", { className: "state-words" }),
+    resume: make("button", { type: "button", id: "easel_resume", hidden: true, textContent: t("Go on"), onclick: resume }),
     problems: make("details", { className: "problems", hidden: true }),
     banner: make("div", { id: "easel_lost", role: "alert", hidden: true, textContent: t("The server cannot be reached. Trying again… nothing you typed is lost.") }),
   };
   document.body.prepend(parts.banner);
   mount("footer").append(
-    make("div", { className: "state-line" }, parts.dot, parts.state, make("span", { className: "version", textContent: `Easel ${facts.version}` })),
+    make("div", { className: "state-line" }, parts.dot, parts.state, parts.resume, make("span", { className: "version", textContent: `Easel ${facts.version}` })),
     parts.problems,
   );
   document.addEventListener("visibilitychange", () => document.hidden || look());
