@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from webui.domain.models import ModelInfo
-from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, PicturePlan, Plan, PreviewPlan, SavePlan
-from webui.domain.request import MAX_IMAGES, MAX_SEED, GenerationRequest
-from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.plan import (
+    ImagePlan,
+    InfotextPlan,
+    ModelRef,
+    PicturePlan,
+    Plan,
+    PreviewPlan,
+    SamplingPlan,
+    SavePlan,
+    VariationPlan,
+)
+from webui.domain.request import MAX_IMAGES, GenerationRequest
+from webui.domain.sampling import SamplerInfo, find_sampler, find_schedule, split_combined
+from webui.domain.sampling_options import MAX_SEED, SamplingOptions, Variation
 from webui.domain.start import FromNoise
 from webui.errors import BadFile, BadRequest
 from webui.prompt.comments import strip_comments
@@ -87,7 +98,10 @@ def plan(
     _check_pictures(full)
     total = full.batch_size * full.batch_count
     first_seed = draw_seed() if full.seed == -1 else full.seed
-    images = tuple(_plan_images(full, settings, words, first_seed, total))
+    variation = full.variation or Variation()
+    if variation.strength and variation.seed == -1:
+        variation = variation.replace(seed=draw_seed())
+    images = tuple(_plan_images(full.replace(variation=variation), settings, words, first_seed, total))
     return Plan(
         model=ModelRef(name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256),
         sampler=full.sampler,
@@ -102,6 +116,8 @@ def plan(
         batch_size=full.batch_size,
         images=images,
         start=full.start,
+        sampling=plan_sampling(full.sampling, settings, find_sampler(full.sampler)),
+        variation=_plan_variation(variation, full.width, full.height),
         picture=PicturePlan(
             exact_steps=settings.img2img_exact_steps, colour_correction=settings.img2img_colour_correction
         ),
@@ -133,7 +149,7 @@ def _plan_images(
         template, negative_template = strip_comments(template), strip_comments(negative_template)
     dynamic = DynamicPrompts(words.wildcards)
     for index in range(total):
-        seed = (first_seed + index) % (MAX_SEED + 1)
+        seed, variation_seed = _seeds(request.variation or Variation(), first_seed, index)
         prompt, negative_prompt = template, negative_template
         if settings.dynamic_prompts:
             prompt = dynamic.resolve(template, f"prompt {seed}")
@@ -142,11 +158,53 @@ def _plan_images(
         yield ImagePlan(
             index=index,
             seed=seed,
+            variation_seed=variation_seed,
             prompt=prompt,
             negative_prompt=negative_prompt,
             template=template if prompt != template else "",
             negative_template=negative_template if negative_prompt != negative_template else "",
         )
+
+
+def _seeds(variation: Variation, first_seed: int, index: int) -> tuple[int, int | None]:
+    """Return seed and variation seed of image `index`. With a variation the seed stays and the other one counts up."""
+    if variation.strength == 0:
+        return (first_seed + index) % (MAX_SEED + 1), None
+    return first_seed, (variation.seed + index) % (MAX_SEED + 1)
+
+
+def _plan_variation(variation: Variation, width: int, height: int) -> VariationPlan:
+    """Resolve the sizes the noise comes from; one that is left out is the picture's."""
+    if variation.resize_from_width is None and variation.resize_from_height is None:
+        return VariationPlan(strength=variation.strength)
+    size = variation.resize_from_width or width, variation.resize_from_height or height
+    return VariationPlan(strength=variation.strength, resize_from=size)
+
+
+def plan_sampling(asked: SamplingOptions, settings: Settings, sampler: SamplerInfo) -> SamplingPlan:
+    """Return the options for `sampler`: what was asked, else the settings; eta only where the sampler knows one."""
+    usual = {
+        "churn": settings.churn,
+        "tmin": settings.tmin,
+        "tmax": settings.tmax,
+        "noise": settings.noise,
+        "sigma_min": settings.sigma_min,
+        "sigma_max": settings.sigma_max,
+        "rho": settings.rho,
+        "beta_alpha": settings.beta_alpha,
+        "beta_beta": settings.beta_beta,
+        "discard_penultimate": settings.discard_penultimate,
+        "noise_source": settings.noise_source,
+        "seed_delta": settings.seed_delta,
+    }
+    chosen = {name: value if (value := getattr(asked, name)) is not None else usual[name] for name in usual}
+    return SamplingPlan.model_validate({**chosen, "eta": _eta(asked, settings, sampler)})
+
+
+def _eta(asked: SamplingOptions, settings: Settings, sampler: SamplerInfo) -> float | None:
+    if sampler.default_eta is None or asked.eta is not None:
+        return None if sampler.default_eta is None else asked.eta
+    return {1.0: settings.eta_ancestral, 0.0: settings.eta_ddim}.get(sampler.default_eta, sampler.default_eta)
 
 
 def preview_prompt(prompt: str, settings: Settings, wildcards: Lookup) -> str:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
 from webui.domain.plan import EmphasisMode
+from webui.domain.sampling_options import MAX_SEED, Source
 from webui.errors import BadFile, BadRequest, NotAllowed, StorageError
 from webui.storage import check_name, explained, replace_file
 
@@ -27,6 +28,7 @@ STABLE_DIFFUSION = "Stable Diffusion"
 PROMPT = "Prompt"
 IMG2IMG = "img2img"
 PREVIEWS = "Live previews"
+SAMPLING = "Sampler parameters"
 INFOTEXT = "Infotext"
 
 
@@ -168,6 +170,138 @@ class Settings(Data):
             json_schema_extra=_shown(IMG2IMG, "Apply color correction to img2img results to match original colors"),
         ),
     ] = False
+    noise_source: Annotated[
+        Source,
+        Field(
+            alias="randn_source",
+            description="CPU gives the same picture on every machine. NV draws what an Nvidia GPU would, without one.",
+            json_schema_extra=_shown(SAMPLING, "Random number generator source"),
+        ),
+    ] = "CPU"
+    eta_ancestral: Annotated[
+        float,
+        Field(
+            alias="eta_ancestral",
+            ge=0,
+            le=1,
+            description="How much noise ancestral and SDE samplers renew.",
+            json_schema_extra=_shown(SAMPLING, "Eta for k-diffusion samplers", step=0.01),
+        ),
+    ] = 1.0
+    eta_ddim: Annotated[
+        float,
+        Field(
+            alias="eta_ddim",
+            ge=0,
+            le=1,
+            json_schema_extra=_shown(SAMPLING, "Eta for DDIM", step=0.01),
+        ),
+    ] = 0.0
+    churn: Annotated[
+        float,
+        Field(
+            alias="s_churn",
+            ge=0,
+            le=100,
+            description="Noise that Euler, Heun and DPM2 add before their steps.",
+            json_schema_extra=_shown(SAMPLING, "Sigma churn", step=0.01),
+        ),
+    ] = 0.0
+    tmin: Annotated[
+        float,
+        Field(
+            alias="s_tmin",
+            ge=0,
+            le=1000,
+            description="Churn begins below no lower sigma.",
+            json_schema_extra=_shown(SAMPLING, "Sigma tmin", step=0.01),
+        ),
+    ] = 0.0
+    tmax: Annotated[
+        float,
+        Field(
+            alias="s_tmax",
+            ge=0,
+            le=1000,
+            description="Churn ends above this sigma; 0: no limit.",
+            json_schema_extra=_shown(SAMPLING, "Sigma tmax", step=0.01),
+        ),
+    ] = 0.0
+    noise: Annotated[
+        float,
+        Field(
+            alias="s_noise",
+            ge=0,
+            le=2,
+            description="A factor for all noise that samplers add.",
+            json_schema_extra=_shown(SAMPLING, "Sigma noise", step=0.001),
+        ),
+    ] = 1.0
+    sigma_min: Annotated[
+        float,
+        Field(
+            alias="sigma_min",
+            ge=0,
+            le=2,
+            description="The lowest noise level of schedules; 0: the model's.",
+            json_schema_extra=_shown(SAMPLING, "Sigma min", step=0.01),
+        ),
+    ] = 0.0
+    sigma_max: Annotated[
+        float,
+        Field(
+            alias="sigma_max",
+            ge=0,
+            le=60,
+            description="The highest noise level of schedules; 0: the model's.",
+            json_schema_extra=_shown(SAMPLING, "Sigma max", step=0.01),
+        ),
+    ] = 0.0
+    rho: Annotated[
+        float,
+        Field(
+            alias="rho",
+            ge=0,
+            le=20,
+            description="The curve of Karras and Polyexponential; 0: the schedule's own.",
+            json_schema_extra=_shown(SAMPLING, "Rho", step=0.01),
+        ),
+    ] = 0.0
+    seed_delta: Annotated[
+        int,
+        Field(
+            alias="eta_noise_seed_delta",
+            ge=-MAX_SEED,
+            le=MAX_SEED,
+            description="ENSD: added to the seed for the noise of ancestral samplers.",
+            json_schema_extra=_shown(SAMPLING, "Eta noise seed delta", step=1),
+        ),
+    ] = 0
+    discard_penultimate: Annotated[
+        bool,
+        Field(
+            alias="always_discard_next_to_last_sigma",
+            json_schema_extra=_shown(SAMPLING, "Always discard next-to-last sigma"),
+        ),
+    ] = False
+    beta_alpha: Annotated[
+        float,
+        Field(
+            alias="beta_dist_alpha",
+            ge=0.01,
+            le=5,
+            json_schema_extra=_shown(SAMPLING, "Beta scheduler: alpha", step=0.01),
+        ),
+    ] = 0.6
+    beta_beta: Annotated[
+        float,
+        Field(
+            alias="beta_dist_beta",
+            ge=0.01,
+            le=5,
+            json_schema_extra=_shown(SAMPLING, "Beta scheduler: beta", step=0.01),
+        ),
+    ] = 0.6
     add_model_hash: Annotated[
         bool,
         Field(

@@ -42,7 +42,8 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def run_ours(plan: Plan, model: Resident) -> Tensor:
-    *_, last = _sample(plan, plan.images, [], model, Prompts(model))
+    sigmas = find_sigmas(plan.sampler, plan.schedule, plan.steps, sd1.noise_levels(model))
+    *_, last = _sample(plan, plan.images, [], model, Prompts(model), sigmas, sigmas)
     return last.latents
 
 
@@ -84,11 +85,15 @@ def test_sigma_samplers(
 
 
 def test_ddim(pipeline: Any, tiny: Resident, make_plan: PlanMaker) -> None:
+    """diffusers takes one step more than latent diffusion's DDIM: from timestep 1 to 0."""
     plan = make_plan(sampler="DDIM", guidance=7.5, steps=STEPS)
     scheduler = diffusers.DDIMScheduler.from_config(dict(SCHEDULER), timestep_spacing="leading")
     assert scheduler.config.steps_offset == 1
     theirs = run_theirs(pipeline, plan, scheduler, first_noise(plan))
-    assert difference(run_ours(plan, tiny), theirs) < 1e-4
+    levels = sd1.noise_levels(tiny)
+    sigmas = [*find_sigmas("DDIM", "Automatic", STEPS, levels)[-STEPS:], levels.sigma(0)]
+    *_, last = _sample(plan, plan.images, [], tiny, Prompts(tiny), sigmas, sigmas)
+    assert difference(last.latents, theirs) < 1e-4
 
 
 class RoundedLevels(NoiseLevels):
@@ -116,7 +121,7 @@ def test_dpmpp_2m(pipeline: Any, tiny: Resident, make_plan: PlanMaker, karras: b
         prompts = Prompts(tiny)
         positive = prompts.positive(image.prompt, STEPS, Encoding())
         guided = guide(denoise, [positive], [prompts.negative(image.negative_prompt, STEPS, Encoding())], 7.5)
-        *_, last = samplers.dpmpp_2m(guided, start, sigmas, noise)
+        *_, last = samplers.SAMPLERS["DPM++ 2M"].sample(guided, start, sigmas, noise, samplers.Setup())
     # Its latents are scaled to unit variance, ours are clean + sigma · noise.
     theirs = run_theirs(pipeline, plan, scheduler, start / (sigmas[0] ** 2 + 1) ** 0.5)
     assert difference(last.latents, theirs) < 1e-4

@@ -7,6 +7,8 @@ from typing import Literal
 
 from webui.domain.frozen import Data
 from webui.domain.models import Family
+from webui.domain.sampling import find_sampler
+from webui.domain.sampling_options import Source
 from webui.domain.start import FromNoise, Start
 
 MOST_SCHEDULE_STEPS = 1000  # as many as noise levels are trained
@@ -38,6 +40,7 @@ class ImagePlan(Data):
 
     index: int
     seed: int
+    variation_seed: int | None = None
     prompt: str
     negative_prompt: str
     template: str = ""
@@ -77,6 +80,31 @@ class PicturePlan(Data):
     colour_correction: bool = False  # give the result the colours of the picture it began with
 
 
+class VariationPlan(Data):
+    """How the images' noise comes from their seeds and variation seeds; see `domain.sampling_options.Variation`."""
+
+    strength: float = 0.0
+    resize_from: tuple[int, int] | None = None  # width and height, pixels
+
+
+class SamplingPlan(Data):
+    """The options of sampler, schedule and noise; see `domain.sampling_options.SamplingOptions`."""
+
+    eta: float | None = None  # None: the sampler has none
+    churn: float = 0.0
+    tmin: float = 0.0
+    tmax: float = 0.0
+    noise: float = 1.0
+    sigma_min: float = 0.0
+    sigma_max: float = 0.0
+    rho: float = 0.0
+    beta_alpha: float = 0.6
+    beta_beta: float = 0.6
+    discard_penultimate: bool = False
+    noise_source: Source = "CPU"
+    seed_delta: int = 0
+
+
 class Plan(Data):
     """Everything a worker needs for one job."""
 
@@ -93,6 +121,8 @@ class Plan(Data):
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
     start: Start = FromNoise()
+    sampling: SamplingPlan = SamplingPlan()
+    variation: VariationPlan = VariationPlan()
     picture: PicturePlan = PicturePlan()
     preview: PreviewPlan = PreviewPlan()
     infotext: InfotextPlan = InfotextPlan()
@@ -103,7 +133,7 @@ class Plan(Data):
     @property
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
         """The images in groups that are computed together."""
-        size = self.batch_size
+        size = 1 if find_sampler(self.sampler).one_at_a_time else self.batch_size
         return tuple(self.images[start : start + size] for start in range(0, len(self.images), size))
 
     @property

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from webui.domain.frozen import Data
 from webui.domain.plan import EmphasisMode
+from webui.domain.sampling_options import MAX_SEED, SamplingOptions, Variation
 from webui.domain.start import FromNoise, Start
 
 MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
-MAX_SEED = 2**53 - 1  # the largest integer that JSON readers and browsers keep exactly
 MAX_IMAGES = 1_000  # batch size × batch count of one job
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
@@ -32,6 +32,8 @@ class GenerationRequest(Data):
     width: Pixels | None = None
     height: Pixels | None = None
     seed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = -1
+    variation: Variation | None = None
+    sampling: SamplingOptions = SamplingOptions()
     batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     batch_count: Annotated[int, Field(ge=1, le=1000)] = 1
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None

@@ -20,6 +20,8 @@ DenoiseGiven = Callable[[Tensor, float, Tensor], Tensor]
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A family's network call: (scaled latents [B,C,h,w], timestep [], context [B,T,D]) → the network's raw output."""
 
+DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
+
 
 class NoiseLevels:
     """The sigmas a network was trained on, and what its output means at a sigma.
@@ -59,10 +61,18 @@ class NoiseLevels:
 
     def timestep(self, sigma: float) -> float:
         """Return the (fractional) timestep of a noise level; levels outside the trained range get the nearest end."""
+        return self.position(sigma)
+
+    def position(self, sigma: float) -> float:
+        """Return the (fractional) place of a noise level in the table of levels, 0 … count - 1."""
         wanted = math.log(sigma)
         high = min(max(bisect.bisect_left(self._logarithms, wanted), 1), self.count - 1)
         lower, upper = self._logarithms[high - 1], self._logarithms[high]
         return min(max(high - 1 + (wanted - lower) / (upper - lower), 0.0), self.count - 1.0)
+
+    def distilled(self) -> NoiseLevels:
+        """Return every 20th level, the highest among them: those that consistency distillation trains (LCM)."""
+        return _DistilledLevels(self)
 
     def scale(self, sigma: float) -> float:
         """Return the factor that brings noisy latents to unit variance, as the network expects them."""
@@ -73,6 +83,18 @@ class NoiseLevels:
         if self._predicts_velocity:
             return latents / (sigma * sigma + 1) - output * (sigma / math.sqrt(sigma * sigma + 1))
         return latents - sigma * output
+
+
+class _DistilledLevels(NoiseLevels):
+    """A part of the levels; the network is asked at their timesteps only, though sigma is taken as it is."""
+
+    def __init__(self, levels: NoiseLevels) -> None:
+        self._every = max(levels.count // DISTILLED_LEVELS, 1)
+        self._logarithms = levels._logarithms[self._every - 1 :: self._every]
+        self._predicts_velocity = levels._predicts_velocity
+
+    def timestep(self, sigma: float) -> float:
+        return float(round(self.position(sigma)) * self._every + self._every - 1)
 
 
 def make_denoiser(predict: Predict, levels: NoiseLevels, sigmas: Sequence[float], device: torch.device) -> DenoiseGiven:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +17,11 @@ from webui.domain.sampling import find_sampler
 from webui.engine import previews, samplers, starts
 from webui.engine.conditioning import Encoding, Prompts
 from webui.engine.control import Control
-from webui.engine.denoise import make_denoiser
+from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1
 from webui.engine.guidance import guide, needs_negative
-from webui.engine.noise import NoiseSource
-from webui.engine.samplers import Step
+from webui.engine.noise import NoiseSource, Origin
+from webui.engine.samplers import Setup, Step
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import decode
 from webui.images.canvas import Canvas, prepare
@@ -57,14 +59,17 @@ def generate(
             return
         control.skipped = False
         last: Step | None = None
+        sigmas = _noise_levels(plan, model)
+        run = sigmas[min(plan.schedule_steps - plan.run_steps, len(sigmas) - 2) :]
+        steps = len(run) - 1
         canvases = [canvas for image in images if (canvas := prepare(plan, image, inputs)) is not None]
-        for step in _sample(plan, images, canvases, model, prompts):
+        for step in _sample(plan, images, canvases, model, prompts, sigmas, run):
             last = step
             done = step.index + 1
-            yield Stepped(batch=number, batches=len(plan.batches), step=done, steps=plan.run_steps)
+            yield Stepped(batch=number, batches=len(plan.batches), step=done, steps=steps)
             if control.interrupted or control.skipped:
                 break
-            if previews.is_due(done, plan.run_steps, plan.preview.every):
+            if previews.is_due(done, steps, plan.preview.every):
                 preview = previews.render(model, step.denoised, plan.preview.size)
                 if preview is not None:
                     yield PreviewImage(preview)
@@ -72,31 +77,74 @@ def generate(
             yield from (ImageSkipped(index=image.index) for image in images)
             continue
         if last is not None:
-            yield from _decode(model, images, canvases, _result(last, plan.run_steps))
+            yield from _decode(model, images, canvases, _result(last, steps))
+
+
+def _noise_levels(plan: Plan, model: Resident) -> list[float]:
+    """Return the sigmas of the whole schedule, of which a plan that begins with a picture runs the end."""
+    levels = samplers.find(plan.sampler).levels(sd1.noise_levels(model))
+    return find_sigmas(plan.sampler, plan.schedule, plan.schedule_steps, levels, plan.sampling, plan.model.family)
 
 
 @torch.inference_mode()
 def _sample(
-    plan: Plan, images: Sequence[ImagePlan], canvases: Sequence[Canvas], model: Resident, prompts: Prompts
+    plan: Plan,
+    images: Sequence[ImagePlan],
+    canvases: Sequence[Canvas],
+    model: Resident,
+    prompts: Prompts,
+    schedule: Sequence[float],
+    sigmas: Sequence[float],
 ) -> Iterator[Step]:
-    """Yield the steps of one batch."""
+    """Yield the steps of one batch along `sigmas`, the end of the whole `schedule`."""
+    sampler = samplers.find(plan.sampler)
+    guidance = plan.guidance * sampler.guidance_share
     calls = plan.steps * find_sampler(plan.sampler).calls_per_step
     encoding = Encoding.of(plan)
     positive = [prompts.positive(image.prompt, calls, encoding) for image in images]
     negative = (
         [prompts.negative(image.negative_prompt, calls, encoding) for image in images]
-        if needs_negative(positive, plan.guidance)
+        if needs_negative(positive, guidance)
         else []
     )
-    levels = sd1.noise_levels(model)
-    sigmas = find_sigmas(plan.sampler, plan.schedule, plan.schedule_steps, levels)[-plan.run_steps - 1 :]
-    sampler = samplers.find(plan.sampler)
-    noise = NoiseSource([image.seed for image in images], sd1.latent_shape(plan.width, plan.height), model.place)
-    begin = starts.begin(model, plan, canvases, noise.draw(), sampler, sigmas[0])
+    levels = sampler.levels(sd1.noise_levels(model))
+    noise = _noise_source(plan, images, model, schedule)
+    begin = starts.begin(model, plan, canvases, noise.begin(), sampler, sigmas[0])
+    unguided: deque[Tensor] = deque(maxlen=1)
     with model.on_device("unet") as unet:
         denoise = make_denoiser(sd1.make_predict(model, unet), levels, sigmas, model.placement.device)
-        guided = begin.wrap(guide(denoise, positive, negative, plan.guidance), sigmas)
-        yield from sampler.sample(guided, begin.latents, sigmas, noise)
+        guided = begin.wrap(guide(denoise, positive, negative, guidance, unguided.append), sigmas)
+        setup = _setup(plan, levels, unguided)
+        yield from sampler.sample(guided, begin.latents, sigmas, noise, setup)
+
+
+def _setup(plan: Plan, levels: NoiseLevels, unguided: deque[Tensor]) -> Setup:
+    options = plan.sampling
+    return Setup(
+        eta=options.eta or 0.0,
+        churn=options.churn,
+        tmin=options.tmin,
+        tmax=options.tmax or math.inf,
+        noise=options.noise,
+        levels=levels,
+        unguided=unguided,
+    )
+
+
+def _noise_source(plan: Plan, images: Sequence[ImagePlan], model: Resident, schedule: Sequence[float]) -> NoiseSource:
+    resize_from = plan.variation.resize_from
+    size = sd1.latent_shape(*resize_from)[1:] if resize_from else None
+    origins = [Origin(image.seed, image.variation_seed or 0, plan.variation.strength, size) for image in images]
+    uses_delta = find_sampler(plan.sampler).uses_seed_delta and plan.sampling.eta
+    return NoiseSource(
+        origins,
+        sd1.latent_shape(plan.width, plan.height),
+        model.place,
+        source=plan.sampling.noise_source,
+        device=model.placement.device,
+        seed_delta=plan.sampling.seed_delta if uses_delta else 0,
+        path_range=(min(sigma for sigma in schedule if sigma > 0), max(schedule)),
+    )
 
 
 def _result(step: Step, steps: int) -> Tensor:

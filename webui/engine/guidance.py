@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +27,14 @@ def guide(
     positive: Sequence[Sequence[Conditioning]],
     negative: Sequence[Conditioning],
     guidance: float,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Denoise:
     """Return the guided denoiser: negative + Σ weight · guidance · (branch - negative), on the clean latents.
 
     `positive` holds the branches of each image's prompt, `negative` one conditioning per image. All are one batch.
     Negative prompts that are not needed are not computed and may be left out. The denoiser counts its calls to know
-    which contexts hold, so it serves one run of a sampler. (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022,
+    which contexts hold, so it serves one run of a sampler. `watch` is told what each call predicts without guidance, if
+    that is computed. (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022,
     arXiv:2206.01714, for several branches.)
     """
     calls = itertools.count()
@@ -49,6 +51,8 @@ def guide(
         rows = [latents, latents] if plain else [latents, latents[owners]]
         clean = batch.run(torch.cat(rows), sigma, next(calls))
         without, with_prompt = clean[:count], clean[count:]
+        if watch is not None:
+            watch(without)
         if plain:
             return without + guidance * (with_prompt - without)
         result = without.clone()
