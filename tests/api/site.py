@@ -43,7 +43,10 @@ def make_model(folder: Path, name: str) -> Path:
         stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         _write_tensor(model / part / f"{stem}.safetensors", name)
     _write_json(model / "scheduler" / "scheduler_config.json", {})
-    _write_json(model / "tokenizer" / "tokenizer.json", {})
+    letters = [chr(code) + end for code in range(33, 127) for end in ("", "</w>")]
+    tokens = [*letters, "<|startoftext|>", "<|endoftext|>"]  # so each letter is a token
+    _write_json(model / "tokenizer" / "vocab.json", {token: number for number, token in enumerate(tokens)})
+    (model / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     return model
 
 

@@ -144,7 +144,7 @@ def test_without_any_model_the_page_opens_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_page_binds_every_field_it_shows_and_stays_small(page: Page) -> None:
-    shown = "prompt negative_prompt model sampler schedule steps guidance width height seed clip_skip"
+    shown = "prompt negative_prompt model sampler schedule steps guidance width height seed clip_skip styles"
     assert page.form.components.keys() == {*shown.split(), "batch_size", "batch_count"}
     assert len(page.blocks.blocks) <= 150
 
@@ -164,3 +164,11 @@ def test_every_text_of_the_components_is_known(page: Page) -> None:
 def test_no_handler_is_a_public_endpoint(page: Page) -> None:
     assert page.blocks.get_api_info()["named_endpoints"] == {}
     assert page.blocks.get_api_info()["unnamed_endpoints"] == {}
+
+
+def test_styles_of_an_old_job_are_chosen_again_and_missing_ones_told(studio: Studio) -> None:
+    (studio.config.data_dir / "styles.csv").write_text("name,prompt\nfilm,grain\n", encoding="utf-8")
+    assert actions.style_names(studio) == ["film"]
+    outcome = actions.apply(studio, {"prompt": "a", "styles": ["film", "ink"]})
+    assert outcome.values["styles"] == ["film"]
+    assert outcome.message["notes"] == ["styles: there is no style 'ink' any more"]

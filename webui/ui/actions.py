@@ -56,6 +56,10 @@ def model_choices(studio: Studio) -> list[tuple[str, str]]:
     return [(model.title if model.problem is None else f"{model.name} (⚠)", model.name) for model in studio.models()]
 
 
+def style_names(studio: Studio) -> list[str]:
+    return [style.name for style in studio.styles()]
+
+
 def current_name(studio: Studio) -> str | None:
     model = studio.current_model()
     return model.name if model else None
@@ -107,6 +111,9 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
     values = {name: value for name, value in request if value is not None and name not in ("model", "keep")}
     chosen = studio.current_model()
     notes = list(unmapped)
+    known = style_names(studio)
+    values["styles"] = [name for name in request.styles if name in known]
+    notes += [f"styles: there is no style {name!r} any more" for name in request.styles if name not in known]
     if request.model:
         try:
             chosen = studio.select_model(request.model)

@@ -54,7 +54,7 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
         refresh = _build_quick_row(Factory("", text), form, studio, defaults)
         with gradio.Column(elem_id="tabs"):
             with gradio.Column(elem_id="tab_txt2img", elem_classes=["page"]):
-                page = txt2img.build(Factory("txt2img", text), form, defaults)
+                page = txt2img.build(Factory("txt2img", text), form, defaults, actions.style_names(studio))
             with gradio.Column(elem_id="tab_pnginfo", elem_classes=["page"]):
                 pnginfo.build(Factory("pnginfo", text))
             with gradio.Column(elem_id="tab_settings", elem_classes=["page"]):
@@ -95,7 +95,7 @@ def _wire(
     refresh: gradio.Button,
 ) -> None:
     fields = list(form.components.values())
-    checkpoint = form.components["model"]
+    checkpoint, styles = form.components["model"], form.components["styles"]
 
     def show(outcome: Outcome) -> dict[Any, Any]:
         updates = {wires: outcome.message, **form.show(outcome.values)}
@@ -125,7 +125,8 @@ def _wire(
         return show(actions.apply(studio, content["request"], tuple(content.get("unmapped", ()))))
 
     def on_open(event: gradio.EventData) -> dict[Any, Any]:
-        return show(actions.open_page(studio, event._data.get("stored") or {}))
+        updates = show(actions.open_page(studio, event._data.get("stored") or {}))
+        return {**updates, styles: gradio.Dropdown(choices=actions.style_names(studio))}
 
     everything = [wires, shown, *fields]
     generate.click(

@@ -12,7 +12,7 @@ import { toast } from "./toast.js";
 import { receive, send } from "./wires.js";
 
 const KEY = "easel.txt2img.form";
-const DROPDOWNS = ["sampler", "schedule"];
+const DROPDOWNS = ["sampler", "schedule", "styles"];
 const HOVER = {
   txt2img_paste: "Use the settings of the last job",
   txt2img_clear_prompt: "Clear both prompts",

@@ -12,6 +12,7 @@ import * as shortcuts from "./shortcuts.js";
 import * as status from "./status.js";
 import * as tabs from "./tabs.js";
 import * as theme from "./theme.js";
+import * as tokens from "./tokens.js";
 
 theme.choose();
 compat.install();
@@ -24,6 +25,7 @@ compat.onLoaded(async () => {
   pnginfo.build();
   settings.build();
   form.build();
+  tokens.build();
   shortcuts.build();
   status.build();
   const last = await jobs.attach();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio
@@ -17,13 +18,16 @@ class Txt2imgPage:
     generate: gradio.Button
 
 
-def build(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest) -> Txt2imgPage:
-    """Make the page and bind its fields to `form`, showing `defaults`."""
+def build(
+    make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest, styles: Sequence[str]
+) -> Txt2imgPage:
+    """Make the page and bind its fields to `form`, showing `defaults`; `styles` can be chosen by name."""
     with gradio.Row(elem_id=make.identity("toprow"), elem_classes=["toprow"]):
         with gradio.Column(elem_id=make.identity("prompt_container"), elem_classes=["prompts"], scale=6):
             _build_prompts(make, form)
         with gradio.Column(elem_id=make.identity("actions_column"), elem_classes=["actions"], scale=1, min_width=220):
             generate = _build_actions(make)
+            form.bind(styles=make.dropdown("styles", "Styles", styles, None, multiselect=True))
     with gradio.Row(elem_classes=["workspace"], equal_height=False):
         with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
             _build_controls(make, form, defaults)
