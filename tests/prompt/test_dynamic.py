@@ -135,3 +135,10 @@ def test_long_text_is_resolved_whole(unit: str) -> None:
     resolver = DynamicPrompts(lambda name: ())
     assert resolver.resolve(template + "}" * (MAX_PROMPT // 2), "1")
     assert resolver.resolve(template, "1") == template
+
+
+def test_a_job_of_too_many_choices_is_refused() -> None:
+    resolver = DynamicPrompts(lambda name: ())
+    with pytest.raises(BadRequest, match="Lower the batch count"):
+        for seed in range(1000):
+            resolver.resolve("{a|b}" * 9000, str(seed))

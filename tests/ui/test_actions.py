@@ -172,3 +172,8 @@ def test_styles_of_an_old_job_are_chosen_again_and_missing_ones_told(studio: Stu
     outcome = actions.apply(studio, {"prompt": "a", "styles": ["film", "ink"]})
     assert outcome.values["styles"] == ["film"]
     assert outcome.message["notes"] == ["styles: there is no style 'ink' any more"]
+
+
+def test_a_tag_without_effect_is_told(studio: Studio, form: Form[GenerationRequest]) -> None:
+    answer = actions.submit(studio, form, values(prompt="a <hypernet:x:1> cat"))
+    assert answer["kind"] == "submitted" and "<hypernet:" in answer["notes"][0]

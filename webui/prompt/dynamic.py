@@ -24,6 +24,7 @@ Lookup = Callable[[str], Sequence[str]]
 
 DEPTH = 20  # wildcards inside wildcards
 MAX_CHOICES = 10_000  # of one prompt
+MAX_WORK = 500_000  # pieces of text and choices that all prompts of one job may be made of
 JOINER = ", "
 
 
@@ -177,6 +178,7 @@ class DynamicPrompts:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
+        self.work = 0
         self._known: dict[str, tuple[Option, ...]] = {}
         self._parsed: dict[str, Series] = {}
 
@@ -210,6 +212,9 @@ class _Resolving:
         pending: list[tuple[Part, int]] = [(series, 0)]
         while pending:
             part, depth = pending.pop()
+            self._prompts.work += 1
+            if self._prompts.work > MAX_WORK:
+                raise _endless("there is too much to choose in so many images", "Lower the batch count?")
             if isinstance(part, Words):
                 texts.append(part.text)
                 length += len(part.text)

@@ -48,7 +48,7 @@ def submit(studio: Studio, form: Form[GenerationRequest], values: Mapping[str, A
         return message("problems", problems=[vars(each) for each in error.problems])
     except EaselError as error:
         return problem(error)
-    return message("submitted", job=job.id)
+    return message("submitted", job=job.id, notes=list(job.plan.notes))
 
 
 def model_choices(studio: Studio) -> list[tuple[str, str]]:

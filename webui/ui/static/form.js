@@ -182,7 +182,8 @@ function takeImages() {
 // Messages of Python
 
 function listen() {
-  receive("submitted", ({ job }) => {
+  receive("submitted", ({ job, notes }) => {
+    for (const text of notes) toast(text);
     clearProblems();
     add(job);
   });
