@@ -88,10 +88,65 @@ def test_save_images_decides_where_they_lie(site: Site) -> None:
         ("DPM++ 2M Karras", "Sampler: DPM++ 2M, Schedule type: Karras"),
         ("Euler a", "Sampler: Euler a, Schedule type: Automatic"),
         ("k_euler", "Sampler: Euler, Schedule type: Automatic"),
+        ("k_dpmpp_2m_sde_ka", "Sampler: DPM++ 2M SDE, Schedule type: Karras"),
+        ("DPM++ 2M SGM Uniform", "Sampler: DPM++ 2M, Schedule type: SGM Uniform"),
     ],
 )
 def test_combined_and_old_sampler_names_work(site: Site, field: str, name: str, expected: str) -> None:
     assert expected in infotext(site, **{field: name})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"subseed": 9, "subseed_strength": 0.2}, "Variation seed: 9, Variation seed strength: 0.2, "),
+        ({"seed_resize_from_w": 512, "seed_resize_from_h": 320}, "Seed resize from: 512x320, "),
+        ({"sampler_name": "Euler a", "eta": 0.3}, "Eta: 0.3, "),
+        ({"sampler_name": "DDIM", "eta": 1.0}, "Eta DDIM: 1, "),
+        ({"s_churn": 5, "s_tmin": 0.1, "s_tmax": 9, "s_noise": 1.01},
+         "Sigma churn: 5, Sigma tmin: 0.1, Sigma tmax: 9, Sigma noise: 1.01, "),
+        ({"override_settings": {"randn_source": "NV"}}, "RNG: NV, "),
+        ({"override_settings": {"eta_noise_seed_delta": 31337}, "sampler_name": "Euler a"}, "ENSD: 31337, RNG: CPU, "),
+        ({"override_settings": {"rho": 5, "sigma_max": 10}}, "Schedule max sigma: 10, Schedule rho: 5, "),
+        ({"override_settings": {"always_discard_next_to_last_sigma": True}}, "Discard penultimate sigma: True, "),
+    ],
+)  # fmt: skip
+def test_options_of_sampling_are_in_the_text(site: Site, fields: dict[str, Any], expected: str) -> None:
+    assert expected in infotext(site, **fields)
+
+
+@pytest.mark.parametrize("fields", [
+    {"sampler_name": "DPM++ 2M", "eta": 1.0, "s_churn": 5}, {"sampler_name": "Euler a", "eta": 1.0},
+    {"seed_resize_from_w": 512, "seed_resize_from_h": -1}, {"subseed": 5, "subseed_strength": 0, "s_tmax": 0},
+])  # fmt: skip
+def test_options_that_mean_nothing_leave_no_trace(site: Site, fields: dict[str, Any]) -> None:
+    text = infotext(site, **fields)
+    assert not any(word in text for word in ("Eta", "Sigma", "Variation", "resize"))
+
+
+def test_variations_share_the_seed_and_count_their_own_up(site: Site) -> None:
+    info = json.loads(generate(site, seed=5, subseed=70, subseed_strength=0.5, batch_size=2)["info"])
+    assert (info["all_seeds"], info["all_subseeds"], info["subseed_strength"]) == ([5, 5], [70, 71], 0.5)
+
+
+def test_samplers_tell_their_options_as_a1111(site: Site) -> None:
+    listed = {item["name"]: item for item in site.client.get("/sdapi/v1/samplers").json()}
+    assert len(listed) == 25
+    assert listed["DPM2 a"] == {
+        "name": "DPM2 a",
+        "aliases": ["k_dpm_2_a"],
+        "options": {
+            "scheduler": "karras", "discard_next_to_last_sigma": "True", "uses_ensd": "True", "second_order": "True",
+        },
+    }  # fmt: skip
+    assert listed["DPM++ 2M SDE"]["options"] == {"scheduler": "exponential", "brownian_noise": "True"}
+    assert listed["Euler"]["options"] == {}
+    schedules = {item["name"]: item for item in site.client.get("/sdapi/v1/schedulers").json()}
+    assert schedules["sgm_uniform"] == {
+        "name": "sgm_uniform", "label": "SGM Uniform", "aliases": ["SGMUniform"], "default_rho": -1.0,
+        "need_inner_model": True,
+    }  # fmt: skip
+    assert (schedules["karras"]["default_rho"], schedules["polyexponential"]["default_rho"]) == (7.0, 1.0)
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "Karras", "KARRAS"])
@@ -128,12 +183,6 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
         ({"refiner_checkpoint": "sdxl"}, "refiner_checkpoint"),
         ({"tiling": True}, "tiling"),
         ({"restore_faces": True}, "restore_faces"),
-        ({"subseed_strength": 0.2}, "subseed_strength"),
-        ({"seed_resize_from_w": 512}, "seed_resize_from_w"),
-        ({"eta": 0.3, "sampler_name": "Euler a"}, "eta"),
-        ({"eta": 1, "sampler_name": "DDIM"}, "eta"),
-        ({"s_churn": 5}, "s_churn"),
-        ({"s_noise": 1.1}, "s_noise"),
         ({"s_min_uncond": 1}, "s_min_uncond"),
         ({"infotext": "Steps: 3"}, "infotext"),
         ({"override_settings": {"no_such": 1}}, "override_settings.no_such"),
@@ -160,6 +209,13 @@ def test_what_is_missing_is_refused_by_name(site: Site, fields: dict[str, Any], 
         ({"width": -512}, 422, "width"),
         ({"width": 16384}, 422, "width"),
         ({"steps": 0}, 422, "steps"),
+        ({"eta": 1.5}, 422, "eta: "),
+        ({"s_churn": -1}, 422, "s_churn: "),
+        ({"s_noise": 50}, 422, "s_noise: "),
+        ({"subseed_strength": 1.2}, 422, "subseed_strength: "),
+        ({"subseed_strength": -0.2}, 422, "subseed_strength: "),
+        ({"subseed_strength": 0.2, "subseed": -5}, 422, "subseed: "),
+        ({"seed_resize_from_w": 10, "seed_resize_from_h": 512}, 422, "seed_resize_from_w: "),
         ({"steps": 10**6}, 422, "steps"),
         ({"steps": 10**30}, 422, "steps"),
         ({"cfg_scale": -1}, 422, "cfg_scale"),
@@ -198,7 +254,7 @@ def test_an_empty_prompt_is_fine(site: Site) -> None:
 
 
 def test_the_sampler_error_begins_as_a1111s(site: Site) -> None:
-    answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, "sampler_name": "PLMS"})
+    answer = site.client.post("/sdapi/v1/txt2img", json={**SMALL, "sampler_name": "PLMR"})
     assert answer.status_code == 404
     assert answer.json()["detail"].startswith("Sampler not found")
 

@@ -107,7 +107,7 @@ def test_a_mask_with_a1111s_values(site: Site) -> None:
         8, "latent_noise", "masked", 16, True,
     )  # fmt: skip
     assert (
-        "Denoising strength: 0.75, Mask mode: Inpaint not masked, Mask blur: 8, Inpaint area: Only masked, "
+        "Denoising strength: 0.75, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 8, Inpaint area: Only masked, "
         "Masked area padding: 16, Masked content: latent noise" in text
     )
     facts = site.client.post("/sdapi/v1/png-info", json={"image": generate(site, mask=encoded())["images"][0]}).json()

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from webui import __version__
 from webui.domain.models import Family
-from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, Plan
+from webui.domain.plan import ImagePlan, InfotextPlan, ModelRef, Plan, SamplingPlan
 from webui.domain.request import MAX_SEED, GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
+from webui.domain.sampling_options import SamplingOptions
 from webui.images.infotext import NEGATIVE, read, read_parameters, write
 
 SHA256 = "abcdef1234" + "0" * 54
@@ -40,13 +41,13 @@ def test_the_format_is_exact() -> None:
     assert text == (
         "a cat,\non a mat\nNegative prompt: bad, ugly\n"
         "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 123, Size: 512x768, "
-        f"Model hash: abcdef1234, Model: pocket, Clip skip: 2, Version: easel-{__version__}"
+        f"Model hash: abcdef1234, Model: pocket, Clip skip: 2, RNG: CPU, Version: easel-{__version__}"
     )
 
 
 def test_what_is_empty_or_usual_or_unwanted_is_left_out() -> None:
     bare = InfotextPlan(model_hash=False, model_name=False, version=False)
-    text = write(plan("", guidance=7.5, infotext=bare), 0)
+    text = write(plan("", guidance=7.5, infotext=bare, sampling=SamplingPlan(noise_source="GPU")), 0)
     assert text == "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, Seed: 123, Size: 512x768"
 
 
@@ -54,6 +55,9 @@ def test_each_image_has_its_own_seed() -> None:
     images = tuple(ImagePlan(index=index, seed=40 + index, prompt=str(index), negative_prompt="") for index in range(3))
     text = write(plan(images=images, batch_size=2), 2)
     assert text.startswith("2\nSteps: 20") and "Seed: 42" in text
+
+
+BETA = {"beta_alpha": 0.6, "beta_beta": 0.6}
 
 
 def is_kept(prompt: str) -> bool:
@@ -100,6 +104,7 @@ def test_what_is_written_is_read_back(prompt: str, negative_prompt: str, name: s
         height=768,
         seed=seed,
         clip_skip=changes["clip_skip"] if changes["clip_skip"] > 1 else None,
+        sampling=SamplingOptions(noise_source="CPU", **(BETA if changes["schedule"] == "Beta" else {})),
     )
 
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from webui import __version__
 from webui.domain.frozen import Data
-from webui.domain.plan import ImagePlan, Plan
+from webui.domain.plan import ImagePlan, Plan, SamplingPlan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.sampling_options import SamplingOptions, Variation
 from webui.domain.start import Content, FromMaskedImage, FromNoise
 from webui.errors import NotFound
 
@@ -23,6 +24,33 @@ NEGATIVE = "Negative prompt:"
 FEWEST_PARAMETERS = 3  # a last line with fewer belongs to the prompt (A1111's rule)
 LONGEST_JSON = 16_384  # characters of an unquoted JSON value; the limit keeps hostile text from costing quadratic time
 LONGEST_SHOWN = 100  # characters of a value in a message
+
+CHURN_KEYS = ("Sigma churn", "Sigma tmin", "Sigma tmax")
+NOISE_KEYS = ("Sigma noise",)
+SCHEDULE_KEYS = ("Schedule min sigma", "Schedule max sigma", "Schedule rho")
+BETA_KEYS = ("Beta schedule alpha", "Beta schedule beta")
+SAMPLING_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "Eta": "eta",
+        "Eta DDIM": "eta",
+        "Sigma churn": "churn",
+        "Sigma tmin": "tmin",
+        "Sigma tmax": "tmax",
+        "Sigma noise": "noise",
+        "Schedule min sigma": "sigma_min",
+        "Schedule max sigma": "sigma_max",
+        "Schedule rho": "rho",
+        "Beta schedule alpha": "beta_alpha",
+        "Beta schedule beta": "beta_beta",
+        "Discard penultimate sigma": "discard_penultimate",
+        "ENSD": "seed_delta",
+        "RNG": "noise_source",
+    }
+)
+"""Parameter → field of `SamplingOptions` and `SamplingPlan`."""
+
+VARIATION_NAMES: Mapping[str, str] = MappingProxyType({"Variation seed": "seed", "Variation seed strength": "strength"})
+"""Parameter → field of `Variation`."""
 
 NOT_MASKED = "Inpaint not masked"
 ONLY_MASKED = "Only masked"
@@ -74,15 +102,51 @@ def _parameters(plan: Plan, image: ImagePlan) -> dict[str, str]:
         parameters["Model hash"] = plan.model.short_hash
     if plan.infotext.model_name:
         parameters["Model"] = plan.model.name
+    parameters |= _variation_parameters(plan, image)
     if not isinstance(plan.start, FromNoise):
         parameters["Denoising strength"] = _number(plan.start.strength)
     if plan.clip_skip > 1:
         parameters["Clip skip"] = str(plan.clip_skip)
+    parameters |= _sampling_parameters(plan)
     parameters |= _prompt_parameters(plan, image)
     if isinstance(plan.start, FromMaskedImage):
         parameters |= _mask_parameters(plan.start)
     if plan.infotext.version:
         parameters["Version"] = f"easel-{__version__}"
+    return parameters
+
+
+def _variation_parameters(plan: Plan, image: ImagePlan) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    if image.variation_seed is not None:
+        parameters["Variation seed"] = str(image.variation_seed)
+        parameters["Variation seed strength"] = _number(plan.variation.strength)
+    if plan.variation.resize_from:
+        width, height = plan.variation.resize_from
+        parameters["Seed resize from"] = f"{width}x{height}"
+    return parameters
+
+
+def _sampling_parameters(plan: Plan) -> dict[str, str]:
+    """Return the options that differ from A1111's own defaults, as far as the sampler heeds them.
+
+    Its noise comes from the GPU unless its text says otherwise, so ours is named unless it does as well.
+    """
+    sampler, options, usual = find_sampler(plan.sampler), plan.sampling, SamplingPlan()
+    parameters: dict[str, str] = {}
+    if options.seed_delta and sampler.uses_seed_delta and options.eta:
+        parameters["ENSD"] = str(options.seed_delta)
+    if options.noise_source != "GPU":
+        parameters["RNG"] = options.noise_source
+    if options.eta is not None and options.eta != sampler.default_eta:
+        parameters["Eta DDIM" if sampler.default_eta == 0 else "Eta"] = _number(options.eta)
+    heeded = [*(CHURN_KEYS if sampler.churns else ()), *(NOISE_KEYS if sampler.churns or sampler.stochastic else ())]
+    for key in [*heeded, *SCHEDULE_KEYS, *(BETA_KEYS if plan.schedule == "Beta" else ())]:
+        name = SAMPLING_NAMES[key]
+        if key in BETA_KEYS or getattr(options, name) != getattr(usual, name):
+            parameters[key] = _number(getattr(options, name))
+    if options.discard_penultimate and not sampler.discards_penultimate:
+        parameters["Discard penultimate sigma"] = "True"
     return parameters
 
 
@@ -226,6 +290,12 @@ class _Reading:
         for key, value in self._fields.items():
             if key in _READERS:
                 self._read_with(_READERS[key], key, value)
+            elif key in SAMPLING_NAMES:
+                self._read_part("sampling", SamplingOptions, {SAMPLING_NAMES[key]: value}, key, value)
+            elif key in VARIATION_NAMES:
+                self._read_part("variation", Variation, {VARIATION_NAMES[key]: value}, key, value)
+            elif key == "Seed resize from":
+                self._read_seed_resize(key, value)
             elif key in _START_READERS and not self._is_about_hires(key):
                 self._read_start(*_START_READERS[key], key, value)
             elif key not in _INFORMATION:
@@ -248,6 +318,31 @@ class _Reading:
             return
         for name, content in contents.items():
             self.offer(name, content, key, value)
+
+    def _read_part(
+        self,
+        name: str,
+        kind: type[SamplingOptions] | type[Variation],
+        contents: Mapping[str, str],
+        key: str,
+        value: str,
+    ) -> None:
+        """Put `contents` into the part of the request called `name`."""
+        before = dict(getattr(self.request, name) or kind())
+        try:
+            part = kind.model_validate({**before, **contents})
+        except ValidationError as error:
+            self._refuse(key, value, error.errors()[0]["msg"])
+        else:
+            self.offer(name, part, key, value)
+
+    def _read_seed_resize(self, key: str, value: str) -> None:
+        match = _SIZE.fullmatch(value)
+        if match is None:
+            self._refuse(key, value, "not a size such as 512x768")
+        else:
+            contents = {"resize_from_width": match[1], "resize_from_height": match[2]}
+            self._read_part("variation", Variation, contents, key, value)
 
     def _is_about_hires(self, key: str) -> bool:
         """The strength is written under one name for img2img and for the second pass of txt2img."""
@@ -296,8 +391,11 @@ def _read_guidance(value: str) -> Mapping[str, object]:
     return {"guidance": number}
 
 
+_SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})")
+
+
 def _read_size(value: str) -> Mapping[str, object]:
-    match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", value)
+    match = _SIZE.fullmatch(value)
     if match is None:
         raise _Refused("not a size such as 512x768")
     size = {"width": int(match[1]), "height": int(match[2])}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +40,15 @@ A1111_NAMES = {
     "schedule": "scheduler",
     "model": "override_settings.sd_model_checkpoint",
     "clip_skip": "override_settings.CLIP_stop_at_last_layers",
+    "variation.seed": "subseed",
+    "variation.strength": "subseed_strength",
+    "variation.resize_from_width": "seed_resize_from_w",
+    "variation.resize_from_height": "seed_resize_from_h",
+    "sampling.eta": "eta",
+    "sampling.churn": "s_churn",
+    "sampling.tmin": "s_tmin",
+    "sampling.tmax": "s_tmax",
+    "sampling.noise": "s_noise",
     "strength": "denoising_strength",
     "padding": "inpaint_full_res_padding",
 }
@@ -57,7 +65,6 @@ Store = Callable[[bytes], str]
 NEUTRAL_OVERRIDES: Mapping[str, tuple[object, ...]] = {
     "sd_vae": (None, "", "None", "Automatic"),
     "forge_additional_modules": (None, []),
-    "eta_noise_seed_delta": (None, 0),
 }
 """Foreign options that common clients send along, with the values that ask for nothing."""
 
@@ -143,7 +150,7 @@ def _mask_blur(asked: StableDiffusionProcessingImg2Img) -> int:
 def _translate(asked: Processing) -> Translated:
     """Return what both kinds of request have in common."""
     sampler, schedule = _sampling(asked)
-    _refuse_what_is_missing(asked, sampler)
+    _refuse_what_is_missing(asked)
     overrides = _overrides(asked)
     values = {
         "prompt": asked.prompt,
@@ -157,11 +164,32 @@ def _translate(asked: Processing) -> Translated:
         "width": asked.width,
         "height": asked.height,
         "seed": asked.seed,
+        "variation": _variation(asked),
+        "sampling": {
+            "eta": asked.eta,
+            "churn": asked.s_churn,
+            "tmin": asked.s_tmin,
+            "tmax": asked.s_tmax,
+            "noise": asked.s_noise,
+        },
         "batch_size": asked.batch_size,
         "batch_count": asked.n_iter,
         "keep": asked.save_images,
     }
     return Translated(_validated(values), overrides)
+
+
+def _variation(asked: Processing) -> dict[str, object] | None:
+    """Return the variation; sizes up to 0 mean none, and one size without the other has no effect, as in A1111."""
+    resizes = asked.seed_resize_from_w > 0 and asked.seed_resize_from_h > 0
+    if not resizes and asked.subseed_strength == 0:
+        return None
+    return {
+        "seed": asked.subseed,
+        "strength": asked.subseed_strength,
+        "resize_from_width": asked.seed_resize_from_w if resizes else None,
+        "resize_from_height": asked.seed_resize_from_h if resizes else None,
+    }
 
 
 def _validated(values: Mapping[str, object]) -> GenerationRequest:
@@ -173,11 +201,18 @@ def _validated(values: Mapping[str, object]) -> GenerationRequest:
 
 def _bad_field(error: ValidationError) -> BadRequest:
     first = error.errors()[0]
-    name = str(first["loc"][2] if first["loc"][0] == "start" and len(first["loc"]) > 2 else first["loc"][0])
-    field = A1111_NAMES.get(name, name)
+    field = _field(first["loc"])
     given = repr(first["input"])
     shown = given if len(given) <= 60 else f"{len(given)} characters"
     return BadRequest(f"{field}: {first['msg']} (given: {shown}).", hint="Correct it and send again.", field=field)
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Return A1111's name of the field at `place` in our request."""
+    if place[0] in ("sampling", "variation") and len(place) > 1:
+        return A1111_NAMES[f"{place[0]}.{place[1]}"]
+    name = str(place[2] if place[0] == "start" and len(place) > 2 else place[0])
+    return A1111_NAMES.get(name, name)
 
 
 def _sampling(asked: Processing) -> tuple[SamplerInfo, ScheduleInfo]:
@@ -223,7 +258,7 @@ def _refuse(missing: Missing, asked: Processing) -> None:
             )
 
 
-def _refuse_what_is_missing(asked: Processing, sampler: SamplerInfo) -> None:
+def _refuse_what_is_missing(asked: Processing) -> None:
     _refuse(MISSING, asked)
     for name in asked.alwayson_scripts:
         raise BadRequest(
@@ -231,7 +266,6 @@ def _refuse_what_is_missing(asked: Processing, sampler: SamplerInfo) -> None:
             hint="GET /sdapi/v1/scripts lists them.",
             field="alwayson_scripts",
         )
-    _check_noise(asked, sampler)
 
 
 Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
@@ -240,16 +274,11 @@ Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
 MISSING: Missing = (
     ("restore_faces", lambda asked: asked.restore_faces, "false"),
     ("tiling", lambda asked: asked.tiling, "false"),
-    ("subseed_strength", lambda asked: asked.subseed_strength > 0, "0"),
-    ("seed_resize_from_w", lambda asked: asked.seed_resize_from_w > 0, "0"),
-    ("seed_resize_from_h", lambda asked: asked.seed_resize_from_h > 0, "0"),
     ("refiner_checkpoint", lambda asked: asked.refiner_checkpoint not in (None, "", "None"), ""),
     ("script_name", lambda asked: asked.script_name not in (None, "", "None"), ""),
     ("firstpass_image", lambda asked: asked.firstpass_image, ""),
     ("infotext", lambda asked: asked.infotext, ""),
-    ("s_churn", lambda asked: asked.s_churn, "0"),  # without churn s_tmin and s_tmax mean nothing
     ("s_min_uncond", lambda asked: asked.s_min_uncond, "0"),
-    ("s_noise", lambda asked: asked.s_noise not in (None, 1), "1"),
 )
 MISSING_IN_TXT2IMG: Missing = (("enable_hr", lambda asked: asked.enable_hr, "false"),)
 MISSING_IN_IMG2IMG: Missing = (
@@ -259,22 +288,13 @@ MISSING_IN_IMG2IMG: Missing = (
 )
 
 
-def _check_noise(asked: Processing, sampler: SamplerInfo) -> None:
-    """`eta` only means something to samplers that add noise, and to DDIM; each has one value here."""
-    expected = 1.0 if sampler.stochastic else 0.0 if sampler.name == "DDIM" else None
-    if asked.eta is not None and expected is not None and not math.isclose(asked.eta, expected):
-        raise BadRequest(
-            f"eta: {sampler.name} runs at eta {expected:g} here (given: {asked.eta:g}).",
-            hint=f"Leave eta out or send {expected:g}.",
-            field="eta",
-        )
-
-
 def to_info(job: JobView) -> str:
     """Return A1111's `info`: a JSON text about all images of a job."""
     plan = job.plan
     infotexts = [image.infotext for image in sorted(job.images, key=lambda image: image.index)]
     first = plan.images[0]
+    subseeds = [image.seed if image.variation_seed is None else image.variation_seed for image in plan.images]
+    resize_from = plan.variation.resize_from or (-1, -1)
     info = {
         "prompt": first.prompt,
         "all_prompts": [image.prompt for image in plan.images],
@@ -282,9 +302,9 @@ def to_info(job: JobView) -> str:
         "all_negative_prompts": [image.negative_prompt for image in plan.images],
         "seed": first.seed,
         "all_seeds": [image.seed for image in plan.images],
-        "subseed": first.seed,
-        "all_subseeds": [image.seed for image in plan.images],
-        "subseed_strength": 0,
+        "subseed": subseeds[0],
+        "all_subseeds": subseeds,
+        "subseed_strength": plan.variation.strength,
         "width": plan.width,
         "height": plan.height,
         "sampler_name": plan.sampler,
@@ -297,8 +317,8 @@ def to_info(job: JobView) -> str:
         "sd_model_hash": plan.model.short_hash,
         "sd_vae_name": None,
         "sd_vae_hash": None,
-        "seed_resize_from_w": -1,
-        "seed_resize_from_h": -1,
+        "seed_resize_from_w": resize_from[0],
+        "seed_resize_from_h": resize_from[1],
         "denoising_strength": None if isinstance(plan.start, FromNoise) else plan.start.strength,
         "extra_generation_params": {"Schedule type": plan.schedule},
         "index_of_first_image": 0,
@@ -369,12 +389,17 @@ def to_model_item(model: ModelInfo) -> SDModelItem:
 
 
 def to_sampler_item(sampler: SamplerInfo) -> SamplerItem:
-    return SamplerItem(name=sampler.name, aliases=list(sampler.aliases), options={})
+    return SamplerItem(name=sampler.name, aliases=list(sampler.aliases), options=sampler.options)
 
 
 def to_scheduler_item(schedule: ScheduleInfo) -> SchedulerItem:
-    rho = 7.0 if schedule.name == "karras" else -1.0
-    return SchedulerItem(name=schedule.name, label=schedule.label, default_rho=rho, need_inner_model=False)
+    return SchedulerItem(
+        name=schedule.name,
+        label=schedule.label,
+        aliases=list(schedule.aliases) or None,
+        default_rho=-1.0 if schedule.default_rho is None else schedule.default_rho,
+        need_inner_model=schedule.uses_levels,
+    )
 
 
 def read_base64_image(text: str, field: str = "image") -> bytes:
