@@ -120,7 +120,7 @@ def test_without_strength_the_picture_stays(engine: Engine, tiny: Resident, make
     through_vae = np.asarray(decode(tiny, encode(tiny, source)), np.int16)
     changed = np.abs(pixels(run(engine, plan, a=source))[0] - through_vae).mean()
     other = np.abs(pixels(run(engine, plan.replace(start=start.replace(strength=1)), a=source))[0] - through_vae).mean()
-    assert changed < other / 2
+    assert changed < other * 0.7
 
 
 @pytest.mark.parametrize("area", ["whole", "masked"])

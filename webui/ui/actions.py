@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import ValidationError
 
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
+from webui.domain.start import FromImage, FromMaskedImage
 from webui.errors import EaselError
 from webui.studio import Studio
-from webui.ui.form import Form, FormError
+from webui.ui.form import Form, FormError, Problem, explain
+from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_of
 
 PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
 CHOICES = {
     "sampler": tuple(sampler.name for sampler in SAMPLERS),
     "schedule": tuple(schedule.label for schedule in SCHEDULES),
+}
+PICTURE_CHOICES = {
+    "resize": tuple(value for _, value in RESIZES),
+    "content": tuple(value for _, value in CONTENTS),
+    "area": ("whole", "masked"),
 }
 
 Message = dict[str, Any]
@@ -36,19 +45,42 @@ def message(kind: str, **content: Any) -> Message:
     return {"id": secrets.token_hex(8), "kind": kind, **content}
 
 
-def problem(error: EaselError) -> Message:
-    return message("problems", problems=[{"field": error.field, "text": error.message, "hint": error.hint}])
+def problem(error: EaselError, page: str = "txt2img") -> Message:
+    problems = [{"field": error.field, "text": error.message, "hint": error.hint}]
+    return message("problems", page=page, problems=problems)
 
 
 def submit(studio: Studio, form: Form[GenerationRequest], values: Mapping[str, Any]) -> Message:
     """Queue what the form asks for; the message carries the job's id or says which field is wrong."""
+    return _submit(studio, lambda: form.read(values), "txt2img")
+
+
+def submit_picture(
+    studio: Studio, form: Form[GenerationRequest], picture: Form[PictureFields], values: Mapping[str, Any]
+) -> Message:
+    """The same for the img2img page, whose request comes from two forms."""
+
+    def read() -> GenerationRequest:
+        fields = picture.read({name: values[name] for name in picture.components})
+        request = form.read({name: values[name] for name in form.components})
+        if not fields.images:
+            raise FormError((Problem("images", "Choose a picture first"),))
+        try:
+            return fields.complete(request)
+        except ValidationError as error:
+            raise FormError(tuple(explain(details) for details in error.errors())) from error
+
+    return _submit(studio, read, "img2img")
+
+
+def _submit(studio: Studio, read: Callable[[], GenerationRequest], page: str) -> Message:
     try:
-        job = studio.submit(form.read(values), source="ui")
+        job = studio.submit(read(), source="ui")
     except FormError as error:
-        return message("problems", problems=[vars(each) for each in error.problems])
+        return message("problems", page=page, problems=[vars(each) for each in error.problems])
     except EaselError as error:
-        return problem(error)
-    return message("submitted", job=job.id, notes=list(job.plan.notes))
+        return problem(error, page)
+    return message("submitted", page=page, job=job.id, notes=list(job.plan.notes))
 
 
 def model_choices(studio: Studio) -> list[tuple[str, str]]:
@@ -82,15 +114,20 @@ def choose_model(studio: Studio, shown: str | None, wanted: str, values: Mapping
     except EaselError as error:
         return Outcome({**problem(error), "field": "model"}, {"model": shown})
     after = proposal(studio, model.name)
-    changed = {
-        name: value
-        for name, value in after.items()
-        if value is not None and values.get(name) != value and values.get(name) == before.get(name)
-    }
+    changed = changes(before, after, values)
     kept = sorted(name for name in after if name not in changed and values.get(name) not in (after[name], None))
     return Outcome(
         {**message("model", **about(model)), "changed": changed, "kept": kept}, {**changed, "model": model.name}
     )
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the new proposals for the fields that still hold the old ones."""
+    return {
+        name: value
+        for name, value in after.items()
+        if value is not None and values.get(name) != value and values.get(name) == before.get(name)
+    }
 
 
 def about(model: ModelInfo | None) -> dict[str, Any]:
@@ -105,10 +142,10 @@ def about(model: ModelInfo | None) -> dict[str, Any]:
     }
 
 
-def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = ()) -> Outcome:
-    """Put a request (of an image or an old job) into the form; blanks leave their field as it is."""
+def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = (), page: str = "txt2img") -> Outcome:
+    """Put a request (of an image or an old job) into the form of `page`; blanks leave their field as it is."""
     request = GenerationRequest.model_validate(asked)
-    values = {name: value for name, value in request if value is not None and name not in ("model", "keep")}
+    values = {name: value for name, value in request if value is not None and name not in ("model", "keep", "start")}
     chosen = studio.current_model()
     notes = list(unmapped)
     known = style_names(studio)
@@ -120,7 +157,20 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
             values["model"] = chosen.name
         except EaselError as error:
             notes.append(f"model: {error.message}")
-    return Outcome({**message("applied", **about(chosen)), "notes": notes}, values)
+    return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes}, values)
+
+
+def picture_values(asked: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the img2img page shows of a request's start, changed by `given` fields (each checked)."""
+    start = GenerationRequest.model_validate(asked).start
+    values = fields_of(start) if isinstance(start, FromImage | FromMaskedImage) else {}
+    values |= given
+    return {name: value for name, value in PictureFields.model_validate(values) if name in values}
+
+
+def restored_choices(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Return the choices of the img2img page made before a reload, as far as they still exist."""
+    return {name: stored[name] for name, values in PICTURE_CHOICES.items() if stored.get(name) in values}
 
 
 def open_page(studio: Studio, stored: Mapping[str, Any]) -> Outcome:

@@ -44,8 +44,7 @@ def mount_ui(app: Any, studio: Studio, config: Config) -> Any:
             "version": __version__,
             "theme": config.theme,
             "elements": page.element_ids(),
-            "fields": page.form.element_ids(),
-            "labels": page.form.labels(),
+            "forms": page.forms(),
             "translations": texts.translations,
         },
     )

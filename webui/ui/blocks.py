@@ -14,7 +14,8 @@ from webui.ui import actions
 from webui.ui.actions import Outcome
 from webui.ui.components import Factory
 from webui.ui.form import Form
-from webui.ui.tabs import pnginfo, settings, txt2img
+from webui.ui.picture_form import PictureFields
+from webui.ui.tabs import img2img, pnginfo, settings, txt2img
 from webui.ui.texts import Texts
 
 KEEP_UPLOADS = (3600, 86400)  # seconds: how often Gradio looks, how old one of its files may get
@@ -33,18 +34,34 @@ window.dispatchEvent(new Event("easel:wires"));
 
 @dataclass(frozen=True)
 class Page:
+    """The page and its forms: txt2img's, and img2img's two (what it has in common with txt2img, and the rest)."""
+
     blocks: gradio.Blocks
     form: Form[GenerationRequest]
+    picture_form: Form[GenerationRequest]
+    picture: Form[PictureFields]
 
     def element_ids(self) -> list[str]:
         """Return the ids the scripts may rely on once the page is drawn."""
         return [block.elem_id for block in self.blocks.blocks.values() if block.elem_id]
+
+    def forms(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return page → its fields' element ids and labels, for the scripts."""
+        return {
+            "txt2img": {"fields": self.form.element_ids(), "labels": self.form.labels()},
+            "img2img": {
+                "fields": {**self.picture_form.element_ids(), **self.picture.element_ids()},
+                "labels": {**self.picture_form.labels(), **self.picture.labels()},
+            },
+        }
 
 
 def build_blocks(studio: Studio, texts: Texts) -> Page:
     """Return the page with everything wired."""
     text = texts.gradio()
     form: Form[GenerationRequest] = Form(GenerationRequest)
+    picture_form: Form[GenerationRequest] = Form(GenerationRequest)
+    picture: Form[PictureFields] = Form(PictureFields)
     defaults = studio.defaults()
     with gradio.Blocks(
         title="Easel", analytics_enabled=False, fill_width=True, delete_cache=KEEP_UPLOADS, elem_id="easel"
@@ -55,13 +72,20 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
         with gradio.Column(elem_id="tabs"):
             with gradio.Column(elem_id="tab_txt2img", elem_classes=["page"]):
                 page = txt2img.build(Factory("txt2img", text), form, defaults, actions.style_names(studio))
+            with gradio.Column(elem_id="tab_img2img", elem_classes=["page"]):
+                picture_form.bind(model=form.components["model"], clip_skip=form.components["clip_skip"])
+                picture_page = img2img.build(
+                    Factory("img2img", text), picture_form, picture, defaults, actions.style_names(studio)
+                )
             with gradio.Column(elem_id="tab_pnginfo", elem_classes=["page"]):
                 pnginfo.build(Factory("pnginfo", text))
             with gradio.Column(elem_id="tab_settings", elem_classes=["page"]):
                 settings.build(Factory("settings", text))
         Factory("", text).mount("footer")
-        _wire(studio, form, wires, shown, page.generate, refresh)
-    return Page(blocks, form)
+        made = Page(blocks, form, picture_form, picture)
+        _wire(studio, made, wires, shown, refresh)
+        _wire_generate(studio, made, wires, page.generate, picture_page.generate)
+    return made
 
 
 def _build_quick_row(
@@ -86,19 +110,28 @@ def _build_quick_row(
     return refresh
 
 
-def _wire(
-    studio: Studio,
-    form: Form[GenerationRequest],
-    wires: gradio.HTML,
-    shown: gradio.State,
-    generate: gradio.Button,
-    refresh: gradio.Button,
+def _wire_generate(
+    studio: Studio, page: Page, wires: gradio.HTML, generate: gradio.Button, generate_picture: gradio.Button
 ) -> None:
-    fields = list(form.components.values())
-    checkpoint, styles = form.components["model"], form.components["styles"]
+    at_once: dict[str, Any] = {"outputs": wires, "queue": False, "trigger_mode": "multiple", **QUIET}
 
-    def show(outcome: Outcome) -> dict[Any, Any]:
-        updates = {wires: outcome.message, **form.show(outcome.values)}
+    def on_generate(**values: Any) -> Mapping[str, Any]:
+        return actions.submit(studio, page.form, values)
+
+    def on_generate_picture(**values: Any) -> Mapping[str, Any]:
+        return actions.submit_picture(studio, page.picture_form, page.picture, values)
+
+    generate.click(on_generate, inputs_kwargs=page.form.components, **at_once)
+    both = {**page.picture_form.components, **page.picture.components}
+    generate_picture.click(on_generate_picture, inputs_kwargs=both, **at_once)
+
+
+def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, refresh: gradio.Button) -> None:
+    form, checkpoint = page.form, page.form.components["model"]
+    pictures = {f"picture_{name}": component for name, component in page.picture_form.components.items()}
+
+    def show(outcome: Outcome, on: Form[GenerationRequest] = form) -> dict[Any, Any]:
+        updates = {wires: outcome.message, **on.show(outcome.values)}
         if "model" in outcome.values:
             name = outcome.values["model"]
             updates |= {
@@ -107,13 +140,14 @@ def _wire(
             }
         return updates
 
-    def on_generate(**values: Any) -> Mapping[str, Any]:
-        return actions.submit(studio, form, values)
-
     def on_model(shown_name: str | None, **values: Any) -> Any:
         if values["model"] == shown_name:  # Gradio reports our own answer as input once more
             return gradio.skip()
-        return show(actions.choose_model(studio, shown_name, values["model"], values))
+        before = actions.proposal(studio, shown_name)
+        outcome = actions.choose_model(studio, shown_name, values["model"], values)
+        after = actions.proposal(studio, outcome.values["model"])
+        others = {name: values[f"picture_{name}"] for name in page.picture_form.components}
+        return {**page.picture_form.show(actions.changes(before, after, others)), **show(outcome)}
 
     def on_refresh(shown_name: str | None) -> dict[Any, Any]:
         studio.refresh_models()
@@ -122,18 +156,32 @@ def _wire(
 
     def on_apply(event: gradio.EventData) -> dict[Any, Any]:
         content = event._data
-        return show(actions.apply(studio, content["request"], tuple(content.get("unmapped", ()))))
+        unmapped = tuple(content.get("unmapped", ()))
+        if content.get("page") != "img2img":
+            return show(actions.apply(studio, content["request"], unmapped))
+        values = actions.picture_values(content["request"], content.get("picture") or {})
+        outcome = actions.apply(studio, content["request"], unmapped, "img2img")
+        return {**show(outcome, page.picture_form), **page.picture.show(values)}
 
     def on_open(event: gradio.EventData) -> dict[Any, Any]:
-        updates = show(actions.open_page(studio, event._data.get("stored") or {}))
-        return {**updates, styles: gradio.Dropdown(choices=actions.style_names(studio))}
+        stored = event._data.get("stored") or {}
+        of_picture = stored.get("img2img") or {}
+        outcome = actions.open_page(studio, stored.get("txt2img") or {})
+        other = actions.open_page(studio, of_picture)
+        styles = actions.style_names(studio)
+        return {
+            **page.picture_form.show(other.values),
+            **page.picture.show(actions.restored_choices(of_picture)),
+            **show(outcome),
+            form.components["styles"]: gradio.Dropdown(choices=styles),
+            page.picture_form.components["styles"]: gradio.Dropdown(choices=styles),
+        }
 
-    everything = [wires, shown, *fields]
-    generate.click(
-        on_generate, inputs_kwargs=form.components, outputs=wires, queue=False, trigger_mode="multiple", **QUIET
-    )
+    everything = [wires, shown, *form.components.values(), *pictures.values(), *page.picture.components.values()]
+    everything = list(dict.fromkeys(everything))
+    asked = {**form.components, **pictures}
     checkpoint.input(
-        on_model, inputs=[shown], inputs_kwargs=form.components, outputs=everything, trigger_mode="always_last", **QUIET
+        on_model, inputs=[shown], inputs_kwargs=asked, outputs=everything, trigger_mode="always_last", **QUIET
     )
     refresh.click(on_refresh, inputs=[shown], outputs=everything, **QUIET)
     wires.apply(on_apply, outputs=everything, **QUIET)

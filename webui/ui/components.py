@@ -65,6 +65,15 @@ class Factory:
             **more,
         )
 
+    def checkbox(self, name: str, label: str) -> gradio.Checkbox:
+        return gradio.Checkbox(
+            label=self.text(label), elem_id=self.identity(name), elem_classes=["gradio-checkbox"], min_width=100
+        )
+
+    def hidden(self, name: str, label: str) -> gradio.Textbox:
+        """Return a field that only the scripts write."""
+        return gradio.Textbox(label=self.text(label), visible="hidden", elem_id=self.identity(name))
+
     def button(self, name: str, label: str, variant: Any = "secondary") -> gradio.Button:
         return gradio.Button(
             self.text(label),

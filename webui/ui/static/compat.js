@@ -38,7 +38,8 @@ function gradioApp() {
 // Gradio draws each kind of component when its own script has come, in no fixed order.
 function isDrawn() {
   const hasInput = (id) => document.getElementById(id).querySelector("textarea, input");
-  return facts.elements.every((id) => document.getElementById(id)) && Object.values(facts.fields).every(hasInput);
+  const fields = Object.values(facts.forms).flatMap((form) => Object.values(form.fields));
+  return facts.elements.every((id) => document.getElementById(id)) && fields.every(hasInput);
 }
 
 function observe() {

@@ -1,4 +1,5 @@
-// The txt2img form: survives a reload, shows what is wrong at the field, and knows the model's proposals and examples.
+// The forms of txt2img and img2img: they survive a reload, show what is wrong at the field, and know the model's
+// proposals and examples.
 
 import { byId, make, mount, type } from "./dom.js";
 import { reuseSeed } from "./gallery.js";
@@ -11,166 +12,209 @@ import { show } from "./tabs.js";
 import { toast } from "./toast.js";
 import { receive, send } from "./wires.js";
 
-const KEY = "easel.txt2img.form";
-const DROPDOWNS = ["sampler", "schedule", "styles"];
+const BY_PYTHON = ["model", "sampler", "schedule", "styles", "resize", "content", "area"]; // only it can set a dropdown
 const HOVER = {
-  txt2img_paste: "Use the settings of the last job",
-  txt2img_clear_prompt: "Clear both prompts",
-  txt2img_res_switch_btn: "Swap width and height",
-  txt2img_random_seed: "Random seed each time",
-  txt2img_reuse_seed: "Reuse the seed of the picture shown",
-  refresh_sd_model_checkpoint: "Look for new checkpoints",
+  paste: "Use the settings of the last job",
+  clear_prompt: "Clear both prompts",
+  res_switch_btn: "Swap width and height",
+  random_seed: "Random seed each time",
+  reuse_seed: "Reuse the seed of the picture shown",
 };
 
-const block = (name) => byId(facts.fields[name]);
-const input = (name) => block(name).querySelector("textarea, input[type=number], input");
-const label = (name) => t(facts.labels[name] ?? name);
+const forms = {};
 
-// What was typed survives a reload
+/** Return the form of a page ("txt2img" or "img2img"). */
+export const formOf = (page) => forms[page];
 
-function save() {
-  const values = Object.fromEntries(
-    Object.keys(facts.fields)
-      .filter((name) => name !== "model")
-      .map((name) => [name, input(name).value]),
-  );
-  localStorage.setItem(KEY, JSON.stringify(values));
-}
+class PageForm {
+  constructor(page, { fields, labels }) {
+    this.page = page;
+    this.fields = fields;
+    this.labels = labels;
+    this.key = `easel.${page}.form`;
+    this.examples = [];
+    this.note = make("div", { className: "form-note", role: "status" });
+    mount(`${page}_note`).append(this.note);
+    this.chips = make("div", { className: "chips", hidden: true });
+    mount(`${page}_examples`).append(this.chips);
+    this.nameTools();
+    for (const name of this.names) this.block(name).addEventListener("input", () => this.clearProblem(name));
+    this.block("prompt").addEventListener("input", () => this.drawExamples());
+    byId(`${page}_generate`).addEventListener("click", () => this.save());
+  }
 
-function stored() {
-  try {
-    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
-  } catch {
-    return {};
+  get names() {
+    return Object.keys(this.fields);
+  }
+
+  block = (name) => byId(this.fields[name]);
+  input = (name) => this.block(name).querySelector("textarea, input[type=number], input");
+  label = (name) => t(this.labels[name] ?? name);
+  has = (name) => name in this.fields;
+  isCheckbox = (name) => this.input(name).type === "checkbox";
+  value = (name) => (this.isCheckbox(name) ? this.input(name).checked : this.input(name).value);
+
+  /** Set a field as if the user had. */
+  set(name, value) {
+    if (!this.isCheckbox(name)) type(this.input(name), value);
+    else if (this.input(name).checked !== value) this.input(name).click();
+  }
+
+  // What was typed survives a reload
+
+  save() {
+    const values = Object.fromEntries(this.names.filter((name) => name !== "model").map((name) => [name, this.choice(name)]));
+    localStorage.setItem(this.key, JSON.stringify(values));
+  }
+
+  /** Return a field's value; of a dropdown the value behind the label that it shows. */
+  choice(name) {
+    const shown = this.value(name);
+    return CHOICES[name]?.[shown] ?? shown;
+  }
+
+  stored() {
+    try {
+      return JSON.parse(localStorage.getItem(this.key) ?? "{}") ?? {};
+    } catch {
+      return {};
+    }
+  }
+
+  restore(values) {
+    for (const [name, value] of Object.entries(values)) {
+      if (!this.has(name) || BY_PYTHON.includes(name)) continue;
+      if (["string", "boolean"].includes(typeof value) && this.value(name) !== value) this.set(name, value);
+    }
+  }
+
+  // Problems at their field
+
+  clearProblem(name) {
+    byId(`problem_${this.page}_${name}`)?.remove();
+    this.input(name).removeAttribute("aria-invalid");
+    this.block(name).classList.remove("invalid");
+  }
+
+  clearProblems() {
+    this.names.forEach((name) => this.clearProblem(name));
+  }
+
+  showProblem({ field, text, limit, hint }) {
+    const words = t(text, { limit });
+    if (!this.has(field) || this.block(field).offsetParent === null) {
+      toast(words, { kind: "error", hint });
+      return;
+    }
+    this.clearProblem(field);
+    const sentence = this.labels[field] && text.startsWith("must") ? `${this.label(field)}: ${words}` : words;
+    const id = `problem_${this.page}_${field}`;
+    this.block(field).append(make("div", { className: "field-problem", id, role: "alert", textContent: [sentence, hint].filter(Boolean).join(" ") }));
+    this.block(field).classList.add("invalid");
+    this.input(field).setAttribute("aria-invalid", "true");
+    this.input(field).setAttribute("aria-describedby", id);
+  }
+
+  showProblems(problems) {
+    this.clearProblems();
+    problems.forEach((problem) => this.showProblem(problem));
+    const first = this.has(problems[0].field) ? problems[0].field : "prompt";
+    this.input(first).scrollIntoView({ block: "nearest" });
+  }
+
+  // Model proposals and examples
+
+  say(text) {
+    this.note.replaceChildren();
+    if (!text) return;
+    this.note.append(
+      make("span", { textContent: text }),
+      make("button", { type: "button", className: "close", "aria-label": t("Close"), textContent: "×", onclick: () => this.say("") }),
+    );
+  }
+
+  drawExamples() {
+    const isShown = this.examples.length > 0 && !this.input("prompt").value.trim();
+    this.chips.hidden = !isShown;
+    this.chips.replaceChildren();
+    if (!isShown) return;
+    const use = (text) => () => {
+      type(this.input("prompt"), text);
+      this.input("prompt").focus();
+    };
+    this.chips.append(
+      make("span", { className: "chips-title", textContent: t("Try:") }),
+      ...this.examples.map((text) => make("button", { type: "button", className: "chip", textContent: text, onclick: use(text) })),
+    );
+  }
+
+  proposed({ name, changed, kept }) {
+    this.clearProblem("model");
+    const list = (names) => names.map(this.label).join(", ");
+    const words = [];
+    if (Object.keys(changed).length) words.push(t("{model} proposed: {fields}.", { model: name, fields: list(Object.keys(changed)) }));
+    if (kept.length) words.push(t("Your own values were kept: {fields}.", { fields: list(kept) }));
+    this.say(words.join(" "));
+  }
+
+  // Tools
+
+  swap() {
+    const [width, height] = [this.input("width").value, this.input("height").value];
+    type(this.input("width"), height);
+    type(this.input("height"), width);
+  }
+
+  async useLast() {
+    const jobs = await get("api/v2/jobs?limit=50").catch(() => []);
+    const kinds = this.page === "txt2img" ? ["noise"] : ["image", "masked_image"];
+    const job = jobs.find((each) => each.images.length && kinds.includes(each.plan.start.kind));
+    if (job) send("apply", { page: this.page, request: requestOf(job, job.images[0]) });
+    else toast(t("There is no earlier job yet"));
+  }
+
+  clearPrompts() {
+    type(this.input("prompt"), "");
+    type(this.input("negative_prompt"), "");
+    this.input("prompt").focus();
+  }
+
+  nameTools() {
+    const acts = {
+      paste: () => this.useLast(),
+      clear_prompt: () => this.clearPrompts(),
+      res_switch_btn: () => this.swap(),
+      random_seed: () => type(this.input("seed"), -1),
+      reuse_seed: () => reuseSeed(this.page),
+    };
+    for (const [name, text] of Object.entries(HOVER)) {
+      const button = byId(`${this.page}_${name}`);
+      button.title = t(text);
+      button.setAttribute("aria-label", t(text));
+      button.addEventListener("click", acts[name]);
+    }
+    for (const name of this.names) {
+      for (const each of this.block(name).querySelectorAll("textarea, input")) each.setAttribute("aria-label", this.label(name));
+    }
   }
 }
 
-function restore(values) {
-  for (const [name, value] of Object.entries(values)) {
-    if (!(name in facts.fields) || DROPDOWNS.includes(name) || name === "model") continue;
-    if (typeof value === "string" && input(name).value !== value) type(input(name), value);
-  }
-}
-
-// Problems at their field
-
-function clearProblem(name) {
-  byId(`problem_${name}`)?.remove();
-  input(name).removeAttribute("aria-invalid");
-  block(name).classList.remove("invalid");
-}
-
-function showProblem({ field, text, limit, hint }) {
-  const words = t(text, { limit });
-  if (!(field in facts.fields)) {
-    toast(words, { kind: "error", hint });
-    return;
-  }
-  clearProblem(field);
-  const sentence = facts.labels[field] && text.startsWith("must") ? `${label(field)}: ${words}` : words;
-  block(field).append(
-    make("div", { className: "field-problem", id: `problem_${field}`, role: "alert", textContent: [sentence, hint].filter(Boolean).join(" ") }),
-  );
-  block(field).classList.add("invalid");
-  input(field).setAttribute("aria-invalid", "true");
-  input(field).setAttribute("aria-describedby", `problem_${field}`);
-}
-
-const clearProblems = () => Object.keys(facts.fields).forEach(clearProblem);
-
-// Model proposals and examples
-
-let note = null;
-let chips = null;
-let examples = [];
-
-function say(text) {
-  note.replaceChildren();
-  if (!text) return;
-  note.append(
-    make("span", { textContent: text }),
-    make("button", { type: "button", className: "close", "aria-label": t("Close"), textContent: "×", onclick: () => say("") }),
-  );
-}
-
-function drawExamples() {
-  const isShown = examples.length > 0 && !input("prompt").value.trim();
-  chips.hidden = !isShown;
-  chips.replaceChildren();
-  if (!isShown) return;
-  const use = (text) => () => {
-    type(input("prompt"), text);
-    input("prompt").focus();
-  };
-  chips.append(
-    make("span", { className: "chips-title", textContent: t("Try:") }),
-    ...examples.map((text) => make("button", { type: "button", className: "chip", textContent: text, onclick: use(text) })),
-  );
-}
-
-function shownModel(message) {
-  examples = message.examples ?? [];
-  drawExamples();
-  window.dispatchEvent(new CustomEvent("easel:model", { detail: message }));
-}
-
-function proposed({ name, changed, kept }) {
-  clearProblem("model");
-  const list = (names) => names.map(label).join(", ");
-  const words = [];
-  if (Object.keys(changed).length) words.push(t("{model} proposed: {fields}.", { model: name, fields: list(Object.keys(changed)) }));
-  if (kept.length) words.push(t("Your own values were kept: {fields}.", { fields: list(kept) }));
-  say(words.join(" "));
-}
-
-// Tools
-
-function swap() {
-  const [width, height] = [input("width").value, input("height").value];
-  type(input("width"), height);
-  type(input("height"), width);
-}
-
-async function useLast() {
-  const jobs = await get("api/v2/jobs?limit=10").catch(() => []);
-  const job = jobs.find((each) => each.images.length);
-  if (job) send("apply", { request: requestOf(job, job.images[0]) });
-  else toast(t("There is no earlier job yet"));
-}
-
-function clearPrompts() {
-  type(input("prompt"), "");
-  type(input("negative_prompt"), "");
-  input("prompt").focus();
-}
-
-const TOOLS = {
-  txt2img_paste: useLast,
-  txt2img_clear_prompt: clearPrompts,
-  txt2img_res_switch_btn: swap,
-  txt2img_random_seed: () => type(input("seed"), -1),
-  txt2img_reuse_seed: reuseSeed,
+// Label of a dropdown's choice → its value, where they differ.
+const CHOICES = {
+  resize: { "Just resize": "just_resize", "Crop and resize": "crop", "Resize and fill": "fill", "Just resize (latent upscale)": "latent" },
+  content: { "latent noise": "latent_noise", "latent nothing": "latent_nothing" },
+  area: { "Whole picture": "whole", "Only masked": "masked" },
 };
-
-function nameTools() {
-  for (const [id, text] of Object.entries(HOVER)) {
-    byId(id).title = t(text);
-    byId(id).setAttribute("aria-label", t(text));
-    if (TOOLS[id]) byId(id).addEventListener("click", TOOLS[id]);
-  }
-  for (const name of Object.keys(facts.fields)) {
-    for (const each of block(name).querySelectorAll("textarea, input")) each.setAttribute("aria-label", label(name));
-  }
-}
 
 // A picture dropped or pasted on the prompt brings its settings
 
 function takeImage(event, files) {
   const file = [...(files ?? [])].find((each) => each.type.startsWith("image/"));
-  if (!file || !event.target.closest?.(".prompt")) return;
+  const prompt = event.target.closest?.(".prompt");
+  if (!file || !prompt) return;
   event.preventDefault();
   event.stopPropagation();
-  readDropped(file);
+  readDropped(file, prompt.closest("#tab_img2img") ? "img2img" : "txt2img");
 }
 
 function takeImages() {
@@ -181,49 +225,54 @@ function takeImages() {
 
 // Messages of Python
 
+function shownModel(message) {
+  for (const form of Object.values(forms)) {
+    form.examples = message.examples ?? [];
+    form.drawExamples();
+  }
+  window.dispatchEvent(new CustomEvent("easel:model", { detail: message }));
+}
+
 function listen() {
-  receive("submitted", ({ job, notes }) => {
+  receive("submitted", ({ page, job, notes }) => {
     for (const text of notes) toast(text);
-    clearProblems();
+    forms[page].clearProblems();
     add(job);
   });
-  receive("problems", ({ problems }) => {
-    clearProblems();
-    problems.forEach(showProblem);
-    input(problems[0].field in facts.fields ? problems[0].field : "prompt").scrollIntoView({ block: "nearest" });
-  });
+  receive("problems", ({ page, problems }) => forms[page].showProblems(problems));
   receive("model", (message) => {
     shownModel(message);
-    proposed(message);
+    forms.txt2img.proposed(message);
   });
   receive("opened", (message) => {
     shownModel(message);
-    (message.problems ?? []).forEach(showProblem);
+    (message.problems ?? []).forEach((problem) => forms.txt2img.showProblem(problem));
     document.documentElement.dataset.easel = "ready";
   });
   receive("applied", (message) => {
-    clearProblems();
+    const form = forms[message.page];
+    form.clearProblems();
     shownModel(message);
-    show("tab_txt2img");
-    say(message.notes.length ? t("Not taken over: {fields}", { fields: message.notes.join("; ") }) : "");
+    show(`tab_${message.page}`);
+    form.say(message.notes.length ? t("Not taken over: {fields}", { fields: message.notes.join("; ") }) : "");
     toast(t("The settings are in the form"));
   });
 }
 
 export function build() {
-  note = make("div", { className: "form-note", role: "status" });
-  mount("txt2img_note").append(note);
-  chips = make("div", { className: "chips", hidden: true });
-  mount("txt2img_examples").append(chips);
-  nameTools();
+  const refresh = byId("refresh_sd_model_checkpoint");
+  refresh.title = t("Look for new checkpoints");
+  refresh.setAttribute("aria-label", refresh.title);
+  const stored = {};
+  for (const [page, described] of Object.entries(facts.forms)) {
+    forms[page] = new PageForm(page, described);
+    stored[page] = forms[page].stored();
+    forms[page].restore(stored[page]);
+  }
   takeImages();
   listen();
-  const values = stored();
-  restore(values);
-  for (const name of Object.keys(facts.fields)) block(name).addEventListener("input", () => clearProblem(name));
-  block("prompt").addEventListener("input", drawExamples);
+  const save = () => Object.values(forms).forEach((form) => form.save());
   window.addEventListener("pagehide", save);
   document.addEventListener("visibilitychange", () => document.hidden && save());
-  byId("txt2img_generate").addEventListener("click", save);
-  send("submit", { stored: values });
+  send("submit", { stored });
 }

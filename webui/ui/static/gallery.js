@@ -5,6 +5,7 @@ import { describe, requestOf } from "./infotext.js";
 import { news } from "./jobs.js";
 import * as lightbox from "./lightbox.js";
 import { t } from "./page.js";
+import { take } from "./picture.js";
 import { imageAddress } from "./server.js";
 import { toast } from "./toast.js";
 import { send } from "./wires.js";
@@ -26,8 +27,9 @@ function tools() {
     "div",
     { className: "stage-tools" },
     tool("open", t("Enlarge"), () => lightbox.open(images, selected, select)),
-    tool("paste", t("Put these settings into the form"), () => send("apply", { request: requestOf(job, images[selected]) })),
-    tool("reuse", t("Reuse this seed"), reuseSeed),
+    tool("paste", t("Put these settings into the form"), () => send("apply", { page: pageOf(job), request: requestOf(job, images[selected]) })),
+    tool("reuse", t("Reuse this seed"), () => reuseSeed()),
+    tool("to-img2img", t("Send to img2img"), beginWith),
     tool("copy", t("Copy parameters"), async () => {
       await copy(images[selected].infotext);
       toast(t("Parameters copied"));
@@ -38,9 +40,21 @@ function tools() {
   return bar;
 }
 
-export function reuseSeed() {
-  if (images[selected]) type(byId("txt2img_seed").querySelector("input"), images[selected].seed);
+export function reuseSeed(page = pageOf(job)) {
+  if (images[selected]) type(byId(`${page}_seed`).querySelector("input"), images[selected].seed);
   else toast(t("There is no picture yet whose seed could be reused"));
+}
+
+const pageOf = (each) => (each?.plan.start.kind === "noise" ? "txt2img" : "img2img");
+
+/** Put the picture and what it was made with into the img2img page, whose tools then paint a mask on it. */
+async function beginWith() {
+  const image = images[selected];
+  if (!image) return;
+  const { start: _, ...request } = requestOf(job, image);
+  const picture = await (await fetch(image.address)).blob();
+  await take([picture], { proposesSize: false });
+  send("apply", { page: "img2img", request: { ...request, width: image.width, height: image.height, seed: -1 } });
 }
 
 function fit(width, height) {

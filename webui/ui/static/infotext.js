@@ -12,6 +12,7 @@ function facts(plan, image) {
     [t("Sampler"), plan.sampler],
     [t("Schedule"), plan.schedule],
     [t("CFG scale"), plan.guidance],
+    ...(plan.start.kind === "noise" ? [] : [[t("Denoising strength"), plan.start.strength]]),
     ...(plan.clip_skip > 1 ? [[t("Clip skip"), plan.clip_skip]] : []),
     [t("Model"), plan.model.name],
   ];
@@ -47,6 +48,9 @@ export function pairs(list) {
   );
 }
 
+/** Return where one image began: with one of the job's pictures. */
+const startOf = (start, index) => (start.images ? { ...start, images: [start.images[index % start.images.length]] } : start);
+
 /** Return the request that makes this one image again. */
 export function requestOf(job, image) {
   const planned = job.plan.images[image.index];
@@ -62,5 +66,6 @@ export function requestOf(job, image) {
     height: job.plan.height,
     clip_skip: job.plan.clip_skip,
     seed: image.seed,
+    start: startOf(job.plan.start, image.index),
   };
 }

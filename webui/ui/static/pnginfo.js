@@ -9,13 +9,13 @@ import { send } from "./wires.js";
 
 let parts = null;
 
-const apply = (found) => send("apply", { request: found.request, unmapped: found.unmapped });
+const apply = (found, page = "txt2img") => send("apply", { page, request: found.request, picture: found.start, unmapped: found.unmapped });
 
 /** Read a picture dropped on the prompt and put its settings into the form. */
-export async function readDropped(file) {
+export async function readDropped(file, page) {
   try {
     const found = await upload("api/v2/png-info", file);
-    if (found.request) apply(found);
+    if (found.request) apply(found, page);
     else toast(t("This picture carries no generation parameters"));
   } catch (error) {
     toast(error.message, { kind: "error" });
@@ -30,6 +30,7 @@ function result(found) {
     "div",
     { className: "button-line" },
     make("button", { type: "button", id: "pnginfo_send_to_txt2img", className: "solid primary", textContent: t("Send to txt2img"), disabled: !found.request, onclick: () => apply(found) }),
+    make("button", { type: "button", id: "pnginfo_send_to_img2img", className: "solid", textContent: t("Send to img2img"), disabled: !found.request, onclick: () => apply(found, "img2img") }),
     make("button", {
       type: "button",
       className: "solid",

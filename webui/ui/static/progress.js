@@ -5,6 +5,8 @@ import { cancelWaiting, current, interrupt, news, skip, waiting } from "./jobs.j
 import { duration, t } from "./page.js";
 import { toast } from "./toast.js";
 
+const PAGES = ["txt2img", "img2img"];
+
 let parts = null;
 let position = null;
 let stopping = false;
@@ -32,7 +34,7 @@ function say(text, fraction = null) {
 }
 
 function buttons(isBusy) {
-  for (const id of ["txt2img_interrupt", "txt2img_skip"]) byId(id).disabled = !isBusy;
+  for (const page of PAGES) for (const act of ["interrupt", "skip"]) byId(`${page}_${act}`).disabled = !isBusy;
   document.body.classList.toggle("generating", isBusy);
 }
 
@@ -98,8 +100,10 @@ export function build() {
     parts.bar,
   );
   place.append(parts.box);
-  byId("txt2img_interrupt").addEventListener("click", stop);
-  byId("txt2img_skip").addEventListener("click", skipBatch);
+  for (const page of PAGES) {
+    byId(`${page}_interrupt`).addEventListener("click", stop);
+    byId(`${page}_skip`).addEventListener("click", skipBatch);
+  }
   buttons(false);
 
   news.addEventListener("start", () => {

@@ -22,8 +22,8 @@ const limit = (property, ...names) => {
 };
 
 // The checkpoint row above has A1111's ids of its own settings.
-const idOf = (name) => (Object.values(facts.fields).includes(`setting_${name}`) ? `settings_${name}` : `setting_${name}`);
-const isElsewhere = (name) => facts.fields.model === `setting_${name}`;
+const idOf = (name) => (Object.values(facts.forms.txt2img.fields).includes(`setting_${name}`) ? `settings_${name}` : `setting_${name}`);
+const isElsewhere = (name) => facts.forms.txt2img.fields.model === `setting_${name}`;
 
 function control(name, property) {
   const kind = kindOf(property);

@@ -6,10 +6,11 @@ import { skipBatch, stop } from "./progress.js";
 
 export function build() {
   document.addEventListener("keydown", (event) => {
-    if (!byId("tab_txt2img").classList.contains("selected") || document.querySelector("dialog[open]")) return;
+    const page = ["txt2img", "img2img"].find((each) => byId(`tab_${each}`).classList.contains("selected"));
+    if (!page || document.querySelector("dialog[open]")) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      byId("txt2img_generate").click();
+      byId(`${page}_generate`).click();
     } else if (event.key === "Enter" && event.altKey) {
       event.preventDefault();
       skipBatch();

@@ -6,10 +6,9 @@ import { get } from "./server.js";
 
 const PAUSE = 300; // ms without a keystroke before the server is asked
 const LONGEST = 10000; // characters that surely fit into an address
-const COUNTERS = { prompt: "txt2img_token_counter", negative_prompt: "txt2img_negative_token_counter" };
+const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 
-function watch(name, id) {
-  const block = byId(facts.fields[name]);
+function watch(block, id) {
   const input = block.querySelector("textarea");
   const counter = make("output", { id, className: "token-counter", title: t("Tokens of the prompt / room in its chunks") });
   block.append(counter);
@@ -40,5 +39,7 @@ function watch(name, id) {
 }
 
 export function build() {
-  for (const [name, id] of Object.entries(COUNTERS)) watch(name, id);
+  for (const [page, { fields }] of Object.entries(facts.forms)) {
+    for (const [name, id] of Object.entries(COUNTERS)) watch(byId(fields[name]), `${page}_${id}`);
+  }
 }

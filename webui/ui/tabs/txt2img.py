@@ -22,20 +22,26 @@ def build(
     make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest, styles: Sequence[str]
 ) -> Txt2imgPage:
     """Make the page and bind its fields to `form`, showing `defaults`; `styles` can be chosen by name."""
+    generate = build_top(make, form, styles)
+    with gradio.Row(elem_classes=["workspace"], equal_height=False):
+        with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
+            build_controls(make, form, defaults)
+        with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
+            make.mount("progress")
+            make.mount("gallery")
+            gradio.HTML("", elem_id="html_info_txt2img", elem_classes=["mount"], js_on_load=None)
+    return Txt2imgPage(generate)
+
+
+def build_top(make: Factory, form: Form[GenerationRequest], styles: Sequence[str]) -> gradio.Button:
+    """Make the prompts and the buttons beside them; return Generate."""
     with gradio.Row(elem_id=make.identity("toprow"), elem_classes=["toprow"]):
         with gradio.Column(elem_id=make.identity("prompt_container"), elem_classes=["prompts"], scale=6):
             _build_prompts(make, form)
         with gradio.Column(elem_id=make.identity("actions_column"), elem_classes=["actions"], scale=1, min_width=220):
             generate = _build_actions(make)
             form.bind(styles=make.dropdown("styles", "Styles", styles, None, multiselect=True))
-    with gradio.Row(elem_classes=["workspace"], equal_height=False):
-        with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
-            _build_controls(make, form, defaults)
-        with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
-            make.mount("progress")
-            make.mount("gallery")
-            gradio.HTML("", elem_id="html_info_txt2img", elem_classes=["mount"], js_on_load=None)
-    return Txt2imgPage(generate)
+    return generate
 
 
 def _build_prompts(make: Factory, form: Form[GenerationRequest]) -> None:
@@ -64,7 +70,8 @@ def _build_actions(make: Factory) -> gradio.Button:
     return generate
 
 
-def _build_controls(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest) -> None:
+def build_controls(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest) -> None:
+    """Make everything that a job can be told besides its prompts."""
     make.mount("note")
     with gradio.Row(elem_id=make.identity("sampler_selection")):
         form.bind(

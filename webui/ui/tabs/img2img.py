@@ -1,0 +1,81 @@
+"""The img2img page: a picture, a mask painted on it (both in `static/picture.js`), and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio
+
+from webui.domain.request import GenerationRequest
+from webui.domain.start import MAX_PADDING
+from webui.ui.components import Factory
+from webui.ui.form import Form
+from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields
+from webui.ui.tabs import txt2img
+
+
+@dataclass(frozen=True)
+class Img2imgPage:
+    generate: gradio.Button
+
+
+def build(
+    make: Factory,
+    form: Form[GenerationRequest],
+    picture: Form[PictureFields],
+    defaults: GenerationRequest,
+    styles: Sequence[str],
+) -> Img2imgPage:
+    """Make the page: what it has in common with txt2img goes to `form`, the rest to `picture`."""
+    generate = txt2img.build_top(make, form, styles)
+    with gradio.Row(elem_classes=["workspace"], equal_height=False):
+        with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
+            make.mount("image")
+            _build_references(make, picture)
+            _build_mask_options(make, picture)
+            _build_picture_options(make, picture)
+            txt2img.build_controls(make, form, defaults)
+        with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
+            pass  # the scripts show the results of all jobs on the page that is open
+    return Img2imgPage(generate)
+
+
+def _build_references(make: Factory, picture: Form[PictureFields]) -> None:
+    """Two fields nobody sees: the scripts write what the server called the pictures that were uploaded."""
+    picture.bind(
+        images=make.hidden("references", "Pictures"),
+        mask=make.hidden("mask_reference", "Mask"),
+    )
+
+
+def _build_picture_options(make: Factory, picture: Form[PictureFields]) -> None:
+    with gradio.Row(elem_id=make.identity("picture_options")):
+        picture.bind(
+            strength=make.slider("denoising_strength", "Denoising strength", 0, 1, 0.01, 0.75),
+            resize=make.dropdown("resize_mode", "Resize mode", RESIZES, "just_resize"),
+        )
+
+
+def _build_mask_options(make: Factory, picture: Form[PictureFields]) -> None:
+    with gradio.Column(elem_id=make.identity("inpaint_options"), elem_classes=["inpaint-options"]):
+        with gradio.Row():
+            picture.bind(
+                mask_blur=make.slider("mask_blur", "Mask blur", 0, 64, 1, 4),
+                padding=make.slider("inpaint_full_res_padding", "Only masked padding", 0, MAX_PADDING, 4, 32),
+            )
+        with gradio.Row():
+            picture.bind(
+                content=make.dropdown("inpainting_fill", "Masked content", CONTENTS, "original"),
+                area=make.dropdown(
+                    "inpaint_full_res",
+                    "Inpaint area",
+                    [("Whole picture", "whole"), ("Only masked", "masked")],
+                    "whole",
+                ),
+            )
+        with gradio.Row():
+            picture.bind(
+                invert=make.checkbox("inpainting_mask_mode", "Inpaint not masked"),
+                soft=make.checkbox("soft_inpainting", "Soft inpainting"),
+            )
