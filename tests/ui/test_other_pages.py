@@ -160,9 +160,9 @@ def test_the_search_narrows_the_settings(screen: Screen) -> None:
 def test_the_tab_bar_by_keyboard_and_address(screen: Screen) -> None:
     screen.page.locator("#tab_txt2img-button").focus()
     screen.page.keyboard.press("ArrowRight")
-    expect(screen.page.locator("#tab_pnginfo")).to_be_visible()
+    expect(screen.page.locator("#tab_img2img")).to_be_visible()
     expect(screen.page.locator("#tab_txt2img")).to_be_hidden()
-    assert screen.page.evaluate("document.activeElement.id") == "tab_pnginfo-button"
+    assert screen.page.evaluate("document.activeElement.id") == "tab_img2img-button"
     screen.page.keyboard.press("End")
     assert screen.page.url.endswith("#tab_settings")
     screen.page.keyboard.press("ArrowRight")
