@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from webui import planner
 from webui.domain.models import Family, ModelDefaults, ModelInfo
@@ -169,3 +171,16 @@ def test_tags_without_effect_are_noted() -> None:
     assert [note.split(":")[0] for note in resolved.notes] == ["Tags <hypernet", "Tags <lora"]
     assert "<lora:x:1>" in resolved.images[0].prompt
     assert plan_words(GenerationRequest(prompt="a cat", negative_prompt="<lora:x:1>")).notes == ()
+
+
+@given(
+    st.text(alphabet=st.sampled_from(list("()[]{}<>|:_$\\#*0123., abAND\nlora")), max_size=120),
+    st.integers(0, MAX_SEED),
+)
+def test_any_prompt_is_planned_or_refused_in_words(prompt: str, seed: int) -> None:
+    try:
+        resolved = plan_words(GenerationRequest(prompt=prompt, negative_prompt=prompt, seed=seed))
+    except BadRequest as error:
+        assert error.field == "prompt"
+    else:
+        assert resolved == plan_words(GenerationRequest(prompt=prompt, negative_prompt=prompt, seed=seed))
