@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.serving import RunningServer
 from tools.pocket.scorer import Scorer
@@ -65,6 +65,28 @@ def test_the_infotext_makes_the_picture_again(pocket_server: RunningServer) -> N
             pass
         again = Image.open(io.BytesIO(client.get(f"/api/v2/jobs/{job['id']}/images/0").content))
     assert again.tobytes() == images[0].tobytes()
+
+
+def test_inpainting_through_the_api_changes_the_masked_object_only(
+    pocket_server: RunningServer, scorer: Scorer
+) -> None:
+    before = Image.new("RGB", (128, 128), (250, 250, 250))
+    ImageDraw.Draw(before).ellipse((40, 40, 88, 88), fill=(220, 30, 30))
+    mask = Image.new("L", before.size)
+    ImageDraw.Draw(mask).rectangle((34, 34, 94, 94), fill=255)
+    fields = {
+        "init_images": [base64.b64encode(_png(before, "")).decode()], "mask": base64.b64encode(_png(mask, "")).decode(),
+        "denoising_strength": 1.0, "inpainting_fill": 0, "inpaint_full_res": False, "mask_blur": 1,
+        "width": 128, "height": 128, "steps": 20, "cfg_scale": 5, "seed": 3, "batch_size": 4,
+    }  # fmt: skip
+    with pocket_server.client() as client:
+        answer = client.post("/sdapi/v1/img2img", json={"prompt": "a blue circle, white background", **fields})
+    assert answer.status_code == 200, answer.text
+    images = [Image.open(io.BytesIO(base64.b64decode(content))) for content in answer.json()["images"]]
+    assert sum(scorer.describe(image).colour == "blue" for image in images) >= 3
+    for image in images:
+        for box in ((0, 0, 128, 28), (0, 100, 128, 128), (0, 0, 28, 128), (100, 0, 128, 128)):
+            assert image.crop(box).tobytes() == before.crop(box).tobytes()
 
 
 def test_kept_images_lie_where_a1111_puts_them(pocket_server: RunningServer) -> None:
