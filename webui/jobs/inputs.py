@@ -3,11 +3,12 @@ them and a job finds them again after a restart."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from PIL.Image import Image
@@ -62,8 +63,9 @@ class InputStore:
         return path
 
     def read(self, start: Start) -> Mapping[str, Image]:
-        """Return the pictures a start needs, by reference."""
-        return {reference: open_image(self.path(reference)) for reference in references(start)}
+        """Return the pictures a start needs, by reference. Each is opened when it is asked for, and then `NotFound` if
+        it is gone: a job may begin with more pictures than memory holds."""
+        return _Pictures(self, references(start))
 
     def prune(self, keep: Collection[str], older_than: float) -> int:
         """Remove pictures that are not in `keep` and were stored more than `older_than` seconds ago; count them."""
@@ -74,8 +76,26 @@ class InputStore:
             if path.stem not in keep and _NAME.fullmatch(path.stem) and path.stat().st_mtime < limit
         ]
         for path in unused:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be removed now is no reason not to start
+                path.unlink()
         return len(unused)
 
     def _path(self, name: str) -> Path:
         return contained(self._folder, name[:2], f"{name}.png")
+
+
+class _Pictures(Mapping[str, Image]):
+    def __init__(self, store: InputStore, names: tuple[str, ...]) -> None:
+        self._store = store
+        self._names = names
+
+    def __getitem__(self, name: str) -> Image:
+        if name not in self._names:
+            raise KeyError(name)
+        return open_image(self._store.path(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
