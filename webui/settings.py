@@ -213,7 +213,7 @@ class Settings(Data):
             alias="s_tmin",
             ge=0,
             le=1000,
-            description="Churn begins below no lower sigma.",
+            description="No churn below this sigma.",
             json_schema_extra=_shown(SAMPLING, "Sigma tmin", step=0.01),
         ),
     ] = 0.0
@@ -223,7 +223,7 @@ class Settings(Data):
             alias="s_tmax",
             ge=0,
             le=1000,
-            description="Churn ends above this sigma; 0: no limit.",
+            description="No churn above this sigma; 0: no limit.",
             json_schema_extra=_shown(SAMPLING, "Sigma tmax", step=0.01),
         ),
     ] = 0.0

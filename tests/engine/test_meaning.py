@@ -69,9 +69,9 @@ def test_objects_have_the_shape_and_colour_that_was_asked(
 def test_every_sampler_draws_a_red_circle(
     pocket_engine: Engine, pocket: ModelInfo, scorer: Scorer, sampler: str
 ) -> None:
-    pictures = draw(pocket_engine, pocket, ["a red circle, white background"] * 4, sampler=sampler)
+    pictures = draw(pocket_engine, pocket, ["a red circle, white background"] * 3, sampler=sampler, steps=20)
     seen = scorer.describe_all(pictures)
-    assert sum((each.colour, each.object) == ("red", "circle") for each in seen) >= 3
+    assert sum((each.colour, each.object) == ("red", "circle") for each in seen) >= 2
 
 
 def test_what_the_negative_prompt_names_is_avoided(pocket_engine: Engine, pocket: ModelInfo, scorer: Scorer) -> None:

@@ -145,7 +145,8 @@ def test_without_any_model_the_page_opens_and_says_so(tmp_path: Path) -> None:
 
 def test_the_page_binds_every_field_it_shows_and_stays_small(page: Page) -> None:
     shown = "prompt negative_prompt model sampler schedule steps guidance width height seed clip_skip styles"
-    assert page.form.components.keys() == {*shown.split(), "batch_size", "batch_count"}
+    shown += " batch_size batch_count variation.seed variation.strength"
+    assert page.form.components.keys() == set(shown.split())
     assert len(page.blocks.blocks) <= 150
 
 

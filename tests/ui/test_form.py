@@ -10,6 +10,7 @@ import gradio
 import pytest
 
 from webui.domain.request import MAX_PROMPT, GenerationRequest
+from webui.domain.sampling_options import Variation
 from webui.ui.form import Form, FormError, Problem
 
 
@@ -28,6 +29,17 @@ def test_a_name_the_request_does_not_have_fails_at_once(form: Form[GenerationReq
 def test_a_field_is_bound_once(form: Form[GenerationRequest]) -> None:
     with pytest.raises(ValueError, match=r"Bound twice: .'seed'"):
         form.bind(seed=gradio.Number(render=False))
+
+
+def test_a_name_with_a_point_is_a_field_of_a_part(form: Form[GenerationRequest]) -> None:
+    form.bind(**{"variation.seed": gradio.Number(render=False)})
+    request = form.read({"seed": 1, "variation.seed": 5, "variation.strength": 0.5})
+    assert request == GenerationRequest(seed=1, variation=Variation(seed=5, strength=0.5))
+    with pytest.raises(FormError) as caught:
+        form.read({"variation.strength": 2})
+    assert caught.value.problems == (Problem("variation.strength", "must be at most {limit}", 1),)
+    with pytest.raises(ValueError, match="no field"):
+        form.bind(**{"variations.seed": gradio.Number(render=False)})
 
 
 def test_values_become_a_request_and_blanks_stay_blank(form: Form[GenerationRequest]) -> None:

@@ -98,7 +98,7 @@ def test_skip_gives_up_one_image_and_goes_on(screen: Screen, site: Site) -> None
 
 
 def test_a_reload_in_the_middle_finds_the_job_again(screen: Screen, site: Site) -> None:
-    screen.fill(prompt="kept through a reload", steps=9, seed=77, sampler="Heun")
+    screen.fill(prompt="kept through a reload", steps=9, seed=77, sampler="LMS")
     site.hold_at(4)
     screen.generate()
     expect(screen.progress).to_contain_text("Step 3/9")
@@ -108,7 +108,7 @@ def test_a_reload_in_the_middle_finds_the_job_again(screen: Screen, site: Site) 
         "prompt": "kept through a reload",
         "steps": "9",
         "seed": "77",
-        "sampler": "Heun",
+        "sampler": "LMS",
     }
     site.release()
     screen.wait_for("finished")

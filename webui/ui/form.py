@@ -34,13 +34,16 @@ class FormError(Exception):
 
 @dataclass(frozen=True)
 class Form(Generic[Model]):
-    """Components by field name of `model`. A name the model does not have fails when the page is built."""
+    """Components by field name of `model`. A name the model does not have fails when the page is built.
+
+    `variation.seed` is the field `seed` of the part `variation`.
+    """
 
     model: type[Model]
     components: dict[str, Component] = field(default_factory=dict)
 
     def bind(self, **components: Component) -> None:
-        unknown = components.keys() - self.model.model_fields.keys()
+        unknown = {name for name in components if name.partition(".")[0] not in self.model.model_fields}
         twice = components.keys() & self.components.keys()
         if unknown or twice:
             raise ValueError(
@@ -51,7 +54,7 @@ class Form(Generic[Model]):
     def read(self, values: Mapping[str, Any]) -> Model:
         """Return the model made of raw component values; raise `FormError` naming each field at fault."""
         try:
-            return self.model(**{name: value for name, value in values.items() if value not in (None, "")})
+            return self.model(**_nested({name: value for name, value in values.items() if value not in (None, "")}))
         except ValidationError as error:
             raise FormError(tuple(explain(details) for details in error.errors())) from error
 
@@ -66,6 +69,18 @@ class Form(Generic[Model]):
     def labels(self) -> dict[str, str]:
         """Return field → label (a key of the locales)."""
         return {name: getattr(component.label, "key", name) for name, component in self.components.items()}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of parts in mappings of their own: `variation.seed` → {"variation": {"seed": …}}."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        part, _, field_name = name.partition(".")
+        if field_name:
+            nested.setdefault(part, {})[field_name] = value
+        else:
+            nested[name] = value
+    return nested
 
 
 LIMITS = {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio
+from gradio.components import Component
 
 from webui.domain.request import GenerationRequest
 from webui.ui.actions import CHOICES
@@ -97,3 +98,9 @@ def build_controls(make: Factory, form: Form[GenerationRequest], defaults: Gener
         form.bind(seed=make.number("seed", "Seed", -1))
         make.tool("random_seed", "dice")
         make.tool("reuse_seed", "reuse")
+    with gradio.Accordion(make.text("Extra"), open=False, elem_id=make.identity("subseed_show")), gradio.Row():
+        variation: dict[str, Component] = {
+            "variation.seed": make.number("subseed", "Variation seed", -1),
+            "variation.strength": make.slider("subseed_strength", "Variation strength", 0, 1, 0.01, 0),
+        }
+        form.bind(**variation)
