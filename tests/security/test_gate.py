@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.api.site import Site, configure, open_site, serve
 from tests.security.probe import Probe, basic, call, guard, scope_of
-from tests.serving import run_server
+from tests.serving import run_async, run_server
 from webui.api.gate import CONTENT_SECURITY_POLICY, Gate
 
 FOREIGN_ORIGINS = [
@@ -56,7 +55,7 @@ def test_p01_allowed_hosts_pass(tmp_path: Path) -> None:
 def test_p01_no_host_is_refused(tmp_path: Path) -> None:
     probe = Probe()
     gate = Gate(probe, configure(tmp_path))
-    sent = asyncio.run(call(gate, scope_of("http", "/", {}), {"type": "http.request", "body": b""}))
+    sent = run_async(call(gate, scope_of("http", "/", {}), {"type": "http.request", "body": b""}))
     assert sent[0]["status"] == 400
     with serve(gate) as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -84,7 +83,7 @@ def test_p02_a_foreign_origin_beside_a_good_one_is_refused(tmp_path: Path) -> No
 def test_p02_web_sockets_are_guarded_too(tmp_path: Path, origin: str, calls: int) -> None:
     probe = Probe()
     scope = scope_of("websocket", "/queue/join", {"Host": "127.0.0.1:7860", "Origin": origin})
-    sent = asyncio.run(call(Gate(probe, configure(tmp_path)), scope, {"type": "websocket.connect"}))
+    sent = run_async(call(Gate(probe, configure(tmp_path)), scope, {"type": "websocket.connect"}))
     assert (sent[0]["type"] == "websocket.accept") is bool(calls)
     assert probe.calls == calls
 
@@ -223,7 +222,7 @@ def test_p10_without_a_password_there_is_nothing_to_see(tmp_path: Path, flag: st
 def test_p10_routes_added_later_are_covered(tmp_path: Path) -> None:
     probe, client = guard(tmp_path, "--gradio-auth=ann:secret")
     assert client.get("/extension/route").status_code == 401
-    sent = asyncio.run(
+    sent = run_async(
         call(
             Gate(probe, configure(tmp_path, "--gradio-auth=ann:secret")),
             scope_of("websocket", "/ws", {"Host": "127.0.0.1:7860"}),

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.api.site import Site, configure, make_model, open_site
 from tests.security.probe import Probe, call, guard, scope_of
+from tests.serving import run_async
 from webui.api.app import build_api
 from webui.api.gate import MAX_BODY, MAX_HEADERS, Gate
 from webui.images.encode import encode_png
@@ -253,7 +254,7 @@ def test_p29_a_sender_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch:
         await Gate(Probe(), configure(tmp_path))(scope, receive, send)
         return sent
 
-    assert asyncio.run(talk())[0]["status"] == 408
+    assert run_async(talk())[0]["status"] == 408
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_p37_errors_of_what_is_mounted_are_told_by_the_gate(site: Site, caplog: 
     api = build_api(site.studio, site.config)
     api.mount("/", broken)
     for app in (Gate(api, site.config), Gate(broken, site.config)):
-        sent = asyncio.run(
+        sent = run_async(
             call(app, scope_of("http", "/x", {"Host": "127.0.0.1:7860"}), {"type": "http.request", "body": b""})
         )
         assert sent[0]["status"] == 500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.api.site import Site, make_model, open_site
+from tests.serving import run_async
 from webui.domain.request import GenerationRequest
 from webui.studio import Studio
 from webui.ui import actions
@@ -43,7 +43,7 @@ def build(studio: Studio) -> Page:
     async def inside() -> Page:
         return build_blocks(studio, Texts.load())
 
-    return asyncio.run(inside())
+    return run_async(inside())
 
 
 @pytest.fixture
