@@ -473,8 +473,8 @@ def _noun_phrase(thing: Thing, rng: Generator, mention_colour: bool, mention_siz
 def caption(scene: Scene, rng: Generator) -> Caption:
     """Describe a scene, more or less completely, in one of many ways."""
     first = scene.things[0]
-    if rng.random() < 0.07:
-        return _single_word(scene, rng)
+    if rng.random() < 0.16:
+        return _short_caption(scene, rng)
     background = scene.background if rng.random() < 0.85 else ""
     place = background_phrase(background, rng) if background else ""
     colour = first.colour if rng.random() < 0.94 else ""
@@ -522,15 +522,18 @@ def caption(scene: Scene, rng: Generator) -> Caption:
     return Caption(**{**vars(said), "text": text})
 
 
-def _single_word(scene: Scene, rng: Generator) -> Caption:
-    """One bare idea, so that a negative prompt such as "red" means something."""
+def _short_caption(scene: Scene, rng: Generator) -> Caption:
+    """One bare idea or two, so that a negative prompt such as "red" means something."""
     first = scene.things[0]
-    single = len(scene.things) == 1
-    match int(rng.integers(3)):
-        case 0 if single:
-            return Caption(_pick(rng, (first.colour, f"{first.colour} thing")), colour=first.colour)
-        case 1 if single:
-            return Caption(first.object, object=first.object)
+    if len(scene.things) == 1:
+        match int(rng.integers(5)):
+            case 0 | 1:
+                forms = (first.colour, first.colour, f"{first.colour} thing", f"{first.colour} color")
+                return Caption(_pick(rng, forms), colour=first.colour)
+            case 2:
+                return Caption(first.object, object=first.object)
+            case 3:
+                return Caption(f"{first.colour} {first.object}", object=first.object, colour=first.colour)
     return Caption(background_phrase(scene.background, rng), background=scene.background)
 
 

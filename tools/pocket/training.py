@@ -194,7 +194,7 @@ def save_checkpoint(path: Path, **state: Any) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint, or None if there is none yet."""
-    return torch.load(path, weights_only=True) if path.exists() else None
+    return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
 
 
 def as_tensor(pictures: Any) -> Tensor:

@@ -113,9 +113,9 @@ class Pocket(nn.Module):
 class Noising:
     """The forward process, how times are drawn and how their errors count."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         root = torch.linspace(SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5, 1000, dtype=torch.float64)
-        self.kept = torch.cumprod(1 - root**2, 0).float()
+        self.kept = torch.cumprod(1 - root**2, 0).float().to(device)
         ratio = self.kept / (1 - self.kept)
         importance = ratio.clamp(max=5) / ratio * (1 + 1 / ratio).sqrt()  # min-SNR-5, milder on pure noise
         density = importance.sqrt().clamp(min=0.35)
@@ -127,7 +127,7 @@ class Noising:
     def draw_times(self, count: int) -> Tensor:
         """Stratified over the density."""
         quantiles = (torch.randperm(count) + torch.rand(count)) / count
-        return torch.searchsorted(self.cumulative, quantiles).clamp(max=999)
+        return torch.searchsorted(self.cumulative, quantiles.to(self.cumulative.device)).clamp(max=999)
 
     def add(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Noisy latents."""
@@ -138,12 +138,13 @@ class Noising:
 class Lessons:
     """Endless noised examples, and how wrong the pocket model is about them."""
 
-    def __init__(self, data: Dataset, latents: Tensor, tokens_kept: int) -> None:
-        self.latents = latents
-        self.tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64))
-        self.covers = torch.from_numpy(data.covers.astype(np.int64))
-        self.empty = _rows(data, [""], tokens_kept)
-        self.noising = Noising()
+    def __init__(self, data: Dataset, latents: Tensor, tokens_kept: int, device: torch.device) -> None:
+        self.device = device
+        self.latents = latents.to(device)
+        self.tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64)).to(device)
+        self.covers = torch.from_numpy(data.covers.astype(np.int64)).to(device)
+        self.empty = _rows(data, [""], tokens_kept).to(device)
+        self.noising = Noising(device)
         self.order = torch.randperm(0)
 
     def choose(self, count: int) -> Tensor:
@@ -151,7 +152,7 @@ class Lessons:
         if len(self.order) < count:
             self.order = torch.randperm(len(self.latents))
         chosen, self.order = self.order[:count], self.order[count:]
-        return chosen
+        return chosen.to(self.device)
 
     def errors(self, run: Forward, chosen: Tensor, emphasis: float) -> "Errors":
         """Noise these examples, one in ten without its caption, and compare.
@@ -159,12 +160,12 @@ class Lessons:
         Cells on and next to an object count 1 + `emphasis` times.
         """
         clean = self.latents[chosen].float()
-        words = self.tokens[chosen, torch.randint(0, self.tokens.shape[1], chosen.shape)]
-        words = torch.where(torch.rand(len(chosen), 1) < 0.1, self.empty, words)
+        words = self.tokens[chosen, torch.randint(0, self.tokens.shape[1], chosen.shape, device=self.device)]
+        words = torch.where(torch.rand(len(chosen), 1, device=self.device) < 0.1, self.empty, words)
         times = self.noising.draw_times(len(chosen))
         noise = torch.randn_like(clean)
         noisy = self.noising.add(clean, noise, times).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             predicted, read = run(words, noisy, times)
         covers = self.covers[chosen]
         weights = 1 + emphasis * F.max_pool2d((covers > 0).float()[:, None], 3, 1, 1)
@@ -201,13 +202,15 @@ def train(
     text_rate: float = 0.3,
     tokens_kept: int = text_encoder.SHORT,
     until: float = 1.0,
+    device: torch.device | None = None,
 ) -> None:
     """Train, or go on training, up to the share `until` of a budget of `minutes`; the result is the checkpoint.
 
     Captions are cut to `tokens_kept` tokens, which is much cheaper; the last part has to see the full context, for
     that is what a pipeline will feed.
     """
-    pocket = Pocket(text, new_unet())
+    device = device or torch.device("cpu")
+    pocket = Pocket(text, new_unet()).to(device)
     compile_safe(pocket.unet)
     average = Average(pocket.parameters(), 0.998)
     rates = [(name, p, text_rate if name.startswith("text.") else 1.0) for name, p in pocket.named_parameters()]
@@ -225,9 +228,9 @@ def train(
     if spent >= until * minutes * 60:
         return
     torch.manual_seed(step)
-    lessons = Lessons(data, latents, tokens_kept)
+    lessons = Lessons(data, latents, tokens_kept, device)
     compiled = torch.compile(pocket, dynamic=False)
-    check_gradients(pocket, compiled, lambda run: lessons.errors(run, torch.arange(batch), 1.0).noise)
+    check_gradients(pocket, compiled, lambda run: lessons.errors(run, torch.arange(batch, device=device), 1.0).noise)
     progress = Progress(minutes, learning_rate, spent, warm_up=20)
     next_report, next_checkpoint = spent + 30, spent + 240
     figures: list[list[float]] = []
@@ -285,13 +288,16 @@ def sample(
     """Latents for token rows by DPM++ 2M on Karras sigmas."""
     scheduler = DPMSolverMultistepScheduler(**SCHEDULE, use_karras_sigmas=True)
     scheduler.set_timesteps(steps)
-    states = pocket.text(torch.cat([nothing, words])).last_hidden_state
-    latents = torch.randn(len(words), 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+    device = pocket.unet.device
+    states = pocket.text(torch.cat([nothing, words]).to(device)).last_hidden_state
+    latents = torch.randn(len(words), 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(device)
     latents = latents * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
         both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
-        with torch.autocast("cpu", torch.bfloat16):
-            noise, _ = pocket.denoise(states, both.to(memory_format=torch.channels_last), time.expand(len(both)))
+        with torch.autocast(device.type, torch.bfloat16):
+            noise, _ = pocket.denoise(
+                states, both.to(memory_format=torch.channels_last), time.expand(len(both)).to(device)
+            )
         without, with_words = noise.float().chunk(2)
         latents = scheduler.step(without + guidance * (with_words - without), time, latents).prev_sample
     return latents
@@ -311,5 +317,5 @@ def save_preview(
 ) -> None:
     """A small contact sheet, to watch training by."""
     empty, words = _rows(data, [""] * len(PREVIEWS), tokens_kept), _rows(data, PREVIEWS, tokens_kept)
-    pictures = as_pictures(decode(sample(pocket, words, empty)))
+    pictures = as_pictures(decode(sample(pocket, words, empty).cpu()))
     cv2.imwrite(str(path), scenes.sheet(list(pictures), 8)[..., ::-1])
