@@ -4,7 +4,8 @@
 
 Draws its own data, then runs the stages in order: caption encoder, picture coder, judge, denoiser.  Checkpoints lie
 in --work and are written every few minutes; the same command resumes.  A longer --minutes continues a finished
-training.  One process uses one thread: on a busy machine that is faster than two.
+training; --begin-from continues from shipped weights alone, in a new --work.  One process uses one thread: on a busy
+machine that is faster than two.
 """
 
 import argparse
@@ -107,6 +108,16 @@ def export_checkpoint(work: Path, folder: Path) -> None:
     export(folder, words, text.eval(), denoiser.eval(), coder)
 
 
+def begin_from(shipped: Path, work: Path, count: int) -> None:
+    """Prepare an empty work folder to train shipped weights further: new data, the same tokenizer and coder."""
+    data = dataset.build(work / "data" / "train", count, seed=1, like=shipped)
+    CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32).save_pretrained(work / "text0")
+    UNet2DConditionModel.from_pretrained(shipped / "unet").float().save_pretrained(work / "unet0")
+    coder = AutoencoderKL.from_pretrained(shipped / "vae").float().eval()
+    coder.save_pretrained(work / "vae")
+    np.save(work / "latents.npy", (vae.encode_all(coder, data.pictures) * vae.SCALE).half().numpy())
+
+
 def run(out: Path, work: Path, minutes: float, count: int, device: torch.device) -> None:
     """All stages, each skipped when done and resumed when begun."""
     data = dataset.build(work / "data" / "train", count, seed=0)
@@ -126,8 +137,9 @@ def run(out: Path, work: Path, minutes: float, count: int, device: torch.device)
     budget = max(1.0, minutes - TEXT_MINUTES - VAE_MINUTES - SCORER_MINUTES)
 
     latents = torch.from_numpy(np.load(work / "latents.npy"))
-    unet.train(data, latents, text, work, budget, decode, until=0.5, device=device)
-    unet.train(data, latents, text, work, budget, decode, tokens_kept=tokenizer.CONTEXT, device=device)
+    start = UNet2DConditionModel.from_pretrained(work / "unet0") if (work / "unet0").exists() else unet.new_unet()
+    unet.train(data, latents, text, start, work, budget, decode, until=0.5, device=device)
+    unet.train(data, latents, text, start, work, budget, decode, tokens_kept=tokenizer.CONTEXT, device=device)
     export_checkpoint(work, out)
 
 
@@ -146,6 +158,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=130, help="training time in all")
     parser.add_argument("--pictures", type=int, default=40_000, help="how many scenes to draw")
     parser.add_argument("--device", default="cpu", help="for the denoiser, the longest stage")
+    parser.add_argument("--begin-from", type=Path, help="shipped weights to train further, if --work is empty")
     parser.add_argument("--export-only", action="store_true", help="ship the latest checkpoint and stop")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -154,6 +167,8 @@ def main() -> None:
     if options.export_only:
         export_checkpoint(options.work, options.out)
     else:
+        if options.begin_from and not options.work.exists():
+            begin_from(options.begin_from, options.work, options.pictures)
         run(options.out, options.work, options.minutes, options.pictures, torch.device(options.device))
 
 

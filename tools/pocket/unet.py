@@ -193,6 +193,7 @@ def train(
     data: Dataset,
     latents: Tensor,
     text: CLIPTextModel,
+    start: UNet2DConditionModel,
     folder: Path,
     minutes: float,
     decode: Callable[[Tensor], Tensor],
@@ -210,7 +211,7 @@ def train(
     that is what a pipeline will feed.
     """
     device = device or torch.device("cpu")
-    pocket = Pocket(text, new_unet()).to(device)
+    pocket = Pocket(text, start).to(device)
     compile_safe(pocket.unet)
     average = Average(pocket.parameters(), 0.998)
     rates = [(name, p, text_rate if name.startswith("text.") else 1.0) for name, p in pocket.named_parameters()]
