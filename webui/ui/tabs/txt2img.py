@@ -98,7 +98,7 @@ def build_controls(make: Factory, form: Form[GenerationRequest], defaults: Gener
         form.bind(seed=make.number("seed", "Seed", -1))
         make.tool("random_seed", "dice")
         make.tool("reuse_seed", "reuse")
-    with gradio.Accordion(make.text("Extra"), open=False, elem_id=make.identity("subseed_show")), gradio.Row():
+    with gradio.Row(elem_id=make.identity("subseed_row")):
         variation: dict[str, Component] = {
             "variation.seed": make.number("subseed", "Variation seed", -1),
             "variation.strength": make.slider("subseed_strength", "Variation strength", 0, 1, 0.01, 0),
