@@ -24,7 +24,7 @@ MADE_WITH = {
     "guidance": "3.5",
     "seed": "123456789",
     "clip_skip": "2",
-    "sampler": "Heun",
+    "sampler": "LMS",
     "schedule": "Uniform",
 }
 OTHERWISE = {
