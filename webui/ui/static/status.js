@@ -57,7 +57,8 @@ async function look() {
     status = await get("api/v2/status");
     failures = 0;
     parts.banner.hidden = true;
-    if (status.uptime < uptime) location.reload(); // another server now, perhaps a newer one; the form survives
+    // Another server now, perhaps a newer one; the form survives. Five seconds, because answers may overtake each other.
+    if (status.uptime < uptime - 5) location.reload();
     uptime = status.uptime;
     draw(status);
   } catch {
