@@ -59,10 +59,12 @@ def test_the_infotext_makes_the_picture_again(pocket_server: RunningServer) -> N
     text = images[0].info["parameters"]
     assert text == info["infotexts"][0]
     with pocket_server.client() as client:
-        facts = client.post("/api/v2/png-info", content=_png(images[0], text)).json()
-        job = client.post("/api/v2/jobs", json=facts["request"]).json()
-        for _ in client.stream("GET", f"/api/v2/jobs/{job['id']}/events").__enter__().iter_lines():
-            pass
+        picture = _png(images[0], text)
+        facts = client.post("/api/v2/png-info", content=picture, headers={"Content-Type": "image/png"})
+        assert facts.status_code == 200, facts.text
+        job = client.post("/api/v2/jobs", json=facts.json()["request"]).json()
+        with client.stream("GET", f"/api/v2/jobs/{job['id']}/events") as events:
+            assert "finished" in [line.removeprefix("event: ") for line in events.iter_lines()]
         again = Image.open(io.BytesIO(client.get(f"/api/v2/jobs/{job['id']}/images/0").content))
     assert again.tobytes() == images[0].tobytes()
 
@@ -93,7 +95,8 @@ def test_kept_images_lie_where_a1111_puts_them(pocket_server: RunningServer) -> 
     generate(pocket_server, prompt="a pink heart", seed=99, save_images=True)
     found = list((pocket_server.outputs / "txt2img-images").rglob("*-99.png"))
     assert len(found) == 1
-    assert "a pink heart" in Image.open(found[0]).info["parameters"]
+    with Image.open(found[0]) as kept:
+        assert "a pink heart" in kept.info["parameters"]
 
 
 def _png(image: Image.Image, parameters: str) -> bytes:
