@@ -48,10 +48,14 @@ class Previewed(Data):
 
 
 class ImageDone(Data):
-    """Image `index` is complete on disk. `path` is relative to the outputs (or temporary) folder."""
+    """Image `index` is complete on disk. `path` is relative to the outputs (or temporary) folder.
+
+    The indices of a job's sheets follow those of its images.
+    """
 
     kind: Literal["image_done"] = "image_done"
     index: int
+    role: Literal["image", "sheet"] = "image"
     seed: int
     path: str
     width: int
@@ -64,6 +68,15 @@ class ImageSkipped(Data):
 
     kind: Literal["image_skipped"] = "image_skipped"
     index: int
+
+
+class ImageFailed(Data):
+    """Image `index` could not be made; the others of its job are."""
+
+    kind: Literal["image_failed"] = "image_failed"
+    index: int
+    message: str
+    hint: str = ""
 
 
 class Finished(Data):
@@ -90,7 +103,17 @@ class Cancelled(Data):
 
 
 Event = Annotated[
-    Queued | Started | Loading | Stepped | Previewed | ImageDone | ImageSkipped | Finished | Failed | Cancelled,
+    Queued
+    | Started
+    | Loading
+    | Stepped
+    | Previewed
+    | ImageDone
+    | ImageSkipped
+    | ImageFailed
+    | Finished
+    | Failed
+    | Cancelled,
     Field(discriminator="kind"),
 ]
 

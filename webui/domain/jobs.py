@@ -6,8 +6,8 @@ from typing import Literal
 
 from webui.domain.events import Event, Failed, ImageDone
 from webui.domain.frozen import Data
-from webui.domain.plan import Plan
-from webui.domain.request import GenerationRequest
+from webui.domain.plan import TaggedPlan
+from webui.domain.request import TaggedRequest
 
 JobState = Literal["queued", "running", "finished", "failed", "cancelled", "quarantined"]
 
@@ -24,8 +24,8 @@ class JobView(Data):
     created: float
     started: float | None = None
     ended: float | None = None
-    request: GenerationRequest
-    plan: Plan
+    request: TaggedRequest
+    plan: TaggedPlan
     images: tuple[ImageDone, ...] = ()
     error: Failed | None = None
     attempts: int = 0

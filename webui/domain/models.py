@@ -16,6 +16,8 @@ class Family(str, Enum):
 
 class Kind(str, Enum):
     CHECKPOINT = "checkpoint"
+    VAE = "vae"
+    UPSCALER = "upscaler"
 
 
 class ModelDefaults(Data):

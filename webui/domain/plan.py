@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Discriminator, Tag, TypeAdapter
 
 from webui.domain.frozen import Data
 from webui.domain.models import Family
+from webui.domain.passes import Tiling
 from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import Source
-from webui.domain.start import FromNoise, Start
+from webui.domain.start import FromNoise, Reference, Start, references
+from webui.domain.upscaling import UpscalerRef
 
 MOST_SCHEDULE_STEPS = 1000  # as many as noise levels are trained
 
 
 EmphasisMode = Literal["Original", "No norm", "Ignore", "None"]
 """What `(a:1.3)` does, in A1111's words: the usual; without bringing the mean back; nothing; brackets are text."""
+
+
+ImageFormat = Literal["png", "jpg", "webp", "avif"]
 
 
 class ModelRef(Data):
@@ -32,10 +40,23 @@ class ModelRef(Data):
         return self.sha256[:10]
 
 
+class VaeRef(Data):
+    """The exact VAE file that stands in for the checkpoint's own."""
+
+    name: str
+    path: Path
+    sha256: str
+
+    @property
+    def short_hash(self) -> str:
+        return self.sha256[:10]
+
+
 class ImagePlan(Data):
-    """One image of a job. `index` counts over all batches from 0.
+    """One image of a job. `index` counts over all batches (and all parts of a series) from 0.
 
     The prompts are what dynamic ones became for this image; `template` is what they came from, empty if the same.
+    Those of the second pass are None if they are the first one's.
     """
 
     index: int
@@ -45,6 +66,8 @@ class ImagePlan(Data):
     negative_prompt: str
     template: str = ""
     negative_template: str = ""
+    hires_prompt: str | None = None
+    hires_negative_prompt: str | None = None
 
 
 class PreviewPlan(Data):
@@ -70,6 +93,11 @@ class SavePlan(Data):
     name: str = ""  # empty: [seed]
     number: bool = True  # put a running number before the name
     prompt_words: int = 8  # of [prompt_words]
+    format: ImageFormat = "png"
+    quality: int = 80  # of JPEG, WebP and AVIF: 1 to 100
+    lossless: bool = False  # WebP without loss
+    grid_folder: str = "txt2img-grids"
+    grid_format: ImageFormat = "png"
     text: bool = False  # write a .txt with the infotext beside each image
 
 
@@ -105,9 +133,73 @@ class SamplingPlan(Data):
     seed_delta: int = 0
 
 
-class Plan(Data):
-    """Everything a worker needs for one job."""
+class GuidancePlan(Data):
+    """How guidance acts; see `domain.passes.GuidanceOptions`."""
 
+    rescale: float = 0.0
+    start: float = 0.0
+    end: float = 1.0
+    minimum: float = 0.0  # 0: the negative branch is always computed
+
+
+class HiresPlan(Data):
+    """The second pass: the result is enlarged to `enlarged`, cropped to `width` × `height`, and sampled again.
+
+    It runs exactly `steps` steps, the end of a schedule of `schedule_steps` (A1111's rule).
+    """
+
+    width: int
+    height: int
+    enlarged: tuple[int, int]
+    upscaler: UpscalerRef
+    steps: int
+    strength: float
+    sampler: str
+    schedule: str
+    guidance: float
+    sampling: SamplingPlan
+    model: ModelRef | None = None  # None: the first pass's
+
+    @property
+    def schedule_steps(self) -> int:
+        """How many steps the whole schedule has, from pure noise down."""
+        return min(MOST_SCHEDULE_STEPS, int(self.steps / max(min(self.strength, 0.999), 1 / MOST_SCHEDULE_STEPS)))
+
+
+class RefinerPlan(Data):
+    """The checkpoint that takes over when the share `switch_at` of the steps is done."""
+
+    model: ModelRef
+    switch_at: float
+
+
+class TilesPlan(Data):
+    """How a picture of `width` × `height` is covered by `count` tiles of the plan's size."""
+
+    width: int
+    height: int
+    upscaler: UpscalerRef
+    count: int
+
+
+class SheetPlan(Data):
+    """Images put together into one: `cells` are indices of images, row by row, None where there is none.
+
+    Rows and columns may have titles. A sheet is an image of its own whose index follows those of all images.
+    """
+
+    columns: int
+    cells: tuple[int | None, ...]
+    row_titles: tuple[str, ...] = ()
+    column_titles: tuple[str, ...] = ()
+    title: str = ""
+    margin: int = 0  # pixels between cells
+
+
+class Plan(Data):
+    """Everything a worker needs for one job, or for one part of a series."""
+
+    kind: Literal["generate"] = "generate"
     model: ModelRef
     sampler: str  # a name of domain.sampling.SAMPLERS
     schedule: str  # the label of domain.sampling.SCHEDULES that was asked for; "Automatic" stays so in the infotext
@@ -120,15 +212,40 @@ class Plan(Data):
     comma_backtrack: int = 20  # how many tokens back a comma may lie for the tail behind it to move to the next chunk
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
+    vae: VaeRef | None = None  # None: the checkpoint's own
+    tiling: Tiling = "none"
+    guiding: GuidancePlan = GuidancePlan()
+    hires: HiresPlan | None = None
+    refiner: RefinerPlan | None = None
     start: Start = FromNoise()
+    tiles: TilesPlan | None = None  # with a start FromTiles
     sampling: SamplingPlan = SamplingPlan()
     variation: VariationPlan = VariationPlan()
     picture: PicturePlan = PicturePlan()
     preview: PreviewPlan = PreviewPlan()
     infotext: InfotextPlan = InfotextPlan()
     save: SavePlan = SavePlan()
+    sheets: tuple[SheetPlan, ...] = ()
     keep: bool = True
     notes: tuple[str, ...] = ()  # what the user should know about it, such as a tag that has no effect
+
+    def part(self, index: int) -> Plan:
+        """Return the plan that image `index` belongs to."""
+        return self
+
+    def image(self, index: int) -> ImagePlan:
+        """Return image `index`; `KeyError` when there is none."""
+        return _image(self.images, index)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the finished images, pixels; those of tiles and regions are pasted into larger ones."""
+        return (self.hires.width, self.hires.height) if self.hires else (self.width, self.height)
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps one batch takes, with all its passes."""
+        return self.run_steps + (self.hires.steps if self.hires else 0)
 
     @property
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
@@ -153,3 +270,127 @@ class Plan(Data):
         if isinstance(self.start, FromNoise) or self.picture.exact_steps:
             return self.steps
         return min(self.steps, int(self.start.strength * self.steps) + 1)
+
+
+class SeriesPlan(Data):
+    """Several plans carried out one after the other as one job: what a script made of a request.
+
+    The indices of the images count through all parts. `chained`: each part begins with the pictures of the one before.
+    """
+
+    kind: Literal["series"] = "series"
+    script: str
+    parts: tuple[Plan, ...]
+    chained: bool = False
+    sheets: tuple[SheetPlan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keep(self) -> bool:
+        return self.parts[0].keep
+
+    @property
+    def images(self) -> tuple[ImagePlan, ...]:
+        return tuple(image for part in self.parts for image in part.images)
+
+    @property
+    def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
+        return tuple(batch for part in self.parts for batch in part.batches)
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps the first batch takes; the others say so when they begin."""
+        return self.parts[0].total_steps
+
+    def part(self, index: int) -> Plan:
+        """Return the part that image `index` belongs to; `KeyError` when there is none."""
+        for part in self.parts:
+            if part.images[0].index <= index <= part.images[-1].index:
+                return part
+        raise KeyError(index)
+
+    def image(self, index: int) -> ImagePlan:
+        """Return image `index`; `KeyError` when there is none."""
+        return self.part(index).image(index)
+
+
+class UpscaleImage(Data):
+    """One picture to be enlarged; `infotext` is what its file said about how it was made."""
+
+    index: int
+    picture: Reference
+    infotext: str = ""
+    seed: int = 0
+
+
+class UpscalePlan(Data):
+    """Pictures to be enlarged and nothing else; see `domain.request.UpscaleRequest`."""
+
+    kind: Literal["upscale"] = "upscale"
+    images: tuple[UpscaleImage, ...]
+    upscaler: UpscalerRef
+    second_upscaler: UpscalerRef | None = None
+    second_share: float = 0.0
+    scale: float = 4.0
+    width: int | None = None
+    height: int | None = None
+    crop: bool = True
+    save: SavePlan = SavePlan(folder="extras-images")
+    keep: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sheets(self) -> tuple[SheetPlan, ...]:
+        return ()
+
+    @property
+    def batches(self) -> tuple[tuple[UpscaleImage, ...], ...]:
+        return tuple((image,) for image in self.images)
+
+    @property
+    def total_steps(self) -> int:
+        return 1
+
+    def image(self, index: int) -> UpscaleImage:
+        """Return image `index`; `KeyError` when there is none."""
+        return _image(self.images, index)
+
+
+NumberedImage = TypeVar("NumberedImage", ImagePlan, UpscaleImage)
+
+
+def _image(images: Sequence[NumberedImage], index: int) -> NumberedImage:
+    position = index - images[0].index
+    if not 0 <= position < len(images):
+        raise KeyError(index)
+    return images[position]
+
+
+AnyPlan = Plan | SeriesPlan | UpscalePlan
+
+
+def _kind(value: Any) -> str:
+    """Return which kind of plan `value` is. What says nothing is a generation, as all plans once were."""
+    return str(value.get("kind", "generate") if isinstance(value, Mapping) else getattr(value, "kind", "generate"))
+
+
+TaggedPlan = Annotated[
+    Annotated[Plan, Tag("generate")] | Annotated[SeriesPlan, Tag("series")] | Annotated[UpscalePlan, Tag("upscale")],
+    Discriminator(_kind),
+]
+"""`AnyPlan` as a field of a model."""
+
+PLANS: TypeAdapter[AnyPlan] = TypeAdapter(TaggedPlan)
+
+
+def pictures_of(plan: AnyPlan) -> tuple[str, ...]:
+    """Return every stored picture a plan needs, each once."""
+    match plan:
+        case UpscalePlan():
+            needed = [image.picture for image in plan.images]
+        case SeriesPlan():
+            parts = plan.parts[:1] if plan.chained else plan.parts
+            needed = [reference for part in parts for reference in references(part.start)]
+        case _:
+            needed = list(references(plan.start))
+    return tuple(dict.fromkeys(needed))

@@ -1,4 +1,4 @@
-"""Where sampling begins: from noise alone, from pictures, or from the masked part of pictures."""
+"""Where sampling begins: from noise alone, from pictures, or from a part of pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from webui.domain.frozen import Data
 
 MAX_PICTURES = 1_000  # of one job
 MAX_PADDING = 256  # pixels
+MAX_EXTENSION = 2048  # pixels
 
 Reference = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A picture in the input store: the SHA-256 of its file."""
@@ -29,11 +30,17 @@ class FromNoise(Data):
 
 
 class _FromPictures(Data):
-    """Image k of the job begins with picture k modulo their number. `strength` 0 keeps a picture, 1 forgets it."""
+    """Image k of the job begins with picture k modulo their number. `strength` 0 keeps a picture, 1 forgets it.
+
+    With `scale` the result is that many times as large as the first picture, whatever size the request names.
+    `background` is what shows through where a picture is transparent, as #rrggbb.
+    """
 
     images: Annotated[tuple[Reference, ...], Field(min_length=1, max_length=MAX_PICTURES)]
     strength: Annotated[float, Field(ge=0, le=1)] = 0.75
     resize: Resize = "just_resize"
+    scale: Annotated[float, Field(ge=0.05, le=4)] | None = None
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] | None = None  # None: as in the settings
 
 
 class FromImage(_FromPictures):
@@ -55,7 +62,33 @@ class FromMaskedImage(_FromPictures):
     soft: bool = False  # grey in the mask means: changes less
 
 
-Start = Annotated[FromNoise | FromImage | FromMaskedImage, Field(discriminator="kind")]
+Side = Annotated[int, Field(ge=0, le=MAX_EXTENSION, multiple_of=8)]
+
+
+class FromExtendedImage(_FromPictures):
+    """Outpainting: the picture keeps its pixels and grows at its sides by so many of them, whatever size the request
+    names; what is new is painted. `overlap` pixels of the picture along each new side may change, for a soft seam."""
+
+    kind: Literal["extended_image"] = "extended_image"
+    left: Side = 0
+    right: Side = 0
+    up: Side = 0
+    down: Side = 0
+    overlap: Annotated[int, Field(ge=0, le=128)] = 8
+    content: Content = "fill"
+
+
+class FromTiles(_FromPictures):
+    """SD upscale: the picture is enlarged `factor` times by `upscaler`, cut into overlapping tiles of the request's
+    size, each goes through img2img, and they are put together again."""
+
+    kind: Literal["tiles"] = "tiles"
+    upscaler: str = "Lanczos"
+    factor: Annotated[float, Field(ge=1, le=4)] = 2.0
+    overlap: Annotated[int, Field(ge=0, le=256, multiple_of=8)] = 64
+
+
+Start = Annotated[FromNoise | FromImage | FromMaskedImage | FromExtendedImage | FromTiles, Field(discriminator="kind")]
 
 
 def references(start: Start) -> tuple[str, ...]:
@@ -63,7 +96,7 @@ def references(start: Start) -> tuple[str, ...]:
     match start:
         case FromMaskedImage():
             return tuple(dict.fromkeys((*start.images, start.mask)))
-        case FromImage():
-            return tuple(dict.fromkeys(start.images))
-        case _:
+        case FromNoise():
             return ()
+        case _:
+            return tuple(dict.fromkeys(start.images))
