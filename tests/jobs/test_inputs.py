@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.jobs_parts import make_plan
 from webui.domain.request import GenerationRequest
-from webui.domain.start import FromImage, FromMaskedImage, FromNoise
+from webui.domain.start import FromImage, FromMaskedImage
 from webui.errors import BadFile, NotFound
 from webui.images.encode import encode_jpeg, encode_png
 from webui.jobs.inputs import InputStore
@@ -46,11 +46,11 @@ def test_it_comes_back_pixel_by_pixel(store: InputStore) -> None:
     clear = picture().convert("RGBA")
     clear.putpixel((0, 0), (9, 9, 9, 0))
     names = [store.add(encode_png(image)).id for image in (picture(), clear)]
-    read = store.read(FromMaskedImage(images=(names[0],), mask=names[1]))
+    read = store.read((names[0], names[1]))
     assert read.keys() == set(names)
     assert read[names[0]].tobytes() == picture().tobytes()
     assert read[names[1]].tobytes() == clear.tobytes()
-    assert store.read(FromNoise()) == {}
+    assert store.read(()) == {}
 
 
 def test_pictures_are_stored_upright(store: InputStore) -> None:

@@ -171,8 +171,8 @@ def test_a_placed_image_is_not_visible_until_it_is_done(store: JobStore) -> None
 def test_a_skipped_image_is_logged_once_and_not_listed(store: JobStore) -> None:
     job = add(store)
     claim = take(store)
-    assert store.image_skipped(claim, ImageSkipped(index=0))
-    assert not store.image_skipped(claim, ImageSkipped(index=0))
+    assert store.image_missing(claim, ImageSkipped(index=0))
+    assert not store.image_missing(claim, ImageSkipped(index=0))
     assert store.job(job.id).images == ()
 
 
@@ -186,7 +186,7 @@ def test_a_run_that_lost_its_job_can_report_nothing(store: JobStore) -> None:
         lambda: store.heartbeat(stale),
         lambda: store.image_placed(stale, 0, "b.png"),
         lambda: store.image_done(stale, image()),
-        lambda: store.image_skipped(stale, ImageSkipped(index=0)),
+        lambda: store.image_missing(stale, ImageSkipped(index=0)),
         lambda: store.finish(stale),
         lambda: store.fail(stale, Failed(code="x", message="x")),
         lambda: store.cancel(stale),

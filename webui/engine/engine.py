@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 
 from webui.domain.events import Loading
-from webui.domain.plan import Plan
+from webui.domain.plan import AnyPlan, Plan
 from webui.engine.conditioning import Prompts
 from webui.engine.control import Control
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
@@ -35,7 +35,7 @@ class Engine:
         self._models = ModelCache(options)
         self._prompts: Prompts | None = None
 
-    def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Loading | Output]:
+    def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Loading | Output]:
         """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
 
         `inputs` are the pictures the plan begins with, by reference.
@@ -43,6 +43,8 @@ class Engine:
         Raises `BadFile` when the model cannot be loaded, `OutOfMemory` when the device is too small for the plan, any
         other `EaselError` when the run fails. The engine can be used again after every error.
         """
+        if not isinstance(plan, Plan):
+            raise GenerationError(f"The engine cannot run a plan of the kind {plan.kind!r}.")
         try:
             if self._models.current(plan.model) is None:
                 yield Loading(model=plan.model.name)

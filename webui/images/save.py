@@ -36,13 +36,13 @@ def contained(root: Path, *parts: str) -> Path:
     return path
 
 
-def next_number(folder: Path) -> int:
-    """Return one more than the highest number a name in `folder` starts with; 0 for an empty or missing folder."""
+def next_number(folder: Path, prefix: str = "") -> int:
+    """Return one more than the highest number that follows `prefix` in the names in `folder`; 0 if there is none."""
     highest = -1
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if match := _NUMBER.match(entry.name):
+                if entry.name.startswith(prefix) and (match := _NUMBER.match(entry.name, len(prefix))):
                     highest = max(highest, int(match[0]))
     except FileNotFoundError:
         return 0

@@ -19,20 +19,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from webui import errors
-from webui.domain.events import ImageSkipped, Loading, Stepped
-from webui.domain.plan import Plan
+from webui.domain.plan import AnyPlan, pictures_of
 from webui.engine.control import Control
 from webui.errors import EaselError, GenerationError
-from webui.jobs.runner import ImageEncoded, Message, Preview
+from webui.jobs.runner import Message
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 BEAT = 1.0  # seconds between heartbeats
-PREVIEW_QUALITY = 80
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +38,14 @@ log = logging.getLogger(__name__)
 class Engine(Protocol):
     """What this process needs of an engine."""
 
-    def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image]) -> Iterable[object]:
-        """Yield `Loading`, `Stepped`, `ImageSkipped`, previews (an `.image`) and images (`.index` and `.image`)."""
+    def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image]) -> Iterable[object]:
+        """Yield `Loading`, `Stepped`, `ImageSkipped`, `ImageFailed`, previews (an `.image`) and images (`.index` and
+        `.image`)."""
 
     def facts(self) -> dict[str, object]: ...
 
 
 EngineFactory = Callable[[], Engine]
-
-
-@runtime_checkable
-class _HasImage(Protocol):
-    image: Image
-
-
-@runtime_checkable
-class _HasNumberedImage(Protocol):
-    index: int
-    image: Image
 
 
 # From the server
@@ -76,7 +64,7 @@ class Setup:
 @dataclass(frozen=True)
 class Run:
     number: int
-    plan: Plan
+    plan: AnyPlan
 
 
 @dataclass(frozen=True)
@@ -194,11 +182,15 @@ class _Worker:
         return engine
 
     def _run(self, engine: Engine, inputs: Path, run: Run, control: Control) -> None:
+        from webui.jobs.encoding import Encoder
         from webui.jobs.inputs import InputStore
 
         try:
-            for happened in engine.run(run.plan, control, InputStore(inputs).read(run.plan.start)):
-                self._send(Said(run.number, _encode(run.plan, happened)))
+            encoder = Encoder(run.plan)
+            for happened in engine.run(run.plan, control, InputStore(inputs).read(pictures_of(run.plan))):
+                self._send(Said(run.number, encoder.encode(happened)))
+            for sheet in encoder.finish():
+                self._send(Said(run.number, sheet))
         except Exception as error:
             self._send(Raised(run.number, _explain(error, "The generation failed")))
         else:
@@ -252,22 +244,6 @@ class _LogSender(logging.Handler):
             self._send(Logged(record.levelno, record.name, self.format(record)))
         except Exception:
             self.handleError(record)
-
-
-def _encode(plan: Plan, happened: object) -> Message:
-    """Turn what the engine yields into what crosses the pipe: pictures become bytes."""
-    from webui.images.encode import encode_jpeg, encode_png
-    from webui.images.infotext import write
-
-    match happened:
-        case Loading() | Stepped() | ImageSkipped():
-            return happened
-        case _HasNumberedImage(index=index, image=image):
-            infotext = write(plan, index)
-            return ImageEncoded(index, image.width, image.height, infotext, encode_png(image, infotext))
-        case _HasImage(image=image):
-            return Preview(encode_jpeg(image, PREVIEW_QUALITY))
-    raise TypeError(f"The engine yielded a {type(happened).__name__}, which has no meaning here.")
 
 
 def _explain(error: Exception, what: str) -> EaselError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from webui.domain.frozen import Data
-from webui.domain.start import Reference, Start, references
+from webui.domain.start import Reference
 from webui.errors import NotFound
 from webui.images.encode import encode_png
 from webui.images.open import open_image
@@ -62,10 +62,10 @@ class InputStore:
             )
         return path
 
-    def read(self, start: Start) -> Mapping[str, Image]:
-        """Return the pictures a start needs, by reference. Each is opened when it is asked for, and then `NotFound` if
+    def read(self, names: tuple[Reference, ...]) -> Mapping[str, Image]:
+        """Return some pictures by reference. Each is opened when it is asked for, and then `NotFound` if
         it is gone: a job may begin with more pictures than memory holds."""
-        return _Pictures(self, references(start))
+        return _Pictures(self, names)
 
     def prune(self, keep: Collection[str], older_than: float) -> int:
         """Remove pictures that are not in `keep` and were stored more than `older_than` seconds ago; count them."""

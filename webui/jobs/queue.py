@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from webui.domain.events import Event, Failed, ImageDone, ImageSkipped, Loading, Stepped
+from webui.domain.events import Event, Failed, ImageDone, ImageFailed, ImageSkipped, Loading, Stepped
 from webui.domain.jobs import Entry, JobView, Progress
-from webui.domain.plan import Plan
-from webui.domain.request import GenerationRequest
+from webui.domain.plan import AnyPlan
+from webui.domain.request import AnyRequest
 from webui.errors import Busy, EaselError, GenerationError, StorageError, WorkerDied
 from webui.jobs.live import Live
 from webui.jobs.runner import ImageEncoded, Message, Preview, Runner
-from webui.jobs.store import MAX_ATTEMPTS, Claim, ClaimLost, JobStore, Recovery, interrupted_run
+from webui.jobs.store import MAX_ATTEMPTS, SETTLED, Claim, ClaimLost, JobStore, Recovery, interrupted_run
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ JOIN = 5.0  # seconds for the dispatcher to end
 class OutputWriter(Protocol):
     """Puts finished images on disk. Paths are relative to the outputs folder, with forward slashes."""
 
-    def place(self, plan: Plan, image: ImageEncoded) -> str:
+    def place(self, plan: AnyPlan, image: ImageEncoded) -> str:
         """Choose the path for an image, without writing: it is noted in the database before the file is made."""
 
-    def write(self, plan: Plan, path: str, image: ImageEncoded) -> str:
+    def write(self, plan: AnyPlan, path: str, image: ImageEncoded) -> str:
         """Write the file whole and durably (fsync) at `path`, or beside it if that is taken; return where it lies.
 
         Raises `StorageError` when the disk refuses, with nothing half-written left behind.
@@ -129,8 +129,8 @@ class JobQueue:
 
     def submit(
         self,
-        request: GenerationRequest,
-        plan: Plan,
+        request: AnyRequest,
+        plan: AnyPlan,
         *,
         source: str = "ui",
         user: str | None = None,
@@ -339,13 +339,22 @@ class JobQueue:
 
     def _after_run(self, claim: Claim) -> None:
         if self._is_complete(claim):
-            self._store.finish(claim)
+            self._finish(claim)
         elif claim.job_id in self._interrupted:
             self._store.cancel(claim)
         elif self._stopping:
             self._store.requeue(claim, counted=False)
         else:
             raise GenerationError("The worker ended the job before all images were there.")
+
+    def _finish(self, claim: Claim) -> None:
+        """End a complete job: with success if there is anything to show for it."""
+        happened = [entry.event for entry in self._store.events(claim.job_id)]
+        failures = [event for event in happened if isinstance(event, ImageFailed)]
+        if failures and not any(isinstance(event, ImageDone) for event in happened):
+            self._store.fail(claim, Failed(code="GenerationError", message=failures[0].message, hint=failures[0].hint))
+        else:
+            self._store.finish(claim)
 
     def _after_death(self, claim: Claim, error: WorkerDied) -> None:
         if claim.job_id in self._interrupted:
@@ -362,7 +371,7 @@ class JobQueue:
 
     def _is_complete(self, claim: Claim) -> bool:
         states = (self._store.image_state(claim.job_id, image.index) for image in claim.plan.images)
-        return all(found is not None and found[0] in ("done", "skipped") for found in states)
+        return all(found is not None and found[0] in SETTLED for found in states)
 
     def _take(self, claim: Claim, live: Live, message: Message) -> None:
         match message:
@@ -370,8 +379,8 @@ class JobQueue:
                 live.tell(message)
             case Preview():
                 live.show(message.jpeg)
-            case ImageSkipped():
-                if self._store.image_skipped(claim, message):
+            case ImageSkipped() | ImageFailed():
+                if self._store.image_missing(claim, message):
                     live.changed()
             case ImageEncoded():
                 if self._save(claim, message):
@@ -391,10 +400,11 @@ class JobQueue:
             placed = self._output.place(claim.plan, image)
             self._store.image_placed(claim, image.index, placed)
             path = self._output.write(claim.plan, placed, image)
-        seed = next(planned.seed for planned in claim.plan.images if planned.index == image.index)
+        last = claim.plan.images[-1].index
         done = ImageDone(
             index=image.index,
-            seed=seed,
+            role="image" if image.index <= last else "sheet",
+            seed=claim.plan.image(min(image.index, last)).seed,
             path=path,
             width=image.width,
             height=image.height,
@@ -420,14 +430,14 @@ class JobQueue:
 
 
 def _progress_running(job: JobView, live: Live, queued: int) -> Progress:
-    """Describe a running job: all its steps count the same, over all batches."""
-    batches, steps = len(job.plan.batches), job.plan.run_steps
+    """Describe a running job: all batches count the same, and all steps of one."""
+    batches, steps = len(job.plan.batches), job.plan.total_steps
     at: Event | None = live.step()
     batch = step = 0
     if isinstance(at, Loading):
         text = f"Loading {at.model}"
     elif isinstance(at, Stepped):
-        batch, step = at.batch, at.step
+        batch, step, batches, steps = at.batch, at.step, at.batches, at.steps
         which = f", batch {batch + 1} of {batches}" if batches > 1 else ""
         text = f"Step {step} of {steps}{which}" if step < steps else f"Decoding{which}"
     else:
@@ -435,7 +445,7 @@ def _progress_running(job: JobView, live: Live, queued: int) -> Progress:
     return Progress(
         job_id=job.id,
         state=job.state,
-        fraction=min(1.0, (batch * steps + step) / (batches * steps)),
+        fraction=min(1.0, (batch + step / steps) / batches),
         eta=live.eta(),
         step=step,
         steps=steps,
@@ -455,7 +465,7 @@ def _progress_still(job: JobView, queued: int) -> Progress:
         job_id=job.id,
         state=job.state,
         fraction=fraction,
-        steps=job.plan.run_steps,
+        steps=job.plan.total_steps,
         batches=len(job.plan.batches),
         queued=queued,
         text=waiting if job.state == "queued" else job.state.capitalize(),

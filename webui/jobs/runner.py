@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from webui.domain.events import ImageSkipped, Loading, Stepped
-from webui.domain.plan import Plan
+from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.plan import AnyPlan
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,22 @@ class Preview:
     jpeg: bytes
 
 
+ImageRole = Literal["image", "sheet"]
+
+
 @dataclass(frozen=True)
 class ImageEncoded:
-    """Image `index` of the plan as the bytes of a finished file (PNG with its infotext inside)."""
+    """Image `index` of the plan, or one of its sheets, as the bytes of a finished file with its infotext inside."""
 
     index: int
     width: int
     height: int
     infotext: str
     content: bytes
+    role: ImageRole = "image"
 
 
-Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped
+Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped | ImageFailed
 
 RunnerState = Literal["starting", "ready", "busy", "dead"]
 
@@ -42,7 +46,7 @@ class Runner(Protocol):
     def start(self) -> None:
         """Begin starting up; return at once."""
 
-    def run(self, job_id: str, plan: Plan) -> Iterator[Message]:
+    def run(self, job_id: str, plan: AnyPlan) -> Iterator[Message]:
         """Yield messages until the plan is done or was interrupted (then it just ends early).
 
         Waits while the runner is still starting. Raises `WorkerDied` when the process under it ends (a later call

@@ -36,14 +36,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
-from webui.domain.events import Cancelled, Event, Failed, Finished, ImageDone, ImageSkipped, Queued, Started
+from webui.domain.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    ImageFailed,
+    ImageSkipped,
+    Queued,
+    Started,
+)
 from webui.domain.jobs import ENDED, Entry, JobState, JobView
-from webui.domain.plan import Plan
-from webui.domain.request import GenerationRequest
-from webui.domain.start import references
+from webui.domain.plan import PLANS, AnyPlan
+from webui.domain.request import REQUESTS, AnyRequest, pictures_of
 from webui.errors import BadRequest, Busy, EaselError, NotFound, StorageError
 
 SCHEMA_VERSION = 1
+SETTLED = ("done", "skipped", "failed")
+"""States of images that no later attempt has to make."""
 MAX_ATTEMPTS = 3
 MAX_QUEUED = 10_000
 LEASE = 60.0  # seconds a running job may go without a heartbeat
@@ -85,7 +96,7 @@ _images = Table(
     _schema,
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("index", Integer, primary_key=True),
-    Column("state", String(20), nullable=False),  # placed: a name is reserved; done: complete on disk; skipped
+    Column("state", String(20), nullable=False),  # placed: a name is reserved; done: complete on disk; skipped; failed
     Column("path", Text, nullable=False),
     Column("keep", Boolean, nullable=False),
     Column("width", Integer, nullable=False, default=0),
@@ -121,7 +132,7 @@ class Claim:
     """The right to run one job and to report about it."""
 
     job_id: str
-    plan: Plan
+    plan: AnyPlan
     attempt: int
     fence: int
 
@@ -175,8 +186,8 @@ class JobStore:
 
     def enqueue(
         self,
-        request: GenerationRequest,
-        plan: Plan,
+        request: AnyRequest,
+        plan: AnyPlan,
         *,
         source: str = "ui",
         user: str | None = None,
@@ -287,9 +298,9 @@ class JobStore:
             row = connection.execute(taking).one_or_none()
             if row is None:
                 return None
-            plan = Plan.model_validate_json(row.plan)
+            plan = PLANS.validate_json(row.plan)
             started = Started(
-                attempt=row.attempts, images=len(plan.images), batches=len(plan.batches), steps=plan.run_steps
+                attempt=row.attempts, images=len(plan.images), batches=len(plan.batches), steps=plan.total_steps
             )
             _append(connection, row.id, started, now)
         return Claim(job_id=row.id, plan=plan, attempt=row.attempts, fence=row.fence)
@@ -312,24 +323,25 @@ class JobStore:
             known = _find_image(connection, claim.job_id, image.index)
             if known is not None and known.state == "done" and known.path == image.path:
                 return False
-            facts = image.model_dump(exclude={"kind", "index"})
+            facts = image.model_dump(exclude={"kind", "index", "role"})
             _put_image(connection, claim, image.index, state="done", **facts)
             _append(connection, claim.job_id, image, time.time())
         return True
 
-    def image_skipped(self, claim: Claim, image: ImageSkipped) -> bool:
-        """Log that image `index` will not come; False when it is already known as done or skipped."""
+    def image_missing(self, claim: Claim, image: ImageSkipped | ImageFailed) -> bool:
+        """Log that image `index` will not come; False when it is already known as done, skipped or failed."""
         with self._write() as connection:
             _check_owned(connection, claim)
             known = _find_image(connection, claim.job_id, image.index)
-            if known is not None and known.state in ("done", "skipped"):
+            if known is not None and known.state in SETTLED:
                 return False
-            _put_image(connection, claim, image.index, state="skipped", path="")
+            state = "skipped" if isinstance(image, ImageSkipped) else "failed"
+            _put_image(connection, claim, image.index, state=state, path="")
             _append(connection, claim.job_id, image, time.time())
         return True
 
     def image_state(self, job_id: str, index: int) -> tuple[str, str] | None:
-        """Return (state, path) of an image a run has begun to save: `placed`, `done` or `skipped`; else None."""
+        """Return (state, path) of an image a run has begun to save: `placed` or one of `SETTLED`; else None."""
         with self._read() as connection:
             known = _find_image(connection, job_id, index)
         return (known.state, known.path) if known is not None else None
@@ -451,11 +463,11 @@ class JobStore:
 
     def inputs_in_use(self) -> set[str]:
         """Return the references of all pictures that jobs begin with, also of ended jobs: they may be run again."""
-        begins_with_picture = _jobs.c.request.like('%"kind":"%image"%')
+        begins_with_picture = _jobs.c.request.like('%"images":%')
         with self._read() as connection:
             rows = connection.execute(select(_jobs.c.request).where(begins_with_picture)).all()
-        requests = (GenerationRequest.model_validate_json(row.request) for row in rows)
-        return {reference for request in requests for reference in references(request.start)}
+        requests = (REQUESTS.validate_json(row.request) for row in rows)
+        return {reference for request in requests for reference in pictures_of(request)}
 
     def queued(self) -> int:
         """Return how many jobs wait."""
@@ -659,6 +671,7 @@ def _count_ahead(connection: Connection, job: Any) -> int:
 
 
 def _view(row: Any, images: Iterable[ImageDone], position: int) -> JobView:
+    plan = PLANS.validate_json(row.plan)
     return JobView(
         id=row.id,
         task_id=row.task_id,
@@ -667,10 +680,15 @@ def _view(row: Any, images: Iterable[ImageDone], position: int) -> JobView:
         created=row.created,
         started=row.started,
         ended=row.ended,
-        request=GenerationRequest.model_validate_json(row.request),
-        plan=Plan.model_validate_json(row.plan),
-        images=tuple(images),
+        request=REQUESTS.validate_json(row.request),
+        plan=plan,
+        images=tuple(_with_role(image, plan) for image in images),
         error=Failed.model_validate_json(row.error) if row.error else None,
         attempts=row.attempts,
         position=position,
     )
+
+
+def _with_role(image: ImageDone, plan: AnyPlan) -> ImageDone:
+    """Tell sheets from images: their indices follow those of all images."""
+    return image.replace(role="sheet") if image.index > plan.images[-1].index else image

@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
 from webui.domain.events import ImageSkipped, Loading, Stepped
-from webui.domain.plan import ImagePlan, Plan
+from webui.domain.plan import AnyPlan, ImagePlan, Plan, SeriesPlan, UpscaleImage, UpscalePlan
 from webui.errors import WorkerDied
-from webui.images.encode import encode_jpeg, encode_png
-from webui.images.infotext import write
-from webui.jobs.runner import ImageEncoded, Message, Preview, RunnerState
+from webui.jobs.encoding import Encoder
+from webui.jobs.runner import Message, RunnerState
 
-BeforeStep = Callable[[str, Plan, int], None]
+BeforeStep = Callable[[str, AnyPlan, int], None]
 """Called with (job id, plan, step from 1) before each step; may raise to play a fault."""
 
 
@@ -42,18 +42,14 @@ class StubRunner:
     def start(self) -> None:
         self._stopped = False
 
-    def run(self, job_id: str, plan: Plan) -> Iterator[Message]:
+    def run(self, job_id: str, plan: AnyPlan) -> Iterator[Message]:
         """Yield what a worker would; images depend on nothing but the plan."""
         with self._change:
             self._job, self._interrupted = job_id, False
+        encoder = Encoder(plan)
         try:
-            if self._model != plan.model.name:
-                yield Loading(model=plan.model.name)
-                self._model = plan.model.name
-            for number, images in enumerate(plan.batches):
-                yield from self._run_batch(job_id, plan, number, images)
-                if self._interrupted:
-                    return
+            yield from map(encoder.encode, self._run_all(job_id, plan))
+            yield from encoder.finish()
         finally:
             with self._change:
                 self._job = None
@@ -76,9 +72,26 @@ class StubRunner:
     def facts(self) -> dict[str, object]:
         return {"device": "stub", "model": self._model}
 
-    def _run_batch(self, job_id: str, plan: Plan, number: int, images: tuple[ImagePlan, ...]) -> Iterator[Message]:
+    def _run_all(self, job_id: str, plan: AnyPlan) -> Iterator[object]:
+        """Yield what an engine would, part by part."""
+        number = 0
+        for part in plan.parts if isinstance(plan, SeriesPlan) else (plan,):
+            if isinstance(part, Plan) and self._model != part.model.name:
+                yield Loading(model=part.model.name)
+                self._model = part.model.name
+            for images in part.batches:
+                yield from self._run_batch(job_id, part, images, number, len(plan.batches))
+                if self._interrupted:
+                    return
+                number += 1
+
+    def _run_batch(
+        self, job_id: str, plan: Plan | UpscalePlan, images: Sequence[ImagePlan | UpscaleImage], number: int, count: int
+    ) -> Iterator[object]:
         self._skipped = False
-        for step in range(1, plan.run_steps + 1):
+        steps = plan.total_steps
+        pictures = [Picture(image.index, draw(plan, image)) for image in images]
+        for step in range(1, steps + 1):
             if self._before_step is not None:
                 self._before_step(job_id, plan, step)
             self._wait()
@@ -87,11 +100,10 @@ class StubRunner:
             if self._skipped:
                 yield from (ImageSkipped(index=image.index) for image in images)
                 return
-            yield Stepped(batch=number, batches=len(plan.batches), step=step, steps=plan.run_steps)
-            if plan.preview.every and step % plan.preview.every == 0:
-                yield Preview(_preview(plan, images[0], step))
-        for image in images:
-            yield _encode(plan, image)
+            yield Stepped(batch=number, batches=count, step=step, steps=steps)
+            if isinstance(plan, Plan) and plan.preview.every and step % plan.preview.every == 0:
+                yield PreviewPicture(_coarse(pictures[0].image, plan.preview.size, step / steps))
+        yield from pictures
 
     def _wait(self) -> None:
         with self._change:
@@ -100,32 +112,48 @@ class StubRunner:
                 raise WorkerDied("The stub runner was stopped.")
 
 
-def draw(plan: Plan, image: ImagePlan) -> Image.Image:
+@dataclass(frozen=True)
+class Picture:
+    """A finished image."""
+
+    index: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class PreviewPicture:
+    """An unfinished one."""
+
+    image: Image.Image
+
+
+def draw(plan: Plan | UpscalePlan, image: ImagePlan | UpscaleImage) -> Image.Image:
     """Return the picture of one image: discs whose places and colours follow from the seed and the prompts."""
-    words = zlib.crc32(f"{image.prompt}\n{image.negative_prompt}".encode("utf-8", "replace"))
-    source = random.Random(image.seed * 2**32 + words)
-    picture = Image.new("RGB", (plan.width, plan.height), _colour(source))
+    about = f"{image.prompt}\n{image.negative_prompt}" if isinstance(image, ImagePlan) else image.picture
+    source = random.Random(image.seed * 2**32 + zlib.crc32(about.encode("utf-8", "replace")))
+    width, height = plan.size if isinstance(plan, Plan) else _size_of_enlarged(plan)
+    picture = Image.new("RGB", (width, height), _colour(source))
     canvas = ImageDraw.Draw(picture)
     for _ in range(12):
-        radius = source.uniform(0.05, 0.25) * min(plan.width, plan.height)
-        x, y = source.uniform(0, plan.width), source.uniform(0, plan.height)
+        radius = source.uniform(0.05, 0.25) * min(width, height)
+        x, y = source.uniform(0, width), source.uniform(0, height)
         canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_colour(source))
     return picture
+
+
+def _size_of_enlarged(plan: UpscalePlan) -> tuple[int, int]:
+    """The stub never opens a picture: every one counts as 64 × 64."""
+    side = max(8, round(64 * plan.scale))
+    return plan.width or side, plan.height or side
 
 
 def _colour(source: random.Random) -> tuple[int, int, int]:
     return source.randrange(256), source.randrange(256), source.randrange(256)
 
 
-def _encode(plan: Plan, image: ImagePlan) -> ImageEncoded:
-    infotext = write(plan, image.index)
-    content = encode_png(draw(plan, image), infotext)
-    return ImageEncoded(image.index, plan.width, plan.height, infotext, content)
-
-
-def _preview(plan: Plan, image: ImagePlan, step: int) -> bytes:
-    """Return the picture as coarse as it would still be after `step` steps."""
-    picture = draw(plan, image)
-    picture.thumbnail((plan.preview.size, plan.preview.size))
-    detail = max(2, picture.width * step // plan.run_steps // 4), max(2, picture.height * step // plan.run_steps // 4)
-    return encode_jpeg(picture.resize(detail).resize(picture.size, Image.Resampling.BILINEAR), quality=75)
+def _coarse(picture: Image.Image, size: int, share: float) -> Image.Image:
+    """Return the picture as it would still be after that share of the steps, at most `size` pixels large."""
+    small = picture.copy()
+    small.thumbnail((size, size))
+    detail = max(2, round(small.width * share / 4)), max(2, round(small.height * share / 4))
+    return small.resize(detail).resize(small.size, Image.Resampling.BILINEAR)

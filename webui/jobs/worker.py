@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from webui.domain.plan import Plan
+from webui.domain.plan import AnyPlan
 from webui.errors import EaselError, WorkerDied
 from webui.jobs import child
 from webui.jobs.child import (
@@ -107,7 +107,7 @@ class ProcessRunner:
             if not alive and not self._stopped.is_set():
                 self._child = _ChildProcess(self._setup, self._frozen_after, self._died)
 
-    def run(self, job_id: str, plan: Plan) -> Iterator[Message]:
+    def run(self, job_id: str, plan: AnyPlan) -> Iterator[Message]:
         """See `Runner.run`."""
         number = next(self._numbers)
         self._current = (job_id, number)

@@ -25,6 +25,7 @@ from webui.api.a1111.schemas import (
 )
 from webui.domain.jobs import JobView, Progress
 from webui.domain.models import ModelInfo
+from webui.domain.plan import UpscalePlan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SamplerInfo, ScheduleInfo, find_sampler, find_schedule, split_combined
 from webui.domain.start import FromNoise
@@ -290,18 +291,19 @@ MISSING_IN_IMG2IMG: Missing = (
 
 def to_info(job: JobView) -> str:
     """Return A1111's `info`: a JSON text about all images of a job."""
-    plan = job.plan
+    assert not isinstance(job.plan, UpscalePlan) and isinstance(job.request, GenerationRequest)
+    plan = job.plan.part(job.plan.images[0].index)
     infotexts = [image.infotext for image in sorted(job.images, key=lambda image: image.index)]
     first = plan.images[0]
-    subseeds = [image.seed if image.variation_seed is None else image.variation_seed for image in plan.images]
+    subseeds = [image.seed if image.variation_seed is None else image.variation_seed for image in job.plan.images]
     resize_from = plan.variation.resize_from or (-1, -1)
     info = {
         "prompt": first.prompt,
-        "all_prompts": [image.prompt for image in plan.images],
+        "all_prompts": [image.prompt for image in job.plan.images],
         "negative_prompt": first.negative_prompt,
-        "all_negative_prompts": [image.negative_prompt for image in plan.images],
+        "all_negative_prompts": [image.negative_prompt for image in job.plan.images],
         "seed": first.seed,
-        "all_seeds": [image.seed for image in plan.images],
+        "all_seeds": [image.seed for image in job.plan.images],
         "subseed": subseeds[0],
         "all_subseeds": subseeds,
         "subseed_strength": plan.variation.strength,

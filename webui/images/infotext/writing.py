@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from webui import __version__
-from webui.domain.plan import ImagePlan, Plan, SamplingPlan
+from webui.domain.plan import AnyPlan, ImagePlan, Plan, SamplingPlan, UpscalePlan
 from webui.domain.sampling import find_sampler
 from webui.domain.start import FromMaskedImage, FromNoise
 from webui.images.infotext.grammar import NEGATIVE, quoted, with_plain_lines
@@ -19,9 +19,27 @@ from webui.images.infotext.names import (
 )
 
 
-def write(plan: Plan, index: int) -> str:
-    """Return the infotext of image `index` of `plan`."""
-    image = plan.images[index]
+def write(plan: AnyPlan, index: int) -> str:
+    """Return the infotext of image `index` of `plan`. An enlarged picture keeps its own."""
+    if isinstance(plan, UpscalePlan):
+        return _with_postprocessing(plan, plan.image(index).infotext)
+    part = plan.part(index)
+    return _write(part, part.image(index))
+
+
+def _with_postprocessing(plan: UpscalePlan, infotext: str) -> str:
+    size = f"{plan.width}x{plan.height}" if plan.width and plan.height else ""
+    facts = {
+        **({"Postprocess upscale to": size} if size else {"Postprocess upscale by": _number(plan.scale)}),
+        "Postprocess upscaler": plan.upscaler.name,
+    }
+    if plan.second_upscaler is not None:
+        facts["Postprocess upscaler 2"] = plan.second_upscaler.name
+    written = ", ".join(f"{key}: {quoted(value)}" for key, value in facts.items())
+    return f"{infotext}, {written}" if infotext else written
+
+
+def _write(plan: Plan, image: ImagePlan) -> str:
     lines = [with_plain_lines(image.prompt)] if image.prompt else []
     if image.negative_prompt:
         lines.append(f"{NEGATIVE} {with_plain_lines(image.negative_prompt)}")
