@@ -159,6 +159,7 @@ class HiresPlan(Data):
     guidance: float
     sampling: SamplingPlan
     model: ModelRef | None = None  # None: the first pass's
+    scale: float | None = None  # the factor that was asked for; None: a size was
 
     @property
     def schedule_steps(self) -> int:
@@ -185,15 +186,19 @@ class TilesPlan(Data):
 class SheetPlan(Data):
     """Images put together into one: `cells` are indices of images, row by row, None where there is none.
 
-    Rows and columns may have titles. A sheet is an image of its own whose index follows those of all images.
+    Rows and columns may have titles; with fewer titles than rows or columns, each stands over an equal share of them.
+    `group_titles` stand over equal shares of the columns, above their titles. A sheet is an image of its own whose
+    index follows those of all images; `facts` are added to its infotext.
     """
 
     columns: int
     cells: tuple[int | None, ...]
     row_titles: tuple[str, ...] = ()
     column_titles: tuple[str, ...] = ()
+    group_titles: tuple[str, ...] = ()
     title: str = ""
     margin: int = 0  # pixels between cells
+    facts: Mapping[str, str] = {}
 
 
 class Plan(Data):
@@ -276,6 +281,7 @@ class SeriesPlan(Data):
     """Several plans carried out one after the other as one job: what a script made of a request.
 
     The indices of the images count through all parts. `chained`: each part begins with the pictures of the one before.
+    `only_sheets`: the images are made for the sheets, and who asked wants to see those alone.
     """
 
     kind: Literal["series"] = "series"
@@ -283,6 +289,7 @@ class SeriesPlan(Data):
     parts: tuple[Plan, ...]
     chained: bool = False
     sheets: tuple[SheetPlan, ...] = ()
+    only_sheets: bool = False
     notes: tuple[str, ...] = ()
 
     @property

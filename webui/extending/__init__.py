@@ -1,0 +1,1 @@
+"""What extensions may do, and how they are found."""
