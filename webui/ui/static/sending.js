@@ -1,0 +1,28 @@
+// Sends pictures and their settings from one page to another. Every "Send to …" button calls `sendTo`; a page that
+// takes pictures says so with `takes`.
+
+import { show } from "./tabs.js";
+import { send } from "./wires.js";
+
+const takers = new Map();
+
+/** Let `take(file, {settings})` receive what is sent to `target`: "img2img", "inpaint", "extras" or "pnginfo". */
+export function takes(target, take) {
+  takers.set(target, take);
+}
+
+/** Whether anything receives what is sent to `target`. */
+export const isTaken = (target) => target === "txt2img" || takers.has(target);
+
+/**
+ * Send a picture (a Blob; txt2img needs none) and how it was made. `settings` is what the "apply" message holds besides
+ * its page: {job, index} for an image of a job, {request, picture, unmapped} for a file that was read, null for nothing.
+ */
+export async function sendTo(target, { file = null, settings = null }) {
+  if (target === "txt2img") {
+    if (settings) await send("apply", { page: "txt2img", ...settings });
+    return;
+  }
+  await takers.get(target)(file, { settings });
+  if (target === "extras" || target === "pnginfo") show(`tab_${target}`);
+}
