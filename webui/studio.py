@@ -37,17 +37,26 @@ KEEP_UNKEPT_IMAGES = 24 * 3600.0  # seconds that images of calls without save_im
 RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
 
 
-class ImageFacts(Data):
-    """What an uploaded image says about how it was made. `infotext` is None when it says nothing."""
+class InfotextFacts(Data):
+    """What a text says about how an image was made. `infotext` is None when it says nothing, otherwise in A1111's form.
+
+    `program` is the name of what wrote it, empty if that cannot be told. See `images.infotext.ReadInfotext`.
+    """
+
+    program: str = ""
+    infotext: str | None = None
+    fields: Mapping[str, str] = {}
+    request: GenerationRequest | None = None
+    start: Mapping[str, Any] = {}
+    unmapped: tuple[str, ...] = ()
+
+
+class ImageFacts(InfotextFacts):
+    """What an uploaded image says about how it was made. `items` are all other texts in the file."""
 
     width: int
     height: int
-    infotext: str | None
     items: dict[str, str]
-    fields: dict[str, str]
-    request: GenerationRequest | None
-    start: dict[str, Any]
-    unmapped: tuple[str, ...]
 
 
 class TokenCount(Data):
@@ -275,17 +284,11 @@ class Studio:
             raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
         infotext, items = read_infotext(content)  # before the pixels: a cut-off file may still say how it was made
         width, height = read_size(content)
-        found: ReadInfotext | None = read(infotext) if infotext else None
-        return ImageFacts(
-            width=width,
-            height=height,
-            infotext=infotext,
-            items=items,
-            fields=dict(found.fields) if found else {},
-            request=found.request if found else None,
-            start=found.start if found else {},
-            unmapped=found.unmapped if found else (),
-        )
+        return ImageFacts(width=width, height=height, items=items, **_facts(infotext))
+
+    def read_infotext(self, text: str) -> InfotextFacts:
+        """Return what a text says about how an image was made; any text that says nothing more is a prompt."""
+        return InfotextFacts(**_facts(text))
 
     def add_input(self, content: bytes) -> StoredInput:
         """Store a picture or mask for jobs to begin with; `BadFile` when it is not an image."""
@@ -333,3 +336,8 @@ class Studio:
         """Stop taking jobs, put a running one back into the queue, join the worker."""
         self._queue.stop()
         self._runner.stop()
+
+
+def _facts(infotext: str | None) -> dict[str, Any]:
+    found: ReadInfotext | None = read(infotext) if infotext else None
+    return {"infotext": infotext or None, **(dict(found) if found else {})}

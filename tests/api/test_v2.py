@@ -224,6 +224,18 @@ def test_png_info_takes_raw_bytes_and_forms(site: Site) -> None:
         assert answer.status_code in (400, 422) and "file" in answer.json()["detail"]
 
 
+def test_a_text_is_read(site: Site) -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Face restoration: GFPGAN"
+    read = site.client.post("/api/v2/infotext", json={"text": text}).json()
+    assert read["infotext"] == text and read["fields"]["Seed"] == "5"
+    assert (read["request"]["prompt"], read["request"]["seed"], read["start"]) == ("a cat", 5, {})
+    assert [line.split(":")[0] for line in read["unmapped"]] == ["Face restoration"]
+    assert site.client.post("/api/v2/infotext", json={"text": ""}).json()["request"] is None
+    for wrong in ({}, {"text": 5}, {"text": "a" * 1_000_001}):
+        answer = site.client.post("/api/v2/infotext", json=wrong)
+        assert answer.status_code == 422 and "text" in answer.text
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 def test_a_client_that_leaves_stops_its_job_unless_the_images_are_kept(slow_site: Site, keeps: bool) -> None:
     def leave(url: str) -> None:

@@ -25,6 +25,7 @@ from webui.settings import Settings
 from webui.studio import Studio
 
 IMAGE_TYPES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
+MAX_INFOTEXT = 1_000_000  # characters
 KEEP_ALIVE_EVERY = 7  # quiet moments of following.LOOK_EVERY seconds
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -262,6 +263,11 @@ def _add_state(router: APIRouter, studio: Studio) -> None:
         content = await _read_upload(request)
         facts = await run_in_threadpool(studio.read_image, content)
         return facts.model_dump(mode="json")
+
+    @router.post("/infotext")
+    def read_infotext(text: Annotated[str, Body(embed=True, max_length=MAX_INFOTEXT)]) -> dict[str, Any]:
+        """Return what a text says about how an image was made: A1111's parameters, or what another program wrote."""
+        return studio.read_infotext(text).model_dump(mode="json")
 
 
 async def _read_upload(request: Request) -> bytes:
