@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
-from webui.domain.plan import EmphasisMode
+from webui.domain.plan import EmphasisMode, ImageFormat
 from webui.domain.sampling_options import MAX_SEED, Source
 from webui.errors import BadFile, BadRequest, NotAllowed, StorageError
 from webui.storage import check_name, explained, replace_file
@@ -28,6 +28,7 @@ STABLE_DIFFUSION = "Stable Diffusion"
 PROMPT = "Prompt"
 IMG2IMG = "img2img"
 PREVIEWS = "Live previews"
+GRIDS = "Image grids"
 SAMPLING = "Sampler parameters"
 INFOTEXT = "Infotext"
 
@@ -39,7 +40,7 @@ def _shown(section: str, label: str, **extra: str | int | float) -> dict[str, An
 class Settings(Data):
     """All preferences. Each field answers to its own name and to A1111's option name (its alias).
 
-    `outdir_txt2img` and `outdir_img2img` start with `outputs/`, which stands for the outputs folder wherever that is.
+    The `outdir_…` start with `outputs/`, which stands for the outputs folder wherever that is.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -48,6 +49,16 @@ class Settings(Data):
         str | None,
         Field(alias="sd_model_checkpoint", json_schema_extra=_shown(STABLE_DIFFUSION, "Checkpoint")),
     ] = None
+    vae: Annotated[
+        str,
+        Field(
+            alias="sd_vae",
+            max_length=500,
+            description="Automatic: the file beside the checkpoint that has its name, else the checkpoint's own. "
+            "None: the checkpoint's own.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "SD VAE"),
+        ),
+    ] = "Automatic"
     clip_skip: Annotated[
         int,
         Field(
@@ -148,6 +159,89 @@ class Settings(Data):
             json_schema_extra=_shown(SAVING, "Output directory for img2img images"),
         ),
     ] = "outputs/img2img-images"
+    outdir_extras: Annotated[
+        str,
+        Field(
+            alias="outdir_extras_samples",
+            max_length=500,
+            description="A folder below outputs/.",
+            json_schema_extra=_shown(SAVING, "Output directory for images from extras tab"),
+        ),
+    ] = "outputs/extras-images"
+    outdir_txt2img_grids: Annotated[
+        str,
+        Field(
+            alias="outdir_txt2img_grids",
+            max_length=500,
+            description="A folder below outputs/.",
+            json_schema_extra=_shown(SAVING, "Output directory for txt2img grids"),
+        ),
+    ] = "outputs/txt2img-grids"
+    outdir_img2img_grids: Annotated[
+        str,
+        Field(
+            alias="outdir_img2img_grids",
+            max_length=500,
+            description="A folder below outputs/.",
+            json_schema_extra=_shown(SAVING, "Output directory for img2img grids"),
+        ),
+    ] = "outputs/img2img-grids"
+    image_format: Annotated[
+        ImageFormat,
+        Field(
+            alias="samples_format",
+            description="PNG keeps every pixel; the others are smaller. All carry the generation parameters.",
+            json_schema_extra=_shown(SAVING, "File format for images"),
+        ),
+    ] = "png"
+    quality: Annotated[
+        int,
+        Field(
+            alias="jpeg_quality",
+            ge=1,
+            le=100,
+            json_schema_extra=_shown(SAVING, "Quality for saved JPEG, WebP and AVIF images", step=1),
+        ),
+    ] = 80
+    lossless_webp: Annotated[
+        bool,
+        Field(alias="webp_lossless", json_schema_extra=_shown(SAVING, "Use lossless compression for WebP images")),
+    ] = False
+    save_grids: Annotated[
+        bool,
+        Field(
+            alias="grid_save",
+            description="An image of all images of a job.",
+            json_schema_extra=_shown(GRIDS, "Always save all generated image grids"),
+        ),
+    ] = True
+    grid_format: Annotated[
+        ImageFormat, Field(alias="grid_format", json_schema_extra=_shown(GRIDS, "File format for grids"))
+    ] = "png"
+    grid_only_if_multiple: Annotated[
+        bool,
+        Field(
+            alias="grid_only_if_multiple",
+            json_schema_extra=_shown(GRIDS, "Do not save grids consisting of one picture"),
+        ),
+    ] = True
+    grid_rows: Annotated[
+        int,
+        Field(
+            alias="n_rows",
+            ge=-1,
+            le=16,
+            description="-1: about as many rows as columns. 0: as many as the batch has images.",
+            json_schema_extra=_shown(GRIDS, "Grid row count", step=1),
+        ),
+    ] = -1
+    grid_without_gaps: Annotated[
+        bool,
+        Field(
+            alias="grid_prevent_empty_spots",
+            json_schema_extra=_shown(GRIDS, "Prevent empty spots in grid (when set to autodetect)"),
+        ),
+    ] = False
     save_text: Annotated[
         bool,
         Field(
@@ -170,6 +264,27 @@ class Settings(Data):
             json_schema_extra=_shown(IMG2IMG, "Apply color correction to img2img results to match original colors"),
         ),
     ] = False
+    background: Annotated[
+        str,
+        Field(
+            alias="img2img_background_color",
+            pattern=r"^#[0-9a-fA-F]{6}$",
+            description="What shows through where a picture is transparent, as #rrggbb.",
+            json_schema_extra=_shown(
+                IMG2IMG, "With img2img, fill transparent parts of the input image with this color"
+            ),
+        ),
+    ] = "#ffffff"
+    guidance_minimum: Annotated[
+        float,
+        Field(
+            alias="s_min_uncond",
+            ge=0,
+            le=15,
+            description="Below this sigma, every second step goes without the negative prompt; faster. 0: none does.",
+            json_schema_extra=_shown(SAMPLING, "Negative guidance minimum sigma", step=0.01),
+        ),
+    ] = 0.0
     noise_source: Annotated[
         Source,
         Field(
@@ -350,7 +465,9 @@ class Settings(Data):
         ),
     ] = 512
 
-    @field_validator("outdir_txt2img", "outdir_img2img")
+    @field_validator(
+        "outdir_txt2img", "outdir_img2img", "outdir_extras", "outdir_txt2img_grids", "outdir_img2img_grids"
+    )
     @classmethod
     def _below_outputs(cls, value: str) -> str:
         folder, *below = value.replace("\\", "/").rstrip("/").split("/")
