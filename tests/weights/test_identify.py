@@ -278,13 +278,21 @@ def test_foreign_files_are_named(case: str, tmp_path: Path) -> None:
     assert words in caught.value.message
 
 
-def test_inpainting_is_recognised_by_its_input(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("channels", "variant"), [(4, ""), (9, "inpainting")])
+def test_variants_are_recognised_by_their_input(channels: int, variant: str, tmp_path: Path) -> None:
     weights = original_weights()
-    first = "model.diffusion_model.input_blocks.0.0.weight"
-    weights[first] = torch.zeros(32, 9, 3, 3)
-    save_file(weights, tmp_path / "inpaint.safetensors")
-    with pytest.raises(BadFile, match="inpainting"):
-        identify(tmp_path / "inpaint.safetensors")
+    weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, channels, 3, 3)
+    save_file(weights, tmp_path / "model.safetensors")
+    assert identify(tmp_path / "model.safetensors").variant == variant
+
+
+@pytest.mark.parametrize(("channels", "words"), [(8, "InstructPix2Pix"), (5, "latents do not have 4 channels")])
+def test_other_inputs_are_named(channels: int, words: str, tmp_path: Path) -> None:
+    weights = original_weights()
+    weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, channels, 3, 3)
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(BadFile, match=words):
+        identify(tmp_path / "model.safetensors")
 
 
 def test_v_prediction_marker(tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ class PicturePlan(Data):
 
     exact_steps: bool = False  # run the steps that were asked for, instead of the share that `strength` is of them
     colour_correction: bool = False  # give the result the colours of the picture it began with
+    noise_multiplier: float = 1.0  # of the noise that is added to the picture
+    extra_noise: float = 0.0  # added on top of what the first step expects, as a sigma
+    mask_weight: float = 1.0  # how much an inpainting checkpoint is kept from seeing what is under the mask
 
 
 class VariationPlan(Data):

@@ -54,7 +54,7 @@ class Prompts:
 
     def __init__(self, model: Resident) -> None:
         self._model = model
-        self._known: OrderedDict[tuple[str, Encoding], Tensor] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Encoding, torch.dtype], Tensor] = OrderedDict()
 
     def positive(self, prompt: str, calls: int, encoding: Encoding) -> tuple[Conditioning, ...]:
         """Return the branches of `prompt` for a run of `calls` network calls. Extra-network tags are no words."""
@@ -67,11 +67,11 @@ class Prompts:
 
     def encode(self, text: str, encoding: Encoding) -> Tensor:
         """Return the context [77 · chunks, D] of `text`, on the device, in the network's dtype."""
-        key = (text, encoding)
+        key = (text, encoding, self._model.dtype("unet"))
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        context = encode(self._model, text, encoding).to(self._model.dtype("unet"))
+        context = encode(self._model, text, encoding).to(key[-1])
         self._known[key] = context
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

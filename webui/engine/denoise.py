@@ -15,10 +15,13 @@ Denoise = Callable[[Tensor, float], Tensor]
 """(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""
 
 DenoiseGiven = Callable[[Tensor, float, Tensor], Tensor]
-"""The same under a condition: (latents [B,C,h,w], sigma, context [B,T,D]) → predicted clean latents."""
+"""The same under a condition: (latents [B,C+k,h,w], sigma, context [B,T,D]) → predicted clean latents [B,C,h,w].
+
+The last k channels (usually none) carry no noise: they are what the network sees beside the latents.
+"""
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A family's network call: (scaled latents [B,C,h,w], timestep [], context [B,T,D]) → the network's raw output."""
+"""A family's network call: (scaled latents [B,C+k,h,w], timestep [], context [B,T,D]) → the raw output [B,C,h,w]."""
 
 DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
 
@@ -80,9 +83,12 @@ class NoiseLevels:
 
     def clean(self, latents: Tensor, output: Tensor, sigma: float) -> Tensor:
         """Return the clean latents that the network's `output` for `latents` stands for."""
-        if self._predicts_velocity:
-            return latents / (sigma * sigma + 1) - output * (sigma / math.sqrt(sigma * sigma + 1))
-        return latents - sigma * output
+        factor = sigma / math.sqrt(sigma * sigma + 1) if self._predicts_velocity else sigma
+        return self.anchor(latents, sigma) - output * factor
+
+    def anchor(self, latents: Tensor, sigma: float) -> Tensor:
+        """Return the clean latents that an output of zero stands for."""
+        return latents / (sigma * sigma + 1) if self._predicts_velocity else latents
 
 
 class _DistilledLevels(NoiseLevels):
@@ -97,8 +103,13 @@ class _DistilledLevels(NoiseLevels):
         return float(round(self.position(sigma)) * self._every + self._every - 1)
 
 
-def make_denoiser(predict: Predict, levels: NoiseLevels, sigmas: Sequence[float], device: torch.device) -> DenoiseGiven:
-    """Return the network as a function from noisy to clean latents; `sigmas` are those it will mostly be asked for."""
+def make_denoiser(
+    predict: Predict, levels: NoiseLevels, sigmas: Sequence[float], device: torch.device, channels: int = 4
+) -> DenoiseGiven:
+    """Return the network as a function from noisy to clean latents; `sigmas` are those it will mostly be asked for.
+
+    Of what it is given, the first `channels` are latents.
+    """
     wanted = [sigma for sigma in sigmas if sigma > 0]
     # One transfer before the loop instead of one in each step.
     table = torch.tensor([levels.timestep(sigma) for sigma in wanted], dtype=torch.float32, device=device)
@@ -108,6 +119,9 @@ def make_denoiser(predict: Predict, levels: NoiseLevels, sigmas: Sequence[float]
         timestep = timesteps.get(sigma)
         if timestep is None:
             timestep = timesteps[sigma] = torch.tensor(levels.timestep(sigma), dtype=torch.float32, device=device)
-        return levels.clean(latents, predict(latents * levels.scale(sigma), timestep, context), sigma)
+        noisy, beside = latents[:, :channels], latents[:, channels:]
+        scaled = noisy * levels.scale(sigma)
+        output = predict(torch.cat([scaled, beside], 1) if beside.shape[1] else scaled, timestep, context)
+        return levels.clean(noisy, output, sigma)
 
     return denoise

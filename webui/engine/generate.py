@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,19 +12,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from webui.domain.events import ImageSkipped, Stepped
+from webui.domain.events import ImageFailed, ImageSkipped, Stepped
 from webui.domain.plan import ImagePlan, Plan
 from webui.domain.sampling import find_sampler
 from webui.engine import previews, samplers, starts
+from webui.engine.broken import sample_twice
 from webui.engine.conditioning import Encoding, Prompts
 from webui.engine.control import Control
 from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1
-from webui.engine.guidance import guide, needs_negative
+from webui.engine.guidance import Shaping, guide, needs_negative
+from webui.engine.inpainting import see_beside
 from webui.engine.noise import NoiseSource, Origin
 from webui.engine.samplers import Setup, Step
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import decode
+from webui.errors import GenerationError
 from webui.images.canvas import Canvas, prepare
 from webui.weights.memory import Resident
 
@@ -43,7 +47,7 @@ class ImageReady:
     image: Image.Image
 
 
-Output = Stepped | PreviewImage | ImageReady | ImageSkipped
+Output = Stepped | PreviewImage | ImageReady | ImageSkipped | ImageFailed
 
 
 def generate(
@@ -63,7 +67,8 @@ def generate(
         run = sigmas[min(plan.schedule_steps - plan.run_steps, len(sigmas) - 2) :]
         steps = len(run) - 1
         canvases = [canvas for image in images if (canvas := prepare(plan, image, inputs)) is not None]
-        for step in _sample(plan, images, canvases, model, prompts, sigmas, run):
+        sample = functools.partial(_sample, plan, images, canvases, model, prompts, sigmas, run)
+        for step in sample_twice(model, sample):
             last = step
             done = step.index + 1
             yield Stepped(batch=number, batches=len(plan.batches), step=done, steps=steps)
@@ -110,10 +115,13 @@ def _sample(
     levels = sampler.levels(sd1.noise_levels(model))
     noise = _noise_source(plan, images, model, schedule)
     begin = starts.begin(model, plan, canvases, noise.begin(), sampler, sigmas[0])
+    height, width = begin.latents.shape[-2:]
+    beside = see_beside(model, plan, canvases, len(images), (height, width))
+    shaping = Shaping(plan.guiding, sigmas, levels)
     unguided: deque[Tensor] = deque(maxlen=1)
     with model.on_device("unet") as unet:
         denoise = make_denoiser(sd1.make_predict(model, unet), levels, sigmas, model.placement.device)
-        guided = begin.wrap(guide(denoise, positive, negative, guidance, unguided.append), sigmas)
+        guided = begin.wrap(guide(denoise, positive, negative, guidance, unguided.append, shaping, beside), sigmas)
         setup = _setup(plan, levels, unguided)
         yield from sampler.sample(guided, begin.latents, sigmas, noise, setup)
 
@@ -154,7 +162,12 @@ def _result(step: Step, steps: int) -> Tensor:
 
 def _decode(
     model: Resident, images: Sequence[ImagePlan], canvases: Sequence[Canvas], latents: Tensor
-) -> Iterator[ImageReady]:
+) -> Iterator[ImageReady | ImageFailed]:
+    """Yield the pictures of one batch, each image that cannot be decoded as failed."""
     for number, (image, each) in enumerate(zip(images, latents, strict=True)):
-        picture = decode(model, each)
+        try:
+            picture = decode(model, each)
+        except GenerationError as error:
+            yield ImageFailed(index=image.index, message=error.message, hint=error.hint)
+            continue
         yield ImageReady(image.index, canvases[number].finish(picture) if canvases else picture)

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how strongly the prompt, or several at once, pull away from the negative prompt."""
+"""Classifier-free guidance: how strongly, and when, prompts pull away from the negative prompt."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from webui.domain.plan import GuidancePlan
 from webui.engine.conditioning import Conditioning
-from webui.engine.denoise import Denoise, DenoiseGiven
+from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
+
+_TINY = 1e-9  # shares of steps are compared up to rounding
 
 
 def needs_negative(positive: Sequence[Sequence[Conditioning]], guidance: float) -> bool:
@@ -22,45 +25,116 @@ def _is_plain(positive: Sequence[Sequence[Conditioning]]) -> bool:
     return all(len(branches) == 1 and branches[0].weight == 1 for branches in positive)
 
 
+@dataclass(frozen=True)
+class Shaping:
+    """When and how guidance acts along `sigmas`, the noise levels of one run; see `domain.passes.GuidanceOptions`."""
+
+    options: GuidancePlan
+    sigmas: Sequence[float]
+    levels: NoiseLevels
+
+    def acts(self, sigma: float, call: int) -> bool:
+        """Tell whether the negative branch counts in the network's call number `call`, which is at `sigma`.
+
+        A step lies between two levels. As in A1111, a start above 0 leaves out the step that lies at it, and below the
+        least sigma every second call goes without.
+        """
+        if sigma < self.options.minimum and call % 2:
+            return False
+        steps = len(self.sigmas) - 1
+        share = sum(level >= sigma for level in self.sigmas[1:]) / steps
+        begun = self.options.start == 0 or share > self.options.start + _TINY
+        return begun and share < self.options.end - _TINY
+
+    def rescale(self, guided: Tensor, unguided: Tensor, latents: Tensor, sigma: float) -> Tensor:
+        """Return `guided` with the spread that the network's output has without guidance, as far as it is asked for.
+
+        Lin et al. 2023, arXiv:2305.08891, equations 14 to 16, on the network's own output (noise or velocity), as in
+        diffusers' `rescale_noise_cfg`. Both outputs are (anchor - clean latents) · f, with an anchor and an f that
+        depend on the noisy latents and sigma alone. f cancels out of the ratio of spreads, so scaling the distance from
+        the anchor scales the output; scaling the clean latents themselves would be something else.
+        """
+        anchor = self.levels.anchor(latents, sigma)
+        wide, narrow = anchor - guided, anchor - unguided
+        ratio = narrow.std((1, 2, 3), keepdim=True) / wide.std((1, 2, 3), keepdim=True)
+        return anchor - wide * (self.options.rescale * ratio + 1 - self.options.rescale)
+
+
 def guide(
     denoise: DenoiseGiven,
     positive: Sequence[Sequence[Conditioning]],
     negative: Sequence[Conditioning],
     guidance: float,
     watch: Callable[[Tensor], None] | None = None,
+    shaping: Shaping | None = None,
+    beside: Tensor | None = None,
 ) -> Denoise:
     """Return the guided denoiser: negative + Σ weight · guidance · (branch - negative), on the clean latents.
 
     `positive` holds the branches of each image's prompt, `negative` one conditioning per image. All are one batch.
-    Negative prompts that are not needed are not computed and may be left out. The denoiser counts its calls to know
-    which contexts hold, so it serves one run of a sampler. `watch` is told what each call predicts without guidance, if
-    that is computed. (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022,
-    arXiv:2206.01714, for several branches.)
+    Negative prompts that are not needed are not computed and may be left out; where `shaping` leaves them out, the
+    first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls to know
+    which contexts hold, so it serves one run of a sampler. `watch` is told what each call predicts without guidance.
+    `beside` [B,k,h,w] are further channels that the network sees behind each image's latents.
+    (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
     """
     calls = itertools.count()
-    plain = _is_plain(positive)
-    if not needs_negative(positive, guidance):
-        alone = _Batch(denoise, [branches[0] for branches in positive], len(positive))
-        return lambda latents, sigma: alone.run(latents, sigma, next(calls))
-    flat = [branch for branches in positive for branch in branches]
-    owners = [image for image, branches in enumerate(positive) for _ in branches]
-    batch = _Batch(denoise, [*negative, *flat], 2 * len(positive), [*range(len(positive)), *owners])
+    prompts = _Prompts.of(positive)
+    needed = needs_negative(positive, guidance)
+    alone = _Batch(denoise, prompts.branches, prompts.owners, len(positive) * (2 if needed else 1))
+    images = range(len(positive))
+    both = _Batch(
+        denoise, [*negative, *prompts.branches], [*images, *prompts.owners], 2 * len(positive), len(negative)
+    )  # fmt: skip
 
     def guided(latents: Tensor, sigma: float) -> Tensor:
-        count = len(positive)
-        rows = [latents, latents] if plain else [latents, latents[owners]]
-        clean = batch.run(torch.cat(rows), sigma, next(calls))
-        without, with_prompt = clean[:count], clean[count:]
+        call = next(calls)
+        seen = latents if beside is None else torch.cat([latents, beside], 1)
+        if not needed:
+            return alone.run(prompts.spread(seen), sigma, call)
+        if shaping is not None and not shaping.acts(sigma, call):
+            clean = alone.run(prompts.spread(seen), sigma, call)
+            without, scale = clean[prompts.firsts], 1.0
+        else:
+            clean = both.run(torch.cat([seen, prompts.spread(seen)]), sigma, call)
+            without, clean, scale = clean[: len(positive)], clean[len(positive) :], guidance
         if watch is not None:
             watch(without)
-        if plain:
-            return without + guidance * (with_prompt - without)
-        result = without.clone()
-        for row, (image, branch) in enumerate(zip(owners, flat, strict=True)):
-            result[image] += (with_prompt[row] - without[image]) * (branch.weight * guidance)
-        return result
+        result = prompts.combine(without, clean, scale)
+        if shaping is None or shaping.options.rescale == 0 or scale == 1:
+            return result
+        return shaping.rescale(result, prompts.combine(without, clean, 1.0), latents, sigma)
 
     return guided
+
+
+class _Prompts:
+    """The branches of a batch's prompts in one row, and which image each belongs to."""
+
+    def __init__(self, branches: Sequence[Conditioning], owners: Sequence[int], plain: bool) -> None:
+        self.branches = branches
+        self.owners = owners
+        self.firsts = [owners.index(image) for image in sorted(set(owners))]
+        self._plain = plain
+
+    @classmethod
+    def of(cls, positive: Sequence[Sequence[Conditioning]]) -> _Prompts:
+        flat = [branch for branches in positive for branch in branches]
+        owners = [image for image, branches in enumerate(positive) for _ in branches]
+        return cls(flat, owners, _is_plain(positive))
+
+    def spread(self, latents: Tensor) -> Tensor:
+        """Return for each branch the latents [C,h,w] of its image."""
+        return latents if self._plain else latents[self.owners]
+
+    def combine(self, without: Tensor, clean: Tensor, guidance: float) -> Tensor:
+        """Return what the branches' predictions `clean` make of the images' predictions `without` them."""
+        if self._plain:
+            return without + guidance * (clean - without)
+        result = without.clone()
+        for row, (image, branch) in enumerate(zip(self.owners, self.branches, strict=True)):
+            result[image] += (clean[row] - without[image]) * (branch.weight * guidance)
+        return result
 
 
 class _Batch:
@@ -70,15 +144,19 @@ class _Batch:
         self,
         denoise: DenoiseGiven,
         conditionings: Sequence[Conditioning],
+        owners: Sequence[int],
         most: int,
-        owners: Sequence[int] | None = None,
+        negatives: int = 0,
     ) -> None:
-        """`most` rows go into one network call; `owners` says which image each row belongs to."""
+        """`owners` says which image each row belongs to; `most` rows go into one network call.
+
+        The first `negatives` rows are those of negative prompts.
+        """
         self._denoise = denoise
         self._conditionings = conditionings
+        self._owners = owners
         self._most = most
-        self._owners = owners or range(len(conditionings))
-        self._count = len(set(self._owners))
+        self._negatives = negatives
         self._held: tuple[int, ...] = ()
         self._rows = _Rows(())
 
@@ -91,13 +169,13 @@ class _Batch:
     def _contexts(self, call: int) -> list[Tensor]:
         """Return the context of each row; those of one image's branches are brought to one length, as A1111 does.
 
-        The negative prompts, which come first, keep theirs.
+        Negative prompts keep theirs.
         """
         contexts = [each.at(call) for each in self._conditionings]
-        longest = [0] * self._count
-        for row in range(self._count, len(contexts)):
-            longest[self._owners[row]] = max(longest[self._owners[row]], contexts[row].shape[0])
-        for row in range(self._count, len(contexts)):
+        longest: dict[int, int] = {}
+        for image, context in list(zip(self._owners, contexts, strict=True))[self._negatives :]:
+            longest[image] = max(longest.get(image, 0), context.shape[0])
+        for row in range(self._negatives, len(contexts)):
             missing = longest[self._owners[row]] - contexts[row].shape[0]
             if missing:
                 contexts[row] = torch.cat([contexts[row], contexts[row][-1:].expand(missing, -1)])
@@ -131,7 +209,8 @@ class _Rows:
     def denoise(self, denoise: DenoiseGiven, latents: Tensor, sigma: float) -> Tensor:
         if self.groups[0][0] is None:
             return denoise(latents, sigma, self.groups[0][1])
-        clean = torch.empty_like(latents)
-        for rows, contexts in self.groups:
-            clean[rows] = denoise(latents[rows], sigma, contexts)
+        parts = [(rows, denoise(latents[rows], sigma, contexts)) for rows, contexts in self.groups]
+        clean = parts[0][1].new_empty((latents.shape[0], *parts[0][1].shape[1:]))
+        for rows, part in parts:
+            clean[rows] = part
         return clean

@@ -66,15 +66,16 @@ def begin(
         return Begin(sampler.start(noise, sigma))
     size = noise.shape[-2:]
     original = torch.stack([_fit(encode(model, canvas.picture), size) for canvas in canvases])
+    added = noise * (plan.picture.noise_multiplier * (sigma + plan.picture.extra_noise))
     start = plan.start
     if not isinstance(start, FromMaskedImage):
-        return Begin(original + noise * sigma)
+        return Begin(original + added)
     mask = model.place(torch.stack([latent_mask(canvas.mask, size, soft=start.soft) for canvas in canvases]))
     if start.content == "latent_noise":
         original = original + (noise - original) * mask
     elif start.content == "latent_nothing":
         original = original * (1 - mask)
-    return Begin(original + noise * sigma, original, mask, start.soft)
+    return Begin(original + added, original, mask, start.soft)
 
 
 def _fit(latents: Tensor, size: Sequence[int]) -> Tensor:

@@ -44,10 +44,15 @@ def encode(model: Resident, image: Image.Image) -> Tensor:
 
     The VAE gives a distribution; this is its mean. Memory and overflow are dealt with as in `decode`.
     """
-    pixels = model.place(to_pixels(image.convert("RGB"))).unsqueeze(0) * 2 - 1
+    return encode_pixels(model, model.place(to_pixels(image.convert("RGB"))) * 2 - 1)
+
+
+@torch.inference_mode()
+def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
+    """Return the latents [C,h,w] of a picture [3,H,W] in -1 … 1, both on the device; otherwise as `encode`."""
 
     def compute(vae: nn.Module) -> Tensor:
-        distribution = vae.encode(pixels.to(model.dtype("vae")), return_dict=False)[0]
+        distribution = vae.encode(pixels.unsqueeze(0).to(model.dtype("vae")), return_dict=False)[0]
         return distribution.mean[0].float() * vae.config.scaling_factor
 
     latents = _compute_or_tile(model, compute)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from webui.domain.models import Family
@@ -49,7 +50,10 @@ _CLASSES = {
     "text_encoder": {"CLIPTextModel"},
     "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast"},
 }
-_PIPELINES = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}
+_PIPELINES = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+
+VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
+"""Input channels of an SD1 network → what it is called: 4 of noisy latents, 1 of a mask, 4 of a picture's latents."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ class Checkpoint:
     noise: NoiseSchedule = field(default_factory=NoiseSchedule)
 
     @property
+    def variant(self) -> str:
+        """What the network sees besides noisy latents: "" nothing, "inpainting" a mask and a picture's latents."""
+        return VARIANTS[self.configs["unet"].get("in_channels", 4)]
+
+    @property
     def weight_files(self) -> tuple[Path, ...]:
         """Every weight file once, sorted."""
         return tuple(sorted({file for files in self.files.values() for file in files}))
@@ -108,8 +117,11 @@ def identify(path: Path) -> Checkpoint:
 def read_header(path: Path) -> Header:
     """Return the tensors that a safetensors file declares, after checking that it can hold them.
 
-    Raises `BadFile`: not a safetensors file (saying what it is), truncated, or offsets that overlap or leave gaps.
+    Raises `BadFile`: a pickle, not a safetensors file (saying what it is), truncated, or offsets that overlap or leave
+    gaps.
     """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise _bad(path, f"{path.suffix.lower()} files can run code when opened and are not loaded", _CONVERT)
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise _bad(path, "not a regular file")
@@ -203,8 +215,6 @@ def count_parameters(checkpoint: Checkpoint, component: str) -> int:
 
 
 def _identify_file(path: Path) -> Checkpoint:
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise _bad(path, f"{path.suffix.lower()} files can run code when opened and are not loaded", _CONVERT)
     header = read_header(path)
     _refuse_other_models(path, header)
     text_prefix = find_text_prefix(header)
@@ -347,6 +357,8 @@ def _identify_folder(path: Path) -> Checkpoint:
         raise _bad(path, "SDXL checkpoints are not supported yet")
     if pipeline.startswith(("StableDiffusion3", "Flux")):
         raise _bad(path, f"{pipeline.removesuffix('Pipeline')} checkpoints are not supported yet")
+    if pipeline == "StableDiffusionInstructPix2PixPipeline":
+        raise _bad(path, "InstructPix2Pix checkpoints are not supported yet")
     if pipeline not in _PIPELINES:
         raise _bad(path, f"models of the class {pipeline[:60]!r} are not supported")
     for part, classes in _CLASSES.items():
@@ -443,9 +455,10 @@ def _check_supported(path: Path, configs: Mapping[str, Mapping[str, Any]]) -> No
         _check_size(path, part, config)
     if unet.get("cross_attention_dim") == 1024:
         raise _bad(path, "SD2 checkpoints are not supported yet")
-    if unet.get("in_channels", 4) == 9:
-        raise _bad(path, "inpainting checkpoints are not supported yet")
-    if unet.get("in_channels", 4) != 4 or unet.get("out_channels", 4) != 4 or vae.get("latent_channels", 4) != 4:
+    if unet.get("in_channels", 4) == 8:
+        raise _bad(path, "InstructPix2Pix checkpoints (8 input channels) are not supported yet")
+    channels = unet.get("in_channels", 4), unet.get("out_channels", 4), vae.get("latent_channels", 4)
+    if channels[0] not in VARIANTS or channels[1:] != (4, 4):
         raise _bad(path, "not an SD1 checkpoint: its latents do not have 4 channels")
     if unet.get("cross_attention_dim", 1280) != text.get("hidden_size", 512):
         raise _bad(path, "its UNet and its text encoder do not fit together")

@@ -1,0 +1,50 @@
+"""What checkpoints trained for inpainting see beside the noisy latents: a mask, and the picture around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from webui.domain.plan import Plan
+from webui.domain.start import FromMaskedImage
+from webui.engine.families import sd1
+from webui.engine.vae import encode_pixels, to_pixels
+from webui.images.canvas import Canvas
+from webui.images.resize import resize
+from webui.weights.memory import Resident
+
+
+@torch.inference_mode()
+def see_beside(
+    model: Resident, plan: Plan, canvases: Sequence[Canvas], count: int, size: tuple[int, int]
+) -> Tensor | None:
+    """Return the channels [B,5,h,w] that go behind the latents of `count` images of `size` (h, w); usually None.
+
+    The first is 1 where is to be painted, the others are the latents of the picture with grey in these places. Without
+    pictures (`canvases`) all is to be painted, and all is grey (A1111).
+    """
+    if model.checkpoint.variant != "inpainting":
+        return None
+    width, height = size[1] * sd1.SHRINK, size[0] * sd1.SHRINK
+    if not canvases:
+        grey = encode_pixels(model, model.place(torch.zeros(3, height, width)))
+        return torch.cat([torch.ones_like(grey[:1]), grey]).expand(count, -1, -1, -1)
+    soft = isinstance(plan.start, FromMaskedImage) and plan.start.soft
+    return torch.stack(
+        [_see_canvas(model, canvas, plan.picture.mask_weight, soft, width, height) for canvas in canvases]
+    )
+
+
+def _see_canvas(model: Resident, canvas: Canvas, weight: float, soft: bool, width: int, height: int) -> Tensor:
+    """Return [5,h,w] of one canvas; at `weight` 0 the picture shows under the mask, at 1 it does not."""
+    pixels = model.place(to_pixels(resize(canvas.picture, width, height, "just_resize"))) * 2 - 1
+    mask = torch.ones_like(pixels[:1])
+    if canvas.mask is not None:
+        mask = model.place(to_pixels(resize(canvas.mask, width, height, "just_resize")))
+        mask = mask if soft else mask.round()
+    latents = encode_pixels(model, pixels * (1 - mask * weight))
+    small = functional.interpolate(mask.unsqueeze(0), size=tuple(latents.shape[-2:]))[0]
+    return torch.cat([small, latents])
