@@ -74,6 +74,13 @@ def test_titles_do_not_touch_the_edge_of_the_sheet() -> None:
         assert sheet.crop(edge).convert("L").getextrema() == (255, 255)
 
 
+def test_titles_of_rows_stay_in_their_rows() -> None:
+    plan = SheetPlan(columns=1, cells=(0, 1), row_titles=("word " * 80, ""))
+    sheet = compose(plan, pictures(2))
+    left, top, _, _ = rows_of(sheet, COLOURS[1])
+    assert sheet.crop((0, top, left, sheet.height)).convert("L").getextrema() == (255, 255)
+
+
 def test_groups_of_columns_are_told_apart() -> None:
     plan = SheetPlan(columns=4, cells=(0, 1, 2, 3), column_titles=("a", "b") * 2, group_titles=("x", "y"))
     sheet = compose(plan, pictures(4))
@@ -173,7 +180,7 @@ def test_a_title_is_as_large_as_it_can_be() -> None:
     texts = ("Steps: 10", "Steps: 20")
     face = find_face(texts)
     assert fit(texts, face, 40, 1000)[0].font.size == 40
-    assert SMALLEST <= fit(texts, face, 40, 60, most_lines=1)[0].font.size < 40
+    assert SMALLEST <= fit(texts, face, 40, 60, height=20)[0].font.size < 40
 
 
 def test_letters_that_the_built_in_font_lacks_are_looked_for_elsewhere() -> None:

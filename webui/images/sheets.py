@@ -143,7 +143,7 @@ def _lay_out(plan: SheetPlan, full_cell: Size, scale: float) -> _Layout:
     steps = [cell[0] + plan.margin + (group_gap if (i + 1) % (columns // groups) == 0 else 0) for i in range(columns)]
     inner = sum(steps) - plan.margin - group_gap
     down = rows // max(1, len(plan.row_titles))
-    row_blocks = fit(plan.row_titles, face, size, max(cell[0] * 3 // 4, 6 * size), _lines(cell[1] * down, size))
+    row_blocks = fit(plan.row_titles, face, size, max(cell[0] * 3 // 4, 6 * size), cell[1] * down)
     left = max((block.width for block in row_blocks), default=0) + (2 * padding if any(plan.row_titles) else 0)
 
     column_blocks = fit(plan.column_titles, face, size, across * (cell[0] + plan.margin) - plan.margin - padding)
@@ -159,10 +159,6 @@ def _lay_out(plan: SheetPlan, full_cell: Size, scale: float) -> _Layout:
         tops=tops, title=title_blocks, groups=group_blocks, columns=column_blocks, rows=row_blocks,
         footnote=note_blocks, padding=padding,
     )  # fmt: skip
-
-
-def _lines(height: int, size: int) -> int:
-    return max(1, int(height / (size * 1.25)))
 
 
 def _height(blocks: Sequence[Block], padding: int) -> int:

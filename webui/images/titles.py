@@ -12,6 +12,7 @@ from PIL.ImageFont import FreeTypeFont
 MAX_LENGTH = 400  # characters of one text; the rest is left out
 SMALLEST = 12  # pixels, where letters are still read without effort
 LEADING = 1.25  # line height in font sizes
+USUAL_LINES = 3  # of a title that may be as high as it likes
 DOTS = "…"
 MISSING = "\uffff"  # a code point that no font has a letter for
 FONTS = (
@@ -82,19 +83,20 @@ def _drawn(font: FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
     return mask.size, bytes(mask)
 
 
-def fit(texts: Sequence[str], face: Face, size: int, width: int, most_lines: int = 3) -> list[Block]:
-    """Return the texts as blocks of one size: the largest up to `size` at which each fits into `width` pixels in
-    `most_lines` lines without breaking a word. If none does, the smallest, with broken words and cut-off ends."""
+def fit(texts: Sequence[str], face: Face, size: int, width: int, height: int = 0) -> list[Block]:
+    """Return the texts as blocks of one size: the largest up to `size` at which each fits into `width` × `height`
+    pixels (0: `USUAL_LINES` lines) without breaking a word. If none does, the smallest, with broken words and cut-off ends."""
     shown = [_shorten(text) for text in texts]
+    words = [piece for text in shown for word in text.split() for piece in _pieces(word)]
     for candidate in (size, round(size * 0.85), round(size * 0.7), round(size * 0.55)):
         font = face(max(SMALLEST, candidate))
         blocks = [Block(tuple(_wrap(text, font, width)), font) for text in shown]
-        fits = all(len(block.lines) <= most_lines for block in blocks)
-        words = [piece for text in shown for word in text.split() for piece in _pieces(word)]
-        if fits and all(font.getlength(word) <= width for word in words):
+        most = height or USUAL_LINES * round(font.size * LEADING)
+        if all(block.height <= most for block in blocks) and all(font.getlength(word) <= width for word in words):
             return blocks
     font = face(SMALLEST)
-    return [Block(_cut(_wrap(text, font, width), 2 * most_lines, font, width), font) for text in shown]
+    most_lines = max(1, height // round(SMALLEST * LEADING)) if height else 2 * USUAL_LINES
+    return [Block(_cut(_wrap(text, font, width), most_lines, font, width), font) for text in shown]
 
 
 def _shorten(text: str) -> str:
