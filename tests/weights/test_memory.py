@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.tiny_models import make_single_file
 from webui.domain.models import Family
 from webui.domain.plan import ModelRef
 from webui.weights import memory
@@ -131,18 +133,79 @@ def reference(path: Path, sha256: str = "0" * 64) -> ModelRef:
     return ModelRef(name=path.stem, path=path, family=Family.SD1, layout="", sha256=sha256)
 
 
-def test_the_cache_holds_one_model(tiny_folder: Path, tiny_file: Path) -> None:
+@pytest.fixture
+def third_file(tmp_path: Path) -> Path:
+    return make_single_file(tmp_path / "third.safetensors", seed=3)
+
+
+def names(cache: ModelCache) -> list[str]:
+    return [name for name, _ in cache.residents]
+
+
+def test_the_cache_holds_the_two_models_that_were_used_last(
+    tiny_folder: Path, tiny_file: Path, third_file: Path
+) -> None:
     cache = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
-    folder, file = reference(tiny_folder), reference(tiny_file)
-    assert cache.current(folder) is None
+    folder, file, third = reference(tiny_folder), reference(tiny_file, "1" * 64), reference(third_file)
+    assert cache.use(folder) is None
     first = cache.load(folder, identify(tiny_folder))
-    assert cache.current(folder) is first
-    assert cache.current(reference(tiny_folder, "1" * 64)) is None, "other content under the same name"
+    assert cache.use(folder) is first
+    assert cache.use(reference(tiny_folder, "1" * 64)) is None, "other content under the same name"
     cache.load(file, identify(tiny_file))
-    assert cache.current(folder) is None
+    assert cache.use(folder) is first
+    assert [resident for _, resident in cache.residents][1] is first
+    cache.make_room(identify(third_file))
+    cache.load(third, identify(third_file))
+    assert names(cache) == ["tiny", "third"] and not cache.holds(file)
     cache.release()
-    assert cache.current(file) is None
-    assert cache.resident is None
+    assert cache.use(folder) is None
+    assert names(cache) == []
+
+
+def test_without_memory_for_two_the_cache_holds_one(
+    tiny_folder: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
+    cache.load(reference(tiny_folder), identify(tiny_folder))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**31))
+    cache.make_room(identify(tiny_file))
+    assert names(cache) == []
+
+
+def test_a_model_that_waits_leaves_a_small_device(
+    tiny_folder: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the meta device in the GPU's place: what is on it is visible."""
+    room = True
+    monkeypatch.setattr(memory, "choose_placement", lambda *_: Placement(torch.device("meta"), FLOAT))
+    monkeypatch.setattr(memory, "_has_room", lambda _: room)
+    cache = ModelCache(EngineOptions())
+    folder, file = reference(tiny_folder), reference(tiny_file)
+    first = cache.load(folder, identify(tiny_folder))
+    second = cache.load(file, identify(tiny_file))
+
+    def places() -> list[str]:
+        return [next(each._networks["unet"].parameters()).device.type for each in (first, second)]
+
+    assert places() == ["meta", "meta"]
+    first.rest()
+    assert places() == ["cpu", "meta"]
+    cache.use(folder)
+    assert places() == ["meta", "meta"], "there is room for both"
+    room = False
+    second.rest()
+    cache.use(file)
+    assert places() == ["cpu", "meta"]
+    cache.use(folder)
+    assert places() == ["meta", "cpu"]
+
+
+def test_a_model_that_rested_computes_the_same(checkpoint: Checkpoint) -> None:
+    resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT))
+    before = call_unet(resident)
+    resident.rest()
+    resident.wake()
+    assert torch.equal(call_unet(resident), before)
 
 
 @pytest.mark.parametrize(

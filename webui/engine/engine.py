@@ -1,4 +1,4 @@
-"""The engine: carries out plans, keeps the last model loaded, and raises nothing but the product's own errors."""
+"""The engine: carries out plans, keeps the last models loaded, and raises nothing but the product's own errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from PIL.Image import Image
 
 from webui.domain.events import Loading
 from webui.domain.plan import AnyPlan, Plan
-from webui.engine.conditioning import Prompts
 from webui.engine.control import Control
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
+from webui.engine.models import Models
 from webui.errors import EaselError, GenerationError, OutOfMemory
-from webui.weights.identify import identify
-from webui.weights.memory import EngineOptions, ModelCache, Resident, choose_device, free_unused, is_out_of_memory
+from webui.weights.memory import EngineOptions, choose_device, free_unused, is_out_of_memory
 
 __all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
 
@@ -32,10 +31,11 @@ class Engine:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self._options = options
-        self._models = ModelCache(options)
-        self._prompts: Prompts | None = None
+        self._models = Models(options)
 
-    def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Loading | Output]:
+    def run(
+        self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS
+    ) -> Iterator[Loading | Output]:
         """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
 
         `inputs` are the pictures the plan begins with, by reference.
@@ -46,9 +46,8 @@ class Engine:
         if not isinstance(plan, Plan):
             raise GenerationError(f"The engine cannot run a plan of the kind {plan.kind!r}.")
         try:
-            if self._models.current(plan.model) is None:
-                yield Loading(model=plan.model.name)
-            yield from generate(plan, *self._load(plan), control, inputs)
+            loaded = yield from self._models.take(plan.model)
+            yield from generate(plan, loaded.resident, loaded.prompts, control, inputs)
         except EaselError:
             raise
         except Exception as error:
@@ -65,24 +64,15 @@ class Engine:
         if device.type == "cuda":
             facts["device_memory"] = torch.cuda.memory_allocated()
             facts["device_memory_peak"] = torch.cuda.max_memory_allocated()
-        resident = self._models.resident
-        if resident is not None:
-            facts["model"] = self._models.name
+        if self._models.latest is not None:
+            name, resident = self._models.latest
+            facts["model"] = name
+            facts["models"] = self._models.names
             facts["weights"] = resident.weigh()
             facts["memory_mode"] = resident.placement.mode
             facts["dtypes"] = {part: str(resident.dtype(part)).removeprefix("torch.") for part in resident.parts}
             facts["dtype"] = str(resident.dtype("unet")).removeprefix("torch.")
         return facts
-
-    def _load(self, plan: Plan) -> tuple[Resident, Prompts]:
-        resident = self._models.current(plan.model)
-        if resident is None:
-            checkpoint = identify(plan.model.path)  # a file that is no checkpoint leaves the old model loaded
-            self._prompts = None  # it holds the old model
-            resident = self._models.load(plan.model, checkpoint)
-        if self._prompts is None:
-            self._prompts = Prompts(resident)
-        return resident, self._prompts
 
 
 def _name(device: torch.device) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,7 @@ MemoryMode = Literal["normal", "medvram", "lowvram"]
 SMALL_VAE = 5_000_000
 # Smaller networks gain nothing from bf16 on a CPU (benchmarks/cpu_dtype.py).
 WORTH_BF16_ON_CPU = 20_000_000
+MOST_MODELS = 2  # kept in memory at a time
 # Latents, activations and the caches of libraries, roughly; on top of the weights.
 _WORKING_MEMORY = 2 * 2**30
 
@@ -48,6 +51,10 @@ class Placement:
     device: torch.device
     dtypes: Mapping[str, torch.dtype]
     mode: MemoryMode = "normal"
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` on the device."""
+        return tensor.to(self.device)
 
 
 def choose_device(options: EngineOptions) -> torch.device:
@@ -117,9 +124,21 @@ class Resident:
                 onload_device=placement.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
             )
             self._streamed.add("unet")
-        if placement.mode == "normal":
+        self.is_awake = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Bring the networks to the device; in saving modes each comes when it is needed."""
+        if self.placement.mode == "normal" and not self.is_awake:
             for network in self._networks.values():
-                network.to(placement.device)
+                network.to(self.placement.device)
+        self.is_awake = True
+
+    def rest(self) -> None:
+        """Send the networks home, until `wake`: what they took on the device is free for another model."""
+        for component in self._networks.keys() - self._streamed:
+            self._networks[component].load_state_dict(self._home[component], assign=True)
+        self.is_awake = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -147,11 +166,12 @@ class Resident:
         network = self._networks[component]
         network.load_state_dict({name: tensor.to(dtype) for name, tensor in self._home[component].items()}, assign=True)
         self._home[component] = network.state_dict()
-        network.to(self.placement.device)
+        if component not in self._streamed:
+            network.to(self.placement.device)
 
     def place(self, tensor: Tensor) -> Tensor:
         """Return `tensor` on the device."""
-        return tensor.to(self.placement.device)
+        return self.placement.place(tensor)
 
     def weigh(self) -> int:
         """Return the bytes of all weights."""
@@ -159,40 +179,84 @@ class Resident:
 
 
 class ModelCache:
-    """Keeps the last model in memory; loading another one lets go of it first."""
+    """Keeps the models that were used last: two where memory allows, since a refiner or a second pass takes turns with
+    the first. On a GPU without room for both, the one that waits is sent home."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._key: tuple[str, str] | None = None
-        self._resident: Resident | None = None
-        self.name: str | None = None
+        self._kept: OrderedDict[tuple[str, str], tuple[str, Resident]] = OrderedDict()  # by key; the latest comes last
 
     @property
-    def resident(self) -> Resident | None:
-        """The model in memory, whichever it is."""
-        return self._resident
+    def residents(self) -> Sequence[tuple[str, Resident]]:
+        """The models in memory, with their names; the one that was used last comes last."""
+        return list(self._kept.values())
 
-    def current(self, model: ModelRef) -> Resident | None:
-        """Return `model` if it is the one in memory."""
-        return self._resident if self._key == _key(model) else None
+    def holds(self, model: ModelRef) -> bool:
+        """Tell whether `model` is in memory."""
+        return _key(model) in self._kept
+
+    def use(self, model: ModelRef) -> Resident | None:
+        """Return `model`, ready to compute, if it is in memory."""
+        if not self.holds(model):
+            return None
+        self._kept.move_to_end(_key(model))
+        _, resident = self._kept[_key(model)]
+        if resident.placement.mode != "normal" or not (resident.is_awake or _has_room(resident)):
+            self._send_others_home(resident)
+        resident.wake()
+        return resident
+
+    def make_room(self, checkpoint: Checkpoint) -> None:
+        """Let go of the models that memory does not hold beside that of `checkpoint`.
+
+        What they take is free when nobody else refers to them any more.
+        """
+        needed = _weigh(checkpoint, choose_placement(self._options, checkpoint))
+        if psutil.virtual_memory().available < needed + _WORKING_MEMORY:
+            self._kept.clear()
+        while len(self._kept) >= MOST_MODELS:
+            self._kept.popitem(last=False)
 
     def load(self, model: ModelRef, checkpoint: Checkpoint) -> Resident:
         """Return `model`, freshly loaded from the files of `checkpoint`; raise `BadFile` when they do not fit."""
+        free_unused()
         placement = choose_placement(self._options, checkpoint)
-        self.release()
-        self._resident = Resident(load(checkpoint, placement.dtypes), placement)
-        self._key, self.name = _key(model), model.name
+        if placement.mode != "normal" and self._kept:
+            self._send_others_home(None)
+            placement = choose_placement(self._options, checkpoint)
+        resident = Resident(load(checkpoint, placement.dtypes), placement)
+        self._kept[_key(model)] = model.name, resident
         log.info("Loaded %s on %s (%s).", model.name, placement.device, placement.dtypes["unet"])
-        return self._resident
+        return resident
 
     def release(self) -> None:
-        """Let go of the model and give its memory back."""
-        self._key = self._resident = self.name = None
+        """Let go of all models and give their memory back."""
+        self._kept.clear()
+        free_unused()
+
+    def _send_others_home(self, active: Resident | None) -> None:
+        for _, resident in self._kept.values():
+            if resident is not active:
+                resident.rest()
         free_unused()
 
 
 def _key(model: ModelRef) -> tuple[str, str]:
     return str(model.path), model.sha256
+
+
+def _weigh(checkpoint: Checkpoint, placement: Placement) -> int:
+    """Return the bytes that the weights of `checkpoint` will take."""
+    return sum(count_parameters(checkpoint, part) * dtype.itemsize for part, dtype in placement.dtypes.items())
+
+
+def _has_room(resident: Resident) -> bool:
+    """Tell whether a model that rests fits on the device beside what is there."""
+    if resident.placement.device.type != "cuda":
+        return True
+    free_unused()
+    free, _ = torch.cuda.mem_get_info()
+    return resident.weigh() + _WORKING_MEMORY <= free
 
 
 def free_unused() -> None:

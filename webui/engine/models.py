@@ -1,0 +1,62 @@
+"""The models the engine computes with, each with the prompts it has encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from webui.domain.events import Loading
+from webui.domain.plan import ModelRef
+from webui.engine.conditioning import Prompts
+from webui.weights.identify import identify
+from webui.weights.memory import EngineOptions, ModelCache, Resident
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to compute, and its prompts."""
+
+    resident: Resident
+    prompts: Prompts
+
+
+class Models:
+    """Gives models by reference and loads those that are not in memory."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._cache = ModelCache(options)
+        self._prompts: dict[Resident, Prompts] = {}
+
+    @property
+    def latest(self) -> tuple[str, Resident] | None:
+        """The model that was used last, with its name, if any is in memory."""
+        return self._cache.residents[-1] if self._cache.residents else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models in memory; the one that was used last comes last."""
+        return tuple(name for name, _ in self._cache.residents)
+
+    def holds(self, model: ModelRef) -> bool:
+        """Tell whether `model` need not be loaded."""
+        return self._cache.holds(model)
+
+    def take(self, model: ModelRef) -> Generator[Loading, None, Loaded]:
+        """Return `model` and tell when it is loaded; raise `BadFile` when it cannot be."""
+        if not self.holds(model):
+            yield Loading(model=model.name)
+        return self.get(model)
+
+    def get(self, model: ModelRef) -> Loaded:
+        """Return `model`; raise `BadFile` when it cannot be loaded."""
+        resident = self._cache.use(model) or self._load(model)
+        if resident not in self._prompts:
+            self._prompts[resident] = Prompts(resident)
+        return Loaded(resident, self._prompts[resident])
+
+    def _load(self, model: ModelRef) -> Resident:
+        checkpoint = identify(model.path)  # a file that is no checkpoint leaves the others loaded
+        self._cache.make_room(checkpoint)
+        kept = {resident for _, resident in self._cache.residents}
+        self._prompts = {each: prompts for each, prompts in self._prompts.items() if each in kept}
+        return self._cache.load(model, checkpoint)
