@@ -85,7 +85,8 @@ def _drawn(font: FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
 
 def fit(texts: Sequence[str], face: Face, size: int, width: int, height: int = 0) -> list[Block]:
     """Return the texts as blocks of one size: the largest up to `size` at which each fits into `width` × `height`
-    pixels (0: `USUAL_LINES` lines) without breaking a word. If none does, the smallest, with broken words and cut-off ends."""
+    pixels (0: `USUAL_LINES` lines) without breaking a word. If none does, the smallest, with broken words and ends
+    cut off."""
     shown = [_shorten(text) for text in texts]
     words = [piece for text in shown for word in text.split() for piece in _pieces(word)]
     for candidate in (size, round(size * 0.85), round(size * 0.7), round(size * 0.55)):
