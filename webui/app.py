@@ -21,6 +21,7 @@ from webui.api.app import build_api
 from webui.api.gate import Gate
 from webui.config import Config, parse, prepare
 from webui.errors import Busy, EaselError
+from webui.extending.loader import load_extensions
 from webui.jobs.inputs import InputStore
 from webui.jobs.instance import lock_data_folder
 from webui.jobs.output import OutputFolder
@@ -32,13 +33,16 @@ from webui.jobs.worker import ProcessRunner, engine_factory
 from webui.prompt.styles import Styles
 from webui.prompt.wildcards import Wildcards
 from webui.settings import SettingsStore
+from webui.shelf import Shelf
 from webui.studio import Studio
 from webui.weights.catalog import Catalog
+from webui.weights.files import ModelFiles
 from webui.weights.hashes import HashCache
 
 log = logging.getLogger("easel")
 
 PORTS_TO_TRY = 100
+EXTENSIONS = Path(__file__).resolve().parent.parent / "extensions"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -112,14 +116,22 @@ def inputs_folder(config: Config) -> Path:
 def build_studio(config: Config, runner: Runner) -> Studio:
     """Build everything below the doors. Nothing is started yet."""
     settings = SettingsStore(config.state_dir / "settings.json")
-    catalog = Catalog(config.checkpoint_dirs, HashCache(config.state_dir / "hashes.json"))
-    catalog.refresh()
+    hashes = HashCache(config.state_dir / "hashes.json")
     store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
     output = OutputFolder(config.outputs_dir, config.state_dir / "temporary")
     queue = JobQueue(store, runner, output)
     inputs = InputStore(inputs_folder(config))
     styles, wildcards = Styles(config.data_dir), Wildcards(config.data_dir / "wildcards")
-    studio = Studio(config, settings, catalog, queue, runner, inputs, styles, wildcards)
+    extensions = load_extensions(EXTENSIONS)
+    shelf = Shelf(
+        Catalog(config.checkpoint_dirs, hashes),
+        ModelFiles.find(config.models_dir, config.checkpoint_dirs, hashes),
+        inputs,
+        styles,
+        lambda: extensions.scripts,
+        hint=f"Put a .safetensors file into {config.checkpoint_dirs[0]} and refresh.",
+    )
+    studio = Studio(config, settings, shelf, queue, runner, inputs, styles, wildcards, extensions)
     if config.checkpoint:
         studio.select_model(config.checkpoint)
     return studio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from webui.config import Config
 from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import ModelInfo
-from webui.domain.request import GenerationRequest
-from webui.domain.start import references
+from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.errors import BadRequest, NotFound
+from webui.extending.loader import Extensions
+from webui.extending.scripts import AnyScript, NameKind
 from webui.images.infotext import ReadInfotext, read
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
@@ -29,7 +30,7 @@ from webui.prompt.styles import Style, Styles
 from webui.prompt.tokens import count_tokens, limit
 from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
-from webui.weights.catalog import Catalog
+from webui.shelf import Shelf
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
@@ -86,21 +87,24 @@ class Studio:
         self,
         config: Config,
         settings: SettingsStore,
-        catalog: Catalog,
+        shelf: Shelf,
         queue: JobQueue,
         runner: Runner,
         inputs: InputStore,
         styles: Styles,
         wildcards: Wildcards,
+        extensions: Extensions,
     ) -> None:
         self.config = config
         self._settings = settings
-        self._catalog = catalog
+        self._shelf = shelf
+        self._catalog = shelf.checkpoints
         self._queue = queue
         self._runner = runner
         self._inputs = inputs
         self._styles = styles
         self._wildcards = wildcards
+        self._extensions = extensions
         self._vocabulary: tuple[Path, Vocabulary] | None = None  # of the model that tokens were counted for last
         self._counting = threading.Lock()
         self._started = time.monotonic()
@@ -110,7 +114,7 @@ class Studio:
 
     def submit(
         self,
-        request: GenerationRequest,
+        request: AnyRequest,
         *,
         source: str = "ui",
         task_id: str | None = None,
@@ -121,12 +125,11 @@ class Studio:
         `overrides` are settings (A1111's option names) for this one job. Raises `BadRequest`, `NotFound`, `BadFile`
         when it cannot be run and `Busy` when the queue is full; nothing is queued then.
         """
-        for reference in references(request.start):
+        for reference in pictures_of(request):
             self._inputs.path(reference)
         settings = self._settings.snapshot().overridden(overrides or {})
-        model = self._catalog.hashed(self._model_for(request.model or settings.model))
-        words = planner.Words(self._styles.all() if request.styles else {}, self._wildcards.lines)
-        resolved = planner.plan(request, settings, model, lambda: secrets.randbelow(RANDOM_SEEDS), words)
+        words = planner.Words(self._styles.all(), self._wildcards.lines)
+        resolved = planner.plan(request, settings, self._shelf, lambda: secrets.randbelow(RANDOM_SEEDS), words)
         return self._queue.submit(request, resolved, source=source, task_id=task_id)
 
     def job(self, job_id: str) -> JobView:
@@ -189,12 +192,12 @@ class Studio:
 
     def refresh_models(self) -> None:
         """Look at the model folders again."""
-        self._catalog.refresh()
+        self._shelf.refresh()
 
     def current_model(self) -> ModelInfo | None:
         """Return the model a request without one gets, or None when there is no usable model at all."""
         try:
-            return self._model_for(self._settings.snapshot().model)
+            return self._shelf.find_checkpoint(self._settings.snapshot().model)
         except NotFound:
             return None
 
@@ -205,17 +208,21 @@ class Studio:
             self._settings.change(model=model.title)
         return model
 
-    def _model_for(self, wanted: str | None) -> ModelInfo:
-        if wanted:
-            return self._catalog.find(wanted)
-        usable = [model for model in self._catalog.models() if model.problem is None]
-        if not usable:
-            raise NotFound(
-                "There is no usable checkpoint.",
-                hint=f"Put a .safetensors file into {self.config.checkpoint_dirs[0]} and refresh.",
-                field="model",
-            )
-        return usable[0]
+    def vaes(self) -> tuple[ModelInfo, ...]:
+        """Return all VAE files, unusable ones with their `problem`."""
+        return self._shelf.vaes.models()
+
+    def upscalers(self) -> tuple[ModelInfo, ...]:
+        """Return all upscaler networks, unusable ones with their `problem`; the built-in ways are in the domain."""
+        return self._shelf.upscalers.models()
+
+    def scripts(self) -> tuple[AnyScript, ...]:
+        """Return all scripts that extensions offer."""
+        return self._extensions.scripts
+
+    def names(self, kind: NameKind) -> Sequence[str]:
+        """Return all usable names of a kind, in the order users see them."""
+        return self._shelf.names(kind)
 
     # Prompts
 
@@ -242,7 +249,7 @@ class Studio:
         `NotFound` without a model.
         """
         settings = self._settings.snapshot()
-        info = self._model_for(model or settings.model)
+        info = self._shelf.find_checkpoint(model or settings.model)
         with self._counting:
             if self._vocabulary is None or self._vocabulary[0] != info.path:
                 self._vocabulary = (info.path, read_vocabulary(info))
@@ -304,11 +311,13 @@ class Studio:
 
     def status(self) -> StudioStatus:
         progress = self._queue.progress()
-        broken = [f"{model.name}: {model.problem}" for model in self._catalog.models() if model.problem]
+        models = (*self._catalog.models(), *self._shelf.models())
+        broken = [f"{model.name}: {model.problem}" for model in models if model.problem]
         problems = [
             *([self._settings.problem] if self._settings.problem else []),
             *broken,
             *self._styles.problems(),
+            *self._extensions.problems,
         ]
         return StudioStatus(
             worker=self._runner.state,

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.jobs_parts import make_plan
+from tests.planner_parts import FakeShelf
 from webui import planner
 from webui.domain.models import Family, ModelInfo
 from webui.domain.plan import MOST_SCHEDULE_STEPS, PicturePlan, Plan
@@ -21,7 +22,7 @@ MODEL = ModelInfo(name="pocket", path=Path("pocket"), family=Family.SD1, layout=
 
 
 def plan(request: GenerationRequest, settings: Settings | None = None) -> Plan:
-    return planner.plan(request, settings or Settings(), MODEL, lambda: 1)
+    return planner.plan_generation(request, settings or Settings(), FakeShelf(MODEL), lambda: 1)
 
 
 @pytest.mark.parametrize(

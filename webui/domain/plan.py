@@ -253,12 +253,13 @@ class Plan(Data):
     @property
     def total_steps(self) -> int:
         """How many steps one batch takes, with all its passes."""
-        return self.run_steps + (self.hires.steps if self.hires else 0)
+        runs = -(-self.tiles.count // self.batch_size) if self.tiles else 1
+        return self.run_steps * runs + (self.hires.steps if self.hires else 0)
 
     @property
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
         """The images in groups that are computed together."""
-        size = 1 if find_sampler(self.sampler).one_at_a_time else self.batch_size
+        size = 1 if self.tiles or find_sampler(self.sampler).one_at_a_time else self.batch_size
         return tuple(self.images[start : start + size] for start in range(0, len(self.images), size))
 
     @property

@@ -17,6 +17,7 @@ MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
 MAX_IMAGES = 1_000  # batch size × batch count of one job
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
+Infotext = Annotated[str, Field(max_length=3 * MAX_PROMPT)]
 Pixels = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
 
 
@@ -57,7 +58,8 @@ class UpscaleRequest(Data):
     """Pictures to be enlarged and nothing else: the Extras page.
 
     With `width` and `height` the result covers that size (and is cropped to it with `crop`), otherwise it is `scale`
-    times the picture's. `second_upscaler` is mixed in with the share `second_share`.
+    times the picture's. `second_upscaler` is mixed in with the share `second_share`. `infotexts` are what the files of
+    the pictures said about how they were made, one for each or none at all.
     """
 
     kind: Literal["upscale"] = "upscale"
@@ -69,6 +71,9 @@ class UpscaleRequest(Data):
     width: Annotated[int, Field(ge=8, le=16384)] | None = None
     height: Annotated[int, Field(ge=8, le=16384)] | None = None
     crop: bool = True
+    infotexts: Annotated[
+        tuple[Annotated[str, Field(max_length=2 * MAX_PROMPT)], ...], Field(max_length=MAX_PICTURES)
+    ] = ()
     keep: bool = True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.planner_parts import FakeShelf
 from webui import planner
 from webui.domain.models import Family, ModelInfo
 from webui.domain.plan import Plan, SamplingPlan, VariationPlan
@@ -19,7 +20,7 @@ MODEL = ModelInfo(name="m", path=Path("/m"), family=Family.SD1, layout="diffuser
 
 
 def plan(request: GenerationRequest, **settings: Any) -> Plan:
-    return planner.plan(request, Settings(**settings), MODEL, lambda: 1234)
+    return planner.plan_generation(request, Settings(**settings), FakeShelf(MODEL), lambda: 1234)
 
 
 def test_nothing_asked_is_the_settings() -> None:

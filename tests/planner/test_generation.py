@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.planner_parts import FakeShelf
 from webui import planner
 from webui.domain.models import Family, ModelDefaults, ModelInfo
+from webui.domain.plan import Plan
 from webui.domain.request import MAX_SEED, GenerationRequest
 from webui.errors import BadFile, BadRequest, NotFound
 from webui.prompt.styles import Style
@@ -29,8 +31,8 @@ def model(**changes: Any) -> ModelInfo:
     return ModelInfo(**{**facts, **changes})
 
 
-def plan(request: GenerationRequest, **changes: Any) -> planner.Plan:
-    return planner.plan(request, Settings(), model(**changes), lambda: 1234)
+def plan(request: GenerationRequest, **changes: Any) -> Plan:
+    return planner.plan_generation(request, Settings(), FakeShelf(model(**changes)), lambda: 1234)
 
 
 def test_blanks_are_filled_from_the_model_then_the_product() -> None:
@@ -110,9 +112,9 @@ STYLES = {
 LINES = {"color": ("red", "blue", "green", "white")}
 
 
-def plan_words(request: GenerationRequest, settings: Settings | None = None) -> planner.Plan:
+def plan_words(request: GenerationRequest, settings: Settings | None = None) -> Plan:
     words = planner.Words(STYLES, lambda name: LINES.get(name, ()))
-    return planner.plan(request, settings or Settings(), model(), lambda: 1234, words)
+    return planner.plan_generation(request, settings or Settings(), FakeShelf(model()), lambda: 1234, words)
 
 
 def test_styles_are_applied_in_order() -> None:

@@ -1,0 +1,51 @@
+"""A shelf for tests of the planner: two checkpoints' worth of names, no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from webui.domain.models import Kind, ModelInfo
+from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
+from webui.errors import NotFound
+from webui.extending.scripts import AnyScript, NameKind, find_script
+
+
+@dataclass(frozen=True)
+class FakeShelf:
+    """`model` is the current checkpoint, `others` are found by name; every stored picture has `size`."""
+
+    model: ModelInfo
+    others: Mapping[str, ModelInfo] = field(default_factory=dict)
+    size: tuple[int, int] = (128, 96)
+    scripts: Sequence[AnyScript] = ()
+
+    def checkpoint(self, name: str | None) -> ModelInfo:
+        known = {None: self.model, self.model.name: self.model, **self.others}
+        if name not in known:
+            raise NotFound(f"Model not found: {name!r}.", field="model")
+        return known[name]
+
+    def vae(self, name: str, checkpoint: ModelInfo) -> ModelInfo | None:
+        if name in ("Automatic", "None"):
+            return None
+        return ModelInfo(name=name, path=Path(f"/models/VAE/{name}.safetensors"), kind=Kind.VAE, sha256="cd" * 32)
+
+    def upscaler(self, name: str) -> UpscalerRef:
+        if name in LATENT_UPSCALERS:
+            return UpscalerRef(name=name, kind="latent")
+        if name in PLAIN_UPSCALERS:
+            return UpscalerRef(name=name, kind="plain")
+        if name == "net":
+            return UpscalerRef(name=name, kind="network", path=Path("/models/ESRGAN/net.safetensors"), sha256="ef" * 32)
+        raise NotFound(f"Upscaler not found: {name!r}.", field="upscaler")
+
+    def picture_size(self, reference: str) -> tuple[int, int]:
+        return self.size
+
+    def script(self, name: str) -> AnyScript:
+        return find_script(name, self.scripts)
+
+    def names(self, kind: NameKind) -> Sequence[str]:
+        return [self.model.name, *self.others] if kind == "checkpoint" else []

@@ -1,0 +1,131 @@
+"""(request, settings, what names stand for) → plan. Pure: everything it needs is handed in, even the random seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from webui.domain.plan import (
+    AnyPlan,
+    InfotextPlan,
+    PicturePlan,
+    Plan,
+    PreviewPlan,
+)
+from webui.domain.request import AnyRequest, GenerationRequest, UpscaleRequest
+from webui.domain.sampling import find_sampler
+from webui.domain.sampling_options import Variation
+from webui.domain.start import FromNoise, FromTiles, Start
+from webui.planner.blanks import DEFAULT_STEPS, fill
+from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
+from webui.planner.prompts import note_tags, plan_images, preview_prompt
+from webui.planner.sampling import plan_sampling, plan_variation
+from webui.planner.saving import plan_grid, plan_saving
+from webui.planner.series import plan_series
+from webui.planner.shelf import NO_WORDS, Shelf, Words
+from webui.planner.sizes import check_cost, check_pictures, find_size, plan_tiles
+from webui.planner.upscaling import plan_upscaling
+from webui.settings import Settings
+
+__all__ = [
+    "DEFAULT_STEPS",
+    "NO_WORDS",
+    "Shelf",
+    "Words",
+    "fill",
+    "plan",
+    "plan_generation",
+    "plan_sampling",
+    "preview_prompt",
+]
+
+DrawSeed = Callable[[], int]
+
+
+def plan(
+    request: AnyRequest, settings: Settings, shelf: Shelf, draw_seed: DrawSeed, words: Words = NO_WORDS
+) -> AnyPlan:
+    """Resolve `request`. `words` are what its prompts refer to by name.
+
+    Image k of a job has seed + k, so any image can be made again alone. Raises `BadRequest` or `NotFound` for what
+    cannot be run.
+    """
+    if isinstance(request, UpscaleRequest):
+        return plan_upscaling(request, settings, shelf)
+
+    def plan_part(part: GenerationRequest, first_index: int) -> Plan:
+        return plan_generation(part, settings, shelf, draw_seed, words, first_index)
+
+    if request.script is not None:
+        return plan_series(request, shelf, draw_seed, plan_part)
+    return plan_part(request, 0)
+
+
+def plan_generation(
+    request: GenerationRequest,
+    settings: Settings,
+    shelf: Shelf,
+    draw_seed: DrawSeed,
+    words: Words = NO_WORDS,
+    first_index: int = 0,
+) -> Plan:
+    """Resolve a request without a script; its images are counted from `first_index`."""
+    checkpoint = shelf.checkpoint(request.model or settings.model)
+    model = refer(checkpoint)
+    full = fill(request, settings, checkpoint)
+    assert full.steps and full.guidance is not None and full.clip_skip
+    assert full.sampler and full.schedule and full.emphasis
+    check_pictures(full)
+    width, height = size = find_size(full, shelf)
+    hires = plan_hires(full, settings, model, size, shelf)
+    check_cost(full, (hires.width, hires.height) if hires else size)
+    sampler = find_sampler(full.sampler)
+    full = _draw_seeds(full, draw_seed)
+    images = tuple(plan_images(full, settings, words, full.seed, first_index))
+    return Plan(
+        model=model,
+        sampler=sampler.name,
+        schedule=full.schedule,
+        steps=full.steps,
+        guidance=full.guidance,
+        width=width,
+        height=height,
+        clip_skip=full.clip_skip,
+        emphasis=full.emphasis,
+        comma_backtrack=settings.comma_backtrack,
+        batch_size=full.batch_size,
+        images=images,
+        vae=plan_vae(full.vae, settings, checkpoint, shelf),
+        tiling=full.tiling,
+        guiding=plan_guidance(full.guiding, settings),
+        hires=hires,
+        refiner=plan_refiner(full, model, shelf),
+        start=_with_background(full.start, settings),
+        tiles=plan_tiles(full, full.start, shelf) if isinstance(full.start, FromTiles) else None,
+        sampling=plan_sampling(full.sampling, settings, sampler),
+        variation=plan_variation(full.variation or Variation(), width, height),
+        picture=PicturePlan(
+            exact_steps=settings.img2img_exact_steps, colour_correction=settings.img2img_colour_correction
+        ),
+        preview=PreviewPlan(every=settings.preview_every if settings.live_previews else 0, size=settings.preview_size),
+        infotext=InfotextPlan(
+            model_hash=settings.add_model_hash, model_name=settings.add_model_name, version=settings.add_version
+        ),
+        save=plan_saving(full, settings),
+        sheets=plan_grid(full, settings, images),
+        keep=full.keep and settings.save_images,
+        notes=note_tags(images),
+    )
+
+
+def _draw_seeds(request: GenerationRequest, draw_seed: DrawSeed) -> GenerationRequest:
+    """Return `request` with its seeds drawn where any will do."""
+    variation = request.variation or Variation()
+    if variation.strength and variation.seed == -1:
+        variation = variation.replace(seed=draw_seed())
+    return request.replace(seed=draw_seed() if request.seed == -1 else request.seed, variation=variation)
+
+
+def _with_background(start: Start, settings: Settings) -> Start:
+    if isinstance(start, FromNoise) or start.background is not None:
+        return start
+    return start.replace(background=settings.background)

@@ -1,0 +1,104 @@
+"""The second pass, the second model, the VAE and the guidance of a plan."""
+
+from __future__ import annotations
+
+from webui.domain.models import ModelInfo
+from webui.domain.passes import GuidanceOptions, Hires
+from webui.domain.plan import GuidancePlan, HiresPlan, ModelRef, RefinerPlan, VaeRef
+from webui.domain.request import GenerationRequest
+from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.start import FromImage, FromNoise
+from webui.errors import BadFile, BadRequest
+from webui.planner.sampling import plan_sampling
+from webui.planner.shelf import Shelf
+from webui.planner.sizes import Size, find_hires_size
+from webui.settings import Settings
+
+
+def refer(model: ModelInfo) -> ModelRef:
+    """Return the reference to a checkpoint; `BadFile` when it cannot be used."""
+    if model.family is None or model.sha256 is None:
+        raise BadFile(f"Model {model.name!r} cannot be used: {model.problem or 'it could not be identified'}.")
+    return ModelRef(name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256)
+
+
+def plan_vae(asked: str | None, settings: Settings, checkpoint: ModelInfo, shelf: Shelf) -> VaeRef | None:
+    """Return the VAE file that stands in for the checkpoint's own, if any."""
+    found = shelf.vae(asked or settings.vae, checkpoint)
+    if found is None:
+        return None
+    assert found.sha256 is not None
+    return VaeRef(name=found.path.name, path=found.path, sha256=found.sha256)
+
+
+def plan_guidance(asked: GuidanceOptions, settings: Settings) -> GuidancePlan:
+    """Return how guidance acts; `BadRequest` for an interval that ends before it begins."""
+    if asked.start > asked.end:
+        raise BadRequest(
+            f"Guidance cannot end ({asked.end}) before it begins ({asked.start}).",
+            hint="Let its end be the greater share of the steps.",
+            field="guiding.end",
+        )
+    minimum = settings.guidance_minimum if asked.minimum is None else asked.minimum
+    return GuidancePlan(rescale=asked.rescale, start=asked.start, end=asked.end, minimum=minimum)
+
+
+def plan_refiner(request: GenerationRequest, model: ModelRef, shelf: Shelf) -> RefinerPlan | None:
+    """Return the second model of `request`, whose first one is `model`; None where nothing would be left to it."""
+    refiner = request.refiner
+    if refiner is None or refiner.switch_at >= 1:
+        return None
+    found = refer(shelf.checkpoint(refiner.model))
+    _check_family(found, model, "refiner.model")
+    return None if found == model else RefinerPlan(model=found, switch_at=refiner.switch_at)
+
+
+def plan_hires(
+    request: GenerationRequest, settings: Settings, model: ModelRef, size: Size, shelf: Shelf
+) -> HiresPlan | None:
+    """Return the second pass of `request`, whose blanks are filled and whose first pass gives images of `size`."""
+    asked = request.hires
+    if asked is None:
+        return None
+    if not isinstance(request.start, FromNoise | FromImage):
+        raise BadRequest(
+            "The second pass follows txt2img, or one finished picture; not a mask, an extension or tiles.",
+            hint="Switch hires. fix off.",
+            field="hires",
+        )
+    assert request.steps and request.sampler and request.schedule and request.guidance is not None
+    enlarged, (width, height) = find_hires_size(asked, size)
+    sampler, schedule = split_combined(asked.sampler or request.sampler, asked.schedule or request.schedule)
+    found = find_sampler(sampler)
+    return HiresPlan(
+        width=width,
+        height=height,
+        enlarged=enlarged,
+        scale=asked.scale if asked.width is None and asked.height is None else None,
+        upscaler=shelf.upscaler(asked.upscaler),
+        steps=asked.steps or request.steps,
+        strength=asked.strength,
+        sampler=found.name,
+        schedule=find_schedule(schedule).label,
+        guidance=request.guidance if asked.guidance is None else asked.guidance,
+        sampling=plan_sampling(request.sampling, settings, found),
+        model=_find_hires_model(asked, model, shelf),
+    )
+
+
+def _find_hires_model(asked: Hires, model: ModelRef, shelf: Shelf) -> ModelRef | None:
+    if asked.model is None:
+        return None
+    found = refer(shelf.checkpoint(asked.model))
+    _check_family(found, model, "hires.model")
+    return None if found == model else found
+
+
+def _check_family(found: ModelRef, model: ModelRef, field: str) -> None:
+    if found.family != model.family:
+        raise BadRequest(
+            f"{found.name} is of the family {found.family.value}, {model.name} of {model.family.value}: "
+            "their latents mean different things.",
+            hint="Choose two checkpoints of one family.",
+            field=field,
+        )

@@ -1,0 +1,37 @@
+"""What a script makes of a request, planned part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from webui.domain.plan import Plan, SeriesPlan
+from webui.domain.request import GenerationRequest
+from webui.extending.scripts import Tools, expand_request
+from webui.planner.shelf import Shelf
+
+PlanPart = Callable[[GenerationRequest, int], Plan]
+"""(request, index of its first image) → its plan."""
+
+
+def plan_series(
+    request: GenerationRequest, shelf: Shelf, draw_seed: Callable[[], int], plan_part: PlanPart
+) -> SeriesPlan:
+    """Return the parts that the script named in `request` makes of it, as one plan."""
+    assert request.script is not None
+    script = shelf.script(request.script.name)
+    expansion = expand_request(request, script, Tools(draw_seed, shelf.names, shelf.picture_size))
+    parts: list[Plan] = []
+    first = 0
+    for asked in expansion.requests:
+        part = plan_part(asked, first)
+        first = part.images[-1].index + 1
+        parts.append(part.replace(sheets=()))
+    notes = dict.fromkeys([*expansion.notes, *(note for part in parts for note in part.notes)])
+    return SeriesPlan(
+        script=script.name,
+        parts=tuple(parts),
+        chained=expansion.chained,
+        sheets=expansion.sheets,
+        only_sheets=expansion.only_sheets,
+        notes=tuple(notes),
+    )

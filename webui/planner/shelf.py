@@ -1,0 +1,48 @@
+"""What the names in a request stand for. The planner asks; who answers may read files, the planner does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from webui.domain.models import ModelInfo
+from webui.domain.upscaling import UpscalerRef
+from webui.extending.scripts import AnyScript, NameKind
+from webui.prompt.dynamic import Lookup
+from webui.prompt.styles import Style
+
+
+@dataclass(frozen=True)
+class Words:
+    """What prompts refer to by name: styles, and the lines of wildcards."""
+
+    styles: Mapping[str, Style] = field(default_factory=lambda: MappingProxyType({}))
+    wildcards: Lookup = lambda name: ()
+
+
+NO_WORDS = Words()
+
+
+class Shelf(Protocol):
+    """Finds models, scripts and stored pictures. All raise `NotFound` for a name nobody knows, naming the nearest."""
+
+    def checkpoint(self, name: str | None) -> ModelInfo:
+        """Return the checkpoint (None: the current one) with its hash; `BadFile` when it cannot be used."""
+
+    def vae(self, name: str, checkpoint: ModelInfo) -> ModelInfo | None:
+        """Return the VAE file called `name` with its hash. "Automatic": the one beside `checkpoint` that has its name,
+        or None; "None": None."""
+
+    def upscaler(self, name: str) -> UpscalerRef:
+        """Return a built-in way to enlarge, or the network called `name` with its hash."""
+
+    def picture_size(self, reference: str) -> tuple[int, int]:
+        """Return width and height of a stored picture, pixels."""
+
+    def script(self, name: str) -> AnyScript:
+        """Return the script called `name`."""
+
+    def names(self, kind: NameKind) -> Sequence[str]:
+        """Return all names of a kind, in the order users see them."""

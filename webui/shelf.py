@@ -1,0 +1,111 @@
+"""Finds what the names in a request stand for: models on the disk, stored pictures, scripts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from webui.domain.models import ModelInfo
+from webui.domain.sampling import SAMPLERS, SCHEDULES
+from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
+from webui.errors import NotFound
+from webui.extending.scripts import AnyScript, NameKind, find_script
+from webui.images.open import read_size
+from webui.jobs.inputs import InputStore
+from webui.prompt.styles import Styles
+from webui.weights.catalog import VAE_SUFFIXES, Catalog
+from webui.weights.files import ModelFiles
+
+AUTOMATIC = "Automatic"
+NONE = "None"
+
+
+class Shelf:
+    """All models, pictures and scripts there are; what the planner asks (`webui.planner.shelf.Shelf`)."""
+
+    def __init__(
+        self,
+        checkpoints: Catalog,
+        files: ModelFiles,
+        inputs: InputStore,
+        styles: Styles,
+        scripts: Callable[[], Sequence[AnyScript]],
+        hint: str,
+    ) -> None:
+        """`hint` says where to put a checkpoint when there is none."""
+        self.checkpoints = checkpoints
+        self.vaes = files.vaes
+        self.upscalers = files.upscalers
+        self._inputs = inputs
+        self._styles = styles
+        self._scripts = scripts
+        self._hint = hint
+
+    def refresh(self) -> None:
+        """Look at all model folders again."""
+        for catalog in (self.checkpoints, self.vaes, self.upscalers):
+            catalog.refresh()
+
+    def find_checkpoint(self, name: str | None) -> ModelInfo:
+        """Return the checkpoint, or the first usable one (None), as far as it is known without reading its file."""
+        if name:
+            return self.checkpoints.find(name)
+        usable = [model for model in self.checkpoints.models() if model.problem is None]
+        if not usable:
+            raise NotFound("There is no usable checkpoint.", hint=self._hint, field="model")
+        return usable[0]
+
+    def checkpoint(self, name: str | None) -> ModelInfo:
+        return self.checkpoints.hashed(self.find_checkpoint(name))
+
+    def vae(self, name: str, checkpoint: ModelInfo) -> ModelInfo | None:
+        if name in ("", NONE):
+            return None
+        if name != AUTOMATIC:
+            return self.vaes.hashed(self.vaes.find(name))
+        names = [f"{checkpoint.path.stem}{suffix}".lower() for suffix in VAE_SUFFIXES]
+        beside = [
+            vae
+            for vae in self.vaes.models()
+            if vae.problem is None and vae.path.parent == checkpoint.path.parent and vae.filename.lower() in names
+        ]
+        return self.vaes.hashed(beside[0]) if beside else None
+
+    def upscaler(self, name: str) -> UpscalerRef:
+        for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS)):
+            for each in known:
+                if each.lower() == name.strip().lower():
+                    return UpscalerRef(name=each, kind=kind) 
+        try:
+            found = self.upscalers.hashed(self.upscalers.find(name))
+        except NotFound as error:
+            names = self.names("upscaler")
+            near = difflib.get_close_matches(name, names, 3, 0.4)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}."
+            raise NotFound(f"Upscaler not found: {name!r}.", hint=hint, field="upscaler") from error
+        return UpscalerRef(name=found.name, kind="network", path=found.path, sha256=found.sha256 or "")
+
+    def picture_size(self, reference: str) -> tuple[int, int]:
+        return read_size(self._inputs.path(reference))
+
+    def script(self, name: str) -> AnyScript:
+        return find_script(name, self._scripts())
+
+    def names(self, kind: NameKind) -> Sequence[str]:
+        match kind:
+            case "sampler":
+                return [sampler.name for sampler in SAMPLERS]
+            case "schedule":
+                return [schedule.label for schedule in SCHEDULES]
+            case "checkpoint":
+                return _usable(self.checkpoints)
+            case "vae":
+                return [AUTOMATIC, NONE, *_usable(self.vaes)]
+            case "upscaler":
+                return [*LATENT_UPSCALERS, *PLAIN_UPSCALERS, *_usable(self.upscalers)]
+            case "style":
+                return list(self._styles.all())
+
+
+def _usable(catalog: Catalog) -> list[str]:
+    return [model.name for model in catalog.models() if model.problem is None]
