@@ -311,7 +311,7 @@ class Studio:
 
     def status(self) -> StudioStatus:
         progress = self._queue.progress()
-        models = (*self._catalog.models(), *self._shelf.models())
+        models = (*self.models(), *self.vaes(), *self.upscalers())
         broken = [f"{model.name}: {model.problem}" for model in models if model.problem]
         problems = [
             *([self._settings.problem] if self._settings.problem else []),
