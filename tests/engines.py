@@ -38,12 +38,17 @@ class ScriptedEngine:
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
+        self._model: str | None = None
 
     def facts(self) -> dict[str, object]:
-        return {"device": "fake"}
+        return {"device": "fake"} | ({"model": self._model} if self._model else {})
+
+    def release(self) -> None:
+        self._model = None
 
     def run(self, plan: Plan, control: Control, inputs: Mapping[str, Image.Image]) -> Iterator[object]:
         yield Loading(model=plan.model.name)
+        self._model = plan.model.name
         for number, images in enumerate(plan.batches):
             control.skipped = False
             yield from self._run_batch(plan, number, images, control)

@@ -49,6 +49,16 @@ def test_loading_is_told_once_per_model(options: EngineOptions, make_plan: PlanM
     assert engine.facts()["dtype"] == "float32"
 
 
+def test_released_models_are_loaded_again(options: EngineOptions, make_plan: PlanMaker) -> None:
+    engine = Engine(options)
+    before = pictures(run(engine, make_plan(steps=1)))[0]
+    engine.release()
+    assert "model" not in engine.facts()
+    happened = run(engine, make_plan(steps=1))
+    assert any(isinstance(item, Loading) for item in happened)
+    assert differ(pictures(happened)[0], before) == 0
+
+
 def test_size_and_range_of_the_picture(engine: Engine, make_plan: PlanMaker) -> None:
     happened = run(engine, make_plan(width=72, height=96, steps=1))
     image = next(item.image for item in happened if isinstance(item, ImageReady))

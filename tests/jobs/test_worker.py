@@ -81,6 +81,16 @@ def test_the_worker_tells_about_itself(shared_runner: ProcessRunner) -> None:
     assert shared_runner.state == "ready"
 
 
+def test_models_are_let_go_when_the_run_is_done(shared_runner: ProcessRunner) -> None:
+    messages = shared_runner.run("job", make_plan())
+    next(messages)
+    shared_runner.unload()
+    assert isinstance(list(messages)[-1], ImageEncoded)
+    wait_until(lambda: "model" not in shared_runner.facts(), "the model to be let go")
+    run(shared_runner, make_plan())
+    assert shared_runner.facts()["model"] == "stub"
+
+
 def test_the_worker_reports_before_the_engine_is_built_and_runs_wait_for_it() -> None:
     runner = ProcessRunner(slow_to_import, NO_INPUTS)
     runner.start()

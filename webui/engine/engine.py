@@ -57,6 +57,10 @@ class Engine:
             log.exception("The run failed.")
             raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
 
+    def release(self) -> None:
+        """Give back the memory that models take up."""
+        self._models.release()
+
     def facts(self) -> dict[str, object]:
         """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights."""
         device = choose_device(self._options)

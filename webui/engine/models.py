@@ -54,6 +54,11 @@ class Models:
             self._prompts[resident] = Prompts(resident)
         return Loaded(resident, self._prompts[resident])
 
+    def release(self) -> None:
+        """Let go of all models and give their memory back."""
+        self._prompts = {}
+        self._cache.release()
+
     def _load(self, model: ModelRef) -> Resident:
         checkpoint = identify(model.path)  # a file that is no checkpoint leaves the others loaded
         self._cache.make_room(checkpoint)

@@ -44,6 +44,9 @@ class Engine(Protocol):
 
     def facts(self) -> dict[str, object]: ...
 
+    def release(self) -> None:
+        """Give back the memory that models take up."""
+
 
 EngineFactory = Callable[[], Engine]
 
@@ -78,6 +81,11 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class Unload:
+    pass
+
+
+@dataclass(frozen=True)
 class Stop:
     pass
 
@@ -94,7 +102,7 @@ class Alive:
 
 @dataclass(frozen=True)
 class Ready:
-    """The engine is built."""
+    """The engine is built, or has let go of its models."""
 
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -153,7 +161,7 @@ class _Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._todo: queue.SimpleQueue[tuple[Run, Control] | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[tuple[Run, Control] | Unload | None] = queue.SimpleQueue()
         self._current: tuple[int, Control] = (0, Control())
 
     def work(self) -> None:
@@ -169,7 +177,11 @@ class _Worker:
         threading.Thread(target=self._beat, name="heart", daemon=True).start()
         engine = self._build(setup)
         while engine is not None and (todo := self._todo.get()) is not None:
-            self._run(engine, setup.inputs, *todo)
+            if isinstance(todo, Unload):
+                engine.release()
+                self._send(Ready(engine.facts()))
+            else:
+                self._run(engine, setup.inputs, *todo)
 
     def _build(self, setup: Setup) -> Engine | None:
         try:
@@ -211,6 +223,8 @@ class _Worker:
                     control.interrupted = True
                 case Skip(number=wanted) if wanted == number:
                     control.skipped = True
+                case Unload():
+                    self._todo.put(command)
                 case Stop():
                     control.interrupted = True
                     self._todo.put(None)

@@ -59,6 +59,9 @@ class Runner(Protocol):
     def skip(self, job_id: str) -> None:
         """Give up the current batch of `job_id` and go on with the next one."""
 
+    def unload(self) -> None:
+        """Give back the memory that models take up, once no job runs any more; the next job loads what it needs."""
+
     def stop(self) -> None:
         """End the runner and join it (at most a few seconds)."""
 

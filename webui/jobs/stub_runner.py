@@ -64,6 +64,9 @@ class StubRunner:
             self._skipped = self._skipped or job_id == self._job
             self._change.notify_all()
 
+    def unload(self) -> None:
+        self._model = None
+
     def stop(self) -> None:
         with self._change:
             self._stopped = True

@@ -35,6 +35,7 @@ from webui.jobs.child import (
     Said,
     Setup,
     Skip,
+    Unload,
 )
 from webui.jobs.child import Stop as StopCommand
 from webui.jobs.runner import Message, RunnerState
@@ -152,6 +153,10 @@ class ProcessRunner:
         current = self._current
         if current is not None and current[0] == job_id:
             self._tell(Skip(current[1]))
+
+    def unload(self) -> None:
+        """See `Runner.unload`."""
+        self._tell(Unload())
 
     def stop(self) -> None:
         """End the process and join it: asked first, forced after a few seconds."""
@@ -285,7 +290,7 @@ class _ChildProcess:
                     self.send(self._setup)
                 self.facts = {**self.facts, "memory": memory}
             case Ready(facts=facts):
-                self.facts = {**self.facts, **facts}
+                self.facts = self._facts_of_process() | facts
                 self.state = "ready"
                 self.settled.set()
             case Raised(number=None, error=error):
@@ -293,10 +298,14 @@ class _ChildProcess:
             case Logged(level=level, name=name, text=text):
                 logging.getLogger(name).log(level, "[worker] %s", text)
             case Ended(facts=facts):
-                self.facts = {**self.facts, **facts}
+                self.facts = self._facts_of_process() | facts
                 self.inbox.put(message)
             case Said() | Raised():
                 self.inbox.put(message)
+
+    def _facts_of_process(self) -> dict[str, object]:
+        """Return what is known without the engine's word: what it said last may no longer hold."""
+        return {name: self.facts[name] for name in ("process", "memory") if name in self.facts}
 
     def _read_output(self) -> bool:
         """Log what the process printed; False at the end."""
