@@ -72,6 +72,27 @@ def test_changes_come_one_call_after_their_number() -> None:
     assert [found.segments[found.at(call)].text for call in range(6)] == ["a", "a", "b", "a", "b", "a"]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat", [(10, "a cat")]),
+        ("[a:b:3]", [(10, "b")]),  # over in the first pass
+        ("[a:b:20]", [(10, "b")]),
+        ("[a:b:24]", [(4, "a"), (10, "b")]),
+        ("[a:b:30]", [(10, "a")]),
+        ("[a:b:0.5]", [(10, "b")]),
+        ("[a:b:1.0]", [(10, "b")]),
+        ("[a:b:1.5]", [(5, "a"), (10, "b")]),
+        ("[a:b:2.0]", [(10, "a")]),
+        ("[a|b]", [(end, "ab"[(end + 1) % 2]) for end in range(1, 11)]),
+    ],
+)
+def test_a_second_pass_counts_on_behind_the_first(prompt: str, expected: list[tuple[int, str]]) -> None:
+    """10 calls behind 20: whole numbers go on at 21, fractions are those from 1 to 2, alternation begins anew."""
+    assert [(each.end, each.text) for each in schedule_single(prompt, 10, behind=20).segments] == expected
+    assert schedule(prompt, 10, behind=20) == (schedule_single(prompt, 10, behind=20),)
+
+
 @given(st.text(alphabet=st.sampled_from(list("()[]\\:|.0123 ab")), max_size=80), st.integers(1, 40))
 def test_segments_follow_each_other_to_the_last_step(prompt: str, steps: int) -> None:
     segments = schedule_single(prompt, steps).segments

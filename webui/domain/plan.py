@@ -13,7 +13,7 @@ from webui.domain.models import Family
 from webui.domain.passes import Tiling
 from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import Source
-from webui.domain.start import FromNoise, Reference, Start, references
+from webui.domain.start import FromImage, FromNoise, Reference, Start, references
 from webui.domain.upscaling import UpscalerRef
 
 MOST_SCHEDULE_STEPS = 1000  # as many as noise levels are trained
@@ -171,7 +171,8 @@ class HiresPlan(Data):
 
 
 class RefinerPlan(Data):
-    """The checkpoint that takes over when the share `switch_at` of the steps is done."""
+    """The checkpoint that takes over when the share `switch_at` of the trained noise levels is left behind, counted
+    from pure noise. With a second pass it takes over there alone. Both as A1111 has it by default."""
 
     model: ModelRef
     switch_at: float
@@ -257,9 +258,15 @@ class Plan(Data):
         return self.run_steps * runs + (self.hires.steps if self.hires else 0)
 
     @property
+    def begins_with_second_pass(self) -> bool:
+        """Whether a finished picture stands for the first pass's result, so that none of its steps is run."""
+        return self.hires is not None and isinstance(self.start, FromImage)
+
+    @property
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
         """The images in groups that are computed together."""
-        size = 1 if self.tiles or find_sampler(self.sampler).one_at_a_time else self.batch_size
+        names = [self.sampler, self.hires.sampler] if self.hires else [self.sampler]
+        size = 1 if self.tiles or any(find_sampler(name).one_at_a_time for name in names) else self.batch_size
         return tuple(self.images[start : start + size] for start in range(0, len(self.images), size))
 
     @property
@@ -276,6 +283,8 @@ class Plan(Data):
         With a picture as the start that is one more than the share `strength` of them, as in A1111: at strength 0 the
         last step alone is run.
         """
+        if self.begins_with_second_pass:
+            return 0
         if isinstance(self.start, FromNoise) or self.picture.exact_steps:
             return self.steps
         return min(self.steps, int(self.start.strength * self.steps) + 1)

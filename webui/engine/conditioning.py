@@ -56,14 +56,17 @@ class Prompts:
         self._model = model
         self._known: OrderedDict[tuple[str, Encoding, torch.dtype], Tensor] = OrderedDict()
 
-    def positive(self, prompt: str, calls: int, encoding: Encoding) -> tuple[Conditioning, ...]:
-        """Return the branches of `prompt` for a run of `calls` network calls. Extra-network tags are no words."""
-        text, _ = extract(prompt)
-        return tuple(self._conditioning(branch, encoding) for branch in schedule(text, calls))
+    def positive(self, prompt: str, calls: int, encoding: Encoding, behind: int = 0) -> tuple[Conditioning, ...]:
+        """Return the branches of `prompt` for a run of `calls` network calls, `behind` such calls of another pass.
 
-    def negative(self, prompt: str, calls: int, encoding: Encoding) -> Conditioning:
+        Extra-network tags are no words.
+        """
+        text, _ = extract(prompt)
+        return tuple(self._conditioning(branch, encoding) for branch in schedule(text, calls, behind))
+
+    def negative(self, prompt: str, calls: int, encoding: Encoding, behind: int = 0) -> Conditioning:
         """Return a negative prompt: edits and alternation, but neither `AND` nor tags."""
-        return self._conditioning(schedule_single(prompt, calls), encoding)
+        return self._conditioning(schedule_single(prompt, calls, behind), encoding)
 
     def encode(self, text: str, encoding: Encoding) -> Tensor:
         """Return the context [77 · chunks, D] of `text`, on the device, in the network's dtype."""

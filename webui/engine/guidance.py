@@ -68,17 +68,19 @@ def guide(
     watch: Callable[[Tensor], None] | None = None,
     shaping: Shaping | None = None,
     beside: Tensor | None = None,
+    first_call: int = 0,
 ) -> Denoise:
     """Return the guided denoiser: negative + Σ weight · guidance · (branch - negative), on the clean latents.
 
     `positive` holds the branches of each image's prompt, `negative` one conditioning per image. All are one batch.
     Negative prompts that are not needed are not computed and may be left out; where `shaping` leaves them out, the
-    first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls to know
-    which contexts hold, so it serves one run of a sampler. `watch` is told what each call predicts without guidance.
+    first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls from
+    `first_call` on to know which contexts hold, so it serves one run of a sampler. `watch` is told what each call
+    predicts without guidance.
     `beside` [B,k,h,w] are further channels that the network sees behind each image's latents.
     (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
     """
-    calls = itertools.count()
+    calls = itertools.count(first_call)
     prompts = _Prompts.of(positive)
     needed = needs_negative(positive, guidance)
     alone = _Batch(denoise, prompts.branches, prompts.owners, len(positive) * (2 if needed else 1))

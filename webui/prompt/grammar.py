@@ -47,9 +47,12 @@ class Moment:
     number: float
     is_fraction: bool
 
-    def step(self, steps: int) -> int:
-        """Return the last of `steps` steps before the edit, 0 when there is none."""
-        exact = self.number * steps if self.is_fraction else self.number
+    def step(self, steps: int, behind: int = 0) -> int:
+        """Return the last of `steps` steps before the edit, 0 when there is none.
+
+        A pass with steps `behind` it goes on counting: whole numbers from there, fractions from 1 to 2 (A1111).
+        """
+        exact = (self.number - bool(behind)) * steps if self.is_fraction else self.number - behind
         return steps if exact >= steps else max(0, math.trunc(exact))
 
 

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from webui.prompt.grammar import Alternation, Edit, Emphasis, Node, Nodes, Text, parse, parse_single
+from webui.prompt.grammar import Alternation, Edit, Emphasis, Moment, Node, Nodes, Text, parse, parse_single
 
 _CLOSING = {"(": ")", "[": "]"}
 
@@ -36,34 +36,51 @@ class Schedule:
         return min(place, len(self.segments) - 1)
 
 
-def schedule(prompt: str, steps: int) -> tuple[Schedule, ...]:
-    """Return one schedule for each branch of a prompt; `steps` counts the network's calls."""
-    return tuple(Schedule(_segments(branch.nodes, steps), branch.weight) for branch in parse(prompt))
+@dataclass(frozen=True)
+class _Span:
+    """The network's calls of one pass: `count` of them, and how many the passes before it had."""
+
+    count: int
+    behind: int
+
+    def end(self, moment: Moment) -> int:
+        """Return the last call (from 1) before an edit, 0 when there is none."""
+        return moment.step(self.count, self.behind)
 
 
-def schedule_single(prompt: str, steps: int) -> Schedule:
+def schedule(prompt: str, steps: int, behind: int = 0) -> tuple[Schedule, ...]:
+    """Return one schedule for each branch of a prompt.
+
+    `steps` counts the network's calls in this pass, `behind` those of the pass before it, if there was one: edits go
+    on counting there, while alternation begins anew (A1111).
+    """
+    span = _Span(steps, behind)
+    return tuple(Schedule(_segments(branch.nodes, span), branch.weight) for branch in parse(prompt))
+
+
+def schedule_single(prompt: str, steps: int, behind: int = 0) -> Schedule:
     """Return the schedule of a negative prompt, in which `AND` joins nothing."""
-    return Schedule(_segments(parse_single(prompt), steps))
+    return Schedule(_segments(parse_single(prompt), _Span(steps, behind)))
 
 
-def _segments(nodes: Nodes, steps: int) -> tuple[Segment, ...]:
+def _segments(nodes: Nodes, span: _Span) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    for end in _ends(nodes, steps):
-        text = _text_at(nodes, end, steps)
+    for end in _ends(nodes, span):
+        text = _text_at(nodes, end, span)
         if segments and segments[-1].text == text:
             segments.pop()
         segments.append(Segment(end, text))
     return tuple(segments)
 
 
-def _ends(nodes: Nodes, steps: int) -> list[int]:
-    """Return the steps after which something may change, in order; the last is the number of steps."""
-    ends = {steps}
+def _ends(nodes: Nodes, span: _Span) -> list[int]:
+    """Return the calls after which something may change, in order; the last is the number of calls."""
+    ends = {span.count}
     for node in _walk(nodes):
         if isinstance(node, Alternation):
-            return list(range(1, steps + 1))
+            return list(range(1, span.count + 1))
         if isinstance(node, Edit):
-            ends.add(node.when.step(steps))
+            ends.add(span.end(node.when))
     return sorted(ends - {0})
 
 
@@ -82,8 +99,8 @@ def _walk(nodes: Nodes) -> Iterator[Node]:
                 pending += option
 
 
-def _text_at(nodes: Nodes, step: int, steps: int) -> str:
-    """Return the text that holds in step `step` (from 1) of `steps`. Emphasis stays in it as brackets."""
+def _text_at(nodes: Nodes, step: int, span: _Span) -> str:
+    """Return the text that holds in call `step` (from 1) of `span`. Emphasis stays in it as brackets."""
     texts: list[str] = []
     pending = list(reversed(nodes))
     while pending:
@@ -91,7 +108,7 @@ def _text_at(nodes: Nodes, step: int, steps: int) -> str:
         if isinstance(node, Text):
             texts.append(node.text)
         elif isinstance(node, Edit):
-            pending += reversed(node.before if step <= node.when.step(steps) else node.after)
+            pending += reversed(node.before if step <= span.end(node.when) else node.after)
         elif isinstance(node, Alternation):
             pending += reversed(node.options[(step - 1) % len(node.options)])
         else:
