@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,7 @@ import pytest
 from tests.tiny_models import write_json
 from webui.domain.models import Family, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
-from webui.weights import catalog as catalog_module
-from webui.weights.catalog import Catalog
+from webui.weights.catalog import CHECKPOINTS, Catalog, Identified, Sort
 from webui.weights.hashes import HashCache
 
 
@@ -32,8 +32,8 @@ def link(source: Path, target: Path) -> Path:
     return target
 
 
-def make(tmp_path: Path, *roots: Path) -> Catalog:
-    return Catalog(roots, HashCache(tmp_path / "state" / "hashes.json"))
+def make(tmp_path: Path, *roots: Path, sort: Sort = CHECKPOINTS) -> Catalog:
+    return Catalog(roots, HashCache(tmp_path / "state" / "hashes.json"), sort)
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -157,14 +157,16 @@ def test_hashes_of_file_and_folder(
     assert make(tmp_path, root).find("pocket").sha256 == expected, "and so does a new one, from the cache"
 
 
-def test_refresh_sees_what_changed_and_reads_nothing_else(
-    root: Path, tmp_path: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    link(tiny_file, root / "a.safetensors")
-    catalog = make(tmp_path, root)
+def test_refresh_sees_what_changed_and_reads_nothing_else(root: Path, tmp_path: Path, tiny_file: Path) -> None:
     read: list[str] = []
-    identify = catalog_module.identify
-    monkeypatch.setattr(catalog_module, "identify", lambda path: (read.append(path.name), identify(path))[1])
+
+    def identify(path: Path) -> Identified:
+        read.append(path.name)
+        return CHECKPOINTS.identify(path)
+
+    link(tiny_file, root / "a.safetensors")
+    catalog = make(tmp_path, root, sort=replace(CHECKPOINTS, identify=identify))
+    read.clear()
     link(tiny_file, root / "b.safetensors")
     catalog.refresh()
     assert (names(catalog), read) == (["a", "b"], ["b.safetensors"])

@@ -286,12 +286,17 @@ def _draw(canvas: np.ndarray, thing: Thing, rng: Generator) -> None:
         area[:] = (area * (1 - cover) + light * cover + 0.5).astype(np.uint8)
 
 
-def render(scene: Scene, rng: Generator) -> np.ndarray:
-    """The picture as uint8 RGB."""
+def paint(scene: Scene, rng: Generator) -> np.ndarray:
+    """The picture as uint8 RGB, as large as it is drawn: CANVAS pixels a side."""
     canvas = _background(scene.background, rng)
     for thing in scene.things:
         _draw(canvas, thing, rng)
-    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def render(scene: Scene, rng: Generator) -> np.ndarray:
+    """The picture as uint8 RGB."""
+    return cv2.resize(paint(scene, rng), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 def random_background(rng: Generator) -> str:

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +161,24 @@ class Optimisers:
 class Progress:
     """Training time spent, over restarts, against a budget; gives the learning rate."""
 
-    def __init__(self, minutes: float, peak: float, spent: float = 0.0, warm_up: float = 15.0) -> None:
+    def __init__(
+        self,
+        minutes: float,
+        peak: float,
+        spent: float = 0.0,
+        warm_up: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.budget = minutes * 60
         self.peak = peak
         self.warm_up = warm_up
-        self.began = time.monotonic() - spent
+        self.clock = clock
+        self.began = clock() - spent
 
     @property
     def spent(self) -> float:
         """Seconds of training so far."""
-        return time.monotonic() - self.began
+        return self.clock() - self.began
 
     @property
     def share(self) -> float:

@@ -1,4 +1,4 @@
-"""The checkpoints on disk: found, named, identified, hashed on demand."""
+"""The models of one kind on disk: found, named, identified, hashed on demand."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from webui.domain.models import ModelDefaults, ModelInfo
+from webui.domain.models import Kind, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
 from webui.weights.hashes import HashCache
-from webui.weights.identify import Checkpoint, identify
+from webui.weights.identify import PICKLE_SUFFIXES, Checkpoint, identify
 
 log = logging.getLogger(__name__)
 
 _CARD = "easel.json"
 _MAX_CARD = 2**20  # bytes
-_SUFFIXES = (".safetensors", ".ckpt")
-_VAE_SUFFIXES = (".vae.safetensors", ".vae.ckpt")  # A1111 keeps a checkpoint's own VAE beside it under this name
+VAE_SUFFIXES = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
+"""A1111 keeps a checkpoint's own VAE beside it under such a name."""
 
 
 class ModelCard(BaseModel):
@@ -38,21 +39,66 @@ class ModelCard(BaseModel):
     examples: tuple[str, ...] = ()
 
 
+class Identified(Protocol):
+    """What identifying a path gives, whatever the kind."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]: ...
+
+
+@dataclass(frozen=True)
+class Sort:
+    """What to look for on disk: files that `wants` accepts, and folders that hold the file `folder_mark` (empty: none).
+
+    `identify` reads one and raises `BadFile` for what is of no use; `field` is the request's name for such a model and
+    `words` what users call it; `home` is where it belongs.
+    """
+
+    kind: Kind
+    wants: Callable[[Path], bool]
+    folder_mark: str
+    identify: Callable[[Path], Identified]
+    field: str
+    words: str
+    home: str
+
+
+def _may_be_checkpoint(file: Path) -> bool:
+    name = file.name.lower()
+    return name.endswith((".safetensors", ".ckpt")) and not name.endswith(VAE_SUFFIXES)
+
+
+CHECKPOINTS = Sort(
+    kind=Kind.CHECKPOINT,
+    wants=_may_be_checkpoint,
+    folder_mark="model_index.json",
+    identify=identify,
+    field="model",
+    words="Model",
+    home="models/Stable-diffusion",
+)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What identifying a path gave; valid as long as the signature of its files stays the same."""
 
     signature: tuple[tuple[str, int, int], ...]
-    checkpoint: Checkpoint | None
+    found: Identified | None
     problem: str | None
 
 
 class Catalog:
-    """All checkpoints below some folders. Thread-safe; `refresh` looks at the disk, the rest answers from memory."""
+    """All models of one sort below some folders. Thread-safe; `refresh` looks at the disk, the rest answers from
+    memory."""
 
-    def __init__(self, directories: Sequence[Path], hashes: HashCache) -> None:
+    def __init__(self, directories: Sequence[Path], hashes: HashCache, sort: Sort = CHECKPOINTS) -> None:
         self._directories = tuple(directories)
         self._hashes = hashes
+        self._sort = sort
         self._lock = threading.Lock()
         self._seen: dict[Path, _Seen] = {}
         self._models: tuple[ModelInfo, ...] = ()
@@ -65,7 +111,7 @@ class Catalog:
             names: set[str] = set()
             models: list[ModelInfo] = []
             for root in self._directories:
-                for path in _walk(root):
+                for path in _walk(root, self._sort):
                     if path not in seen:
                         seen[path] = self._look(path)
                         models.append(self._describe(path, _unused_name(root, path, names), seen[path]))
@@ -82,15 +128,15 @@ class Catalog:
 
         Raises `NotFound` naming the nearest models, `BadFile` when the model has a problem.
         """
-        models = self.models()
+        models, field = self.models(), self._sort.field
         found = _match(models, name.strip())
         if len(found) > 1:
             names = ", ".join(model.name for model in found)
-            raise NotFound(f"Several models are called {name!r}: {names}.", hint="Use the full name.", field="model")
+            raise NotFound(f"Several models are called {name!r}: {names}.", hint="Use the full name.", field=field)
         if not found:
-            raise NotFound(f"Model not found: {name!r}.", hint=_nearest(models, name), field="model")
+            raise NotFound(f"{self._sort.words} not found: {name!r}.", hint=self._nearest(models, name), field=field)
         if found[0].problem is not None:
-            raise BadFile(f"{found[0].filename}: {found[0].problem}", field="model")
+            raise BadFile(f"{found[0].filename}: {found[0].problem}", field=field)
         return found[0]
 
     def hashed(self, model: ModelInfo) -> ModelInfo:
@@ -99,19 +145,26 @@ class Catalog:
         A folder's hash is the SHA-256 over the sorted (relative name, SHA-256) pairs of its weight files.
         Raises `BadFile` when a file cannot be read.
         """
-        checkpoint = self._checkpoint(model)
-        hashes = {file: self._hashes.sha256(file) for file in checkpoint.weight_files}
-        complete = model.replace(sha256=_combine(checkpoint, hashes))
+        found = self._found(model)
+        hashes = {file: self._hashes.sha256(file) for file in found.weight_files}
+        complete = model.replace(sha256=_combine(found, hashes))
         with self._lock:
             self._models = tuple(complete if known.path == model.path else known for known in self._models)
         return complete
 
-    def _checkpoint(self, model: ModelInfo) -> Checkpoint:
+    def _found(self, model: ModelInfo) -> Identified:
         with self._lock:
             seen = self._seen.get(model.path)
-        if seen is not None and seen.checkpoint is not None:
-            return seen.checkpoint
-        return identify(model.path)
+        if seen is not None and seen.found is not None:
+            return seen.found
+        return self._sort.identify(model.path)
+
+    def _nearest(self, models: Sequence[ModelInfo], name: str) -> str:
+        usable = [model.name for model in models if model.problem is None]
+        if not usable:
+            return f"There is no usable one; put a file into {self._sort.home}."
+        near = difflib.get_close_matches(name, usable, n=3, cutoff=0.3) or usable[:3]
+        return f"Did you mean: {', '.join(near)}?"
 
     def _look(self, path: Path) -> _Seen:
         signature = _signature(path)
@@ -119,40 +172,44 @@ class Catalog:
         if known is not None and known.signature == signature:
             return known
         try:
-            return _Seen(signature, identify(path), None)
+            return _Seen(signature, self._sort.identify(path), None)
         except BadFile as error:
             return _Seen(signature, None, str(error).removeprefix(f"{path.name}: "))
 
     def _describe(self, path: Path, name: str, seen: _Seen) -> ModelInfo:
         card = _read_card(path)
-        size = sum(size for file, size, _ in seen.signature if file.endswith(_SUFFIXES))
-        if seen.checkpoint is None:
-            return ModelInfo(name=name, path=path, size=size, problem=seen.problem, description=card.description)
-        hashes = {file: self._hashes.known(file) for file in seen.checkpoint.weight_files}
+        size = sum(size for file, size, _ in seen.signature if file.endswith((".safetensors", *PICKLE_SUFFIXES)))
+        kind = self._sort.kind
+        if seen.found is None:
+            return ModelInfo(
+                name=name, path=path, kind=kind, size=size, problem=seen.problem, description=card.description
+            )
+        hashes = {file: self._hashes.known(file) for file in seen.found.weight_files}
         known = {file: sha256 for file, sha256 in hashes.items() if sha256 is not None}
         return ModelInfo(
             name=name,
             path=path,
-            family=seen.checkpoint.family,
-            layout=seen.checkpoint.layout,
+            kind=kind,
+            family=seen.found.family if isinstance(seen.found, Checkpoint) else None,
+            layout="diffusers" if path.is_dir() else "original",
             size=size,
-            sha256=_combine(seen.checkpoint, known) if len(known) == len(hashes) else None,
+            sha256=_combine(seen.found, known) if len(known) == len(hashes) else None,
             description=card.description or card.title,
             defaults=card.defaults,
             examples=card.examples,
         )
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield model files and diffusers folders below `root`; a folder reached twice through links is read once."""
+def _walk(root: Path, sort: Sort) -> Iterator[Path]:
+    """Yield model files and model folders below `root`; a folder reached twice through links is read once."""
     pending = [root]
     visited: set[tuple[int, int]] = set()
     while pending:
         folder = pending.pop()
         try:
             facts = folder.stat()
-            # A .ckpt, which cannot be used, must not take the plain name from the .safetensors beside it.
-            entries = sorted(folder.iterdir(), key=lambda entry: (entry.suffix.lower() == ".ckpt", entry))
+            # A pickle, which cannot be used, must not take the plain name from the .safetensors beside it.
+            entries = sorted(folder.iterdir(), key=lambda entry: (entry.suffix.lower() in PICKLE_SUFFIXES, entry))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -161,7 +218,7 @@ def _walk(root: Path) -> Iterator[Path]:
         if (facts.st_dev, facts.st_ino) in visited:
             continue
         visited.add((facts.st_dev, facts.st_ino))
-        if (folder / "model_index.json").is_file():
+        if sort.folder_mark and (folder / sort.folder_mark).is_file():
             yield folder
             continue
         for entry in entries:
@@ -170,7 +227,7 @@ def _walk(root: Path) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 pending.append(entry)
-            elif name.endswith(_SUFFIXES) and not name.endswith(_VAE_SUFFIXES):
+            elif sort.wants(entry):
                 yield entry
 
 
@@ -231,18 +288,10 @@ def _short_names(model: ModelInfo) -> set[str]:
     return {model.filename.lower(), model.title.lower(), stem.lower()}
 
 
-def _nearest(models: Sequence[ModelInfo], name: str) -> str:
-    usable = [model.name for model in models if model.problem is None]
-    if not usable:
-        return "There is no usable model; put a checkpoint into models/Stable-diffusion."
-    near = difflib.get_close_matches(name, usable, n=3, cutoff=0.3) or usable[:3]
-    return f"Did you mean: {', '.join(near)}?"
-
-
-def _combine(checkpoint: Checkpoint, hashes: dict[Path, str]) -> str:
-    if checkpoint.layout == "original":
-        return hashes[checkpoint.path]
-    lines = sorted((file.relative_to(checkpoint.path).as_posix(), sha256) for file, sha256 in hashes.items())
+def _combine(found: Identified, hashes: dict[Path, str]) -> str:
+    if found.path in hashes:
+        return hashes[found.path]
+    lines = sorted((file.relative_to(found.path).as_posix(), sha256) for file, sha256 in hashes.items())
     return hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in lines).encode()).hexdigest()
 
 

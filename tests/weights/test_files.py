@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.tiny_models import original_weights, write_json
+from tests.tiny_upscalers import compact_weights, rrdb_weights, write
+from webui.domain.models import Kind
+from webui.errors import BadFile, NotFound
+from webui.weights import upscaler_files
+from webui.weights.files import ModelFiles, VaeFile, identify_vae
+from webui.weights.hashes import HashCache
+from webui.weights.upscaler_files import OtherShape, identify_upscaler
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def look(models: Path) -> ModelFiles:
+    return ModelFiles.find(models, [models / "Stable-diffusion"], HashCache(models.parent / "hashes.json"))
+
+
+def vae_weights(prefix: str = "", channels: int = 4) -> dict[str, torch.Tensor]:
+    shapes = {"encoder.conv_in": (8, 3), "decoder.conv_in": (8, channels), "quant_conv": (8, 8)}
+    return {f"{prefix}{name}.weight": torch.zeros(*shape, 1, 1) for name, shape in shapes.items()}
+
+
+def test_upscalers_are_found_in_every_programs_folders(models: Path) -> None:
+    for name in ("ESRGAN/a10", "ESRGAN/a9", "RealESRGAN/sub/b", "upscale_models/c"):
+        write(models / f"{name}.safetensors", compact_weights())
+    write_json(models / "Swin2SR" / "empty" / "config.json", {})
+    found = look(models).upscalers.models()
+    assert [model.name for model in found] == ["a9", "a10", "c", "empty", "sub/b"]
+    assert {model.kind for model in found} == {Kind.UPSCALER}
+    assert [model.name for model in found if model.problem] == ["empty"]
+    assert found[0].size == (models / "ESRGAN" / "a9.safetensors").stat().st_size
+
+
+def test_an_upscaler_is_found_and_hashed_by_any_of_its_names(models: Path) -> None:
+    file = write(models / "ESRGAN" / "Sharp.safetensors", compact_weights())
+    upscalers = look(models).upscalers
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in ("sharp", "Sharp.safetensors", str(file)):
+        assert upscalers.hashed(upscalers.find(name)).sha256 == sha256
+    assert upscalers.find(sha256[:10]).name == "Sharp"
+    with pytest.raises(NotFound, match=r"Upscaler not found: 'Shrap'\. Did you mean: Sharp\?") as raised:
+        upscalers.find("Shrap")
+    assert raised.value.field == "upscaler"
+
+
+def test_no_upscalers_at_all_says_where_they_go(models: Path) -> None:
+    with pytest.raises(NotFound, match="put a file into models/ESRGAN"):
+        look(models).upscalers.find("4x")
+
+
+def test_pickles_are_listed_and_never_opened(models: Path) -> None:
+    folder = models / "ESRGAN"
+    write(folder / "4x.safetensors", rrdb_weights())
+    torch.save(rrdb_weights(), folder / "4x.pth")
+    shutil.copy(folder / "4x.pth", folder / "disguised.safetensors")
+    upscalers = look(models).upscalers
+    assert [model.name for model in upscalers.models()] == ["4x", "4x.pth", "disguised"]
+    assert upscalers.find("4x").problem is None, "the safetensors file has the plain name"
+    for name in ("4x.pth", "disguised"):
+        with pytest.raises(BadFile, match=r"can run code when opened.*Convert it to \.safetensors"):
+            upscalers.find(name)
+
+
+def test_damaged_and_foreign_files_say_what_they_are(models: Path, tmp_path: Path) -> None:
+    folder = models / "ESRGAN"
+    whole = write(folder / "cut.safetensors", compact_weights()).read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[:-10])
+    (folder / "page.safetensors").write_text("<!DOCTYPE html><title>404</title>")
+    (folder / "empty.safetensors").write_bytes(b"")
+    with zipfile.ZipFile(folder / "zip.safetensors", "w") as archive:
+        archive.writestr("data.pkl", "x")
+    save_file(original_weights(), folder / "checkpoint.safetensors")
+    save_file(vae_weights(), folder / "vae.safetensors")
+    save_file({"lora_unet_x.lora_up.weight": torch.zeros(1)}, folder / "lora.safetensors")
+    problems = {model.name: model.problem or "" for model in look(models).upscalers.models()}
+    expected = {
+        "cut": "truncated",
+        "page": "HTML",
+        "empty": "empty",
+        "zip": "pickle",
+        "checkpoint": "a checkpoint, not an upscaler; it belongs into models/Stable-diffusion",
+        "vae": "a VAE, not an upscaler; it belongs into models/VAE",
+        "lora": "a LoRA, not an upscaler; it belongs into models/Lora",
+    }
+    assert problems.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in problems[name], name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"conv_first.weight": torch.zeros(6, 5, 3, 3)},
+        {"conv_first.weight": torch.zeros(6)},
+        {"conv_last.weight": torch.zeros(1, 6, 3, 3)},
+        {"body.0.rdb1.conv1x1.weight": torch.zeros(4, 6, 1, 1)},
+    ],
+)
+def test_networks_easel_does_not_know_need_another_library(
+    tmp_path: Path, change: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "odd.safetensors", rrdb_weights() | change)
+    monkeypatch.setattr(upscaler_files, "SPANDREL", ("json", "surely_missing"))
+    with pytest.raises(BadFile, match=r"odd\.safetensors: .*(`pip install surely_missing`|does not fit)"):
+        identify_upscaler(file)
+
+
+def test_with_that_library_they_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscaler_files, "SPANDREL", ("json",))
+    found = identify_upscaler(write(tmp_path / "dat.safetensors", {"layers.0.weight": torch.zeros(2)}))
+    assert (found.shape, found.names) == (OtherShape(), {"layers.0.weight": "layers.0.weight"})
+
+
+def test_a_folders_configuration_is_read_with_care(models: Path) -> None:
+    folder = models / "Swin2SR" / "x"
+    stage = "swin2sr.encoder.stages.0.layers.0"
+    weights = {
+        "swin2sr.first_convolution.weight": torch.zeros(4, 3, 3, 3),
+        f"{stage}.attention.self.logit_scale": torch.zeros(2, 1, 1),
+        f"{stage}.intermediate.dense.weight": torch.zeros(8, 4),
+        "final_convolution.weight": torch.zeros(3, 4, 3, 3),
+    }
+    write(folder / "model.safetensors", weights)
+    for content, usable in (
+        ('{"window_size": 16}', True),
+        ("[]", False),
+        ("{", False),
+        ('{"window_size": 9999}', False),
+    ):
+        (folder / "config.json").write_text(content)
+        (model,) = look(models).upscalers.models()
+        assert (model.problem is None) is usable, content
+        assert model.layout == ("diffusers" if usable else "")
+
+
+def test_vaes_are_found_in_their_folder_and_beside_checkpoints(models: Path) -> None:
+    for name in ("VAE/mse", "Stable-diffusion/anime.vae"):
+        (models / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file(vae_weights(), models / f"{name}.safetensors")
+    save_file(original_weights(), models / "Stable-diffusion" / "anime.safetensors")
+    torch.save({}, models / "VAE" / "old.pt")
+    vaes = look(models).vaes
+    assert [(model.name, model.kind) for model in vaes.models()] == [
+        ("anime.vae", Kind.VAE), ("mse", Kind.VAE), ("old", Kind.VAE),
+    ]  # fmt: skip
+    assert vaes.find("anime.vae.safetensors").path.name == "anime.vae.safetensors"
+    with pytest.raises(BadFile, match="can run code"):
+        vaes.find("old")
+
+
+@pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
+def test_a_vae_is_told_by_its_tensors(tmp_path: Path, prefix: str) -> None:
+    file = tmp_path / "x.safetensors"
+    save_file(vae_weights(prefix), file)
+    assert identify_vae(file) == VaeFile(file, prefix)
+
+
+def test_what_is_no_vae_for_these_checkpoints_says_why(tmp_path: Path) -> None:
+    for name, weights, words in (
+        ("flux", vae_weights(channels=16), "its latents have 16 channels; the checkpoints here need 4"),
+        ("checkpoint", original_weights(), "this is a checkpoint, not a VAE"),
+        ("upscaler", rrdb_weights(), "this is an upscaler, not a VAE; it belongs into models/ESRGAN"),
+        ("odd", {"x": torch.zeros(1)}, "not a VAE with encoder and decoder"),
+    ):
+        file = tmp_path / f"{name}.safetensors"
+        save_file(weights, file)
+        with pytest.raises(BadFile, match=words):
+            identify_vae(file)
+
+
+def test_the_lists_follow_the_disk(models: Path) -> None:
+    files = look(models)
+    assert files.models() == ()
+    write(models / "ESRGAN" / "a.safetensors", compact_weights())
+    (models / "VAE").mkdir()
+    save_file(vae_weights(), models / "VAE" / "b.safetensors")
+    files.refresh()
+    assert [model.name for model in files.models()] == ["b", "a"]
+    header = json.dumps({}).encode()
+    (models / "ESRGAN" / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    files.refresh()
+    assert files.upscalers.models()[0].problem

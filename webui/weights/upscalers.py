@@ -1,0 +1,135 @@
+"""Networks that enlarge pictures, filled from memory-mapped files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
+
+from webui.errors import BadFile
+from webui.weights.upscaler_files import CompactShape, NetworkShape, OtherShape, RrdbShape, Swin2srShape, UpscalerFile
+from webui.weights.upscaler_networks import CompactNet, RRDBNet
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A network that makes [B,3,h·scale,w·scale] of [B,3,h,w], both in 0 … 1.
+
+    `multiple`: h and w must be multiples of it. `robust` networks compute in half precision without overflowing.
+    """
+
+    network: nn.Module
+    scale: int
+    multiple: int = 1
+    robust: bool = True
+
+
+class Swin2SR(nn.Module):
+    """Transformers' network, which answers in an object, as one that answers in pixels."""
+
+    def __init__(self, inner: Swin2SRForImageSuperResolution) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(pixel_values=x).reconstruction
+
+
+class Foreign(nn.Module):
+    """A network that spandrel built; it sees to the sizes it needs itself."""
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self.inner = descriptor.model.float()
+        self._descriptor = descriptor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._descriptor(x)
+
+
+def load_upscaler(file: UpscalerFile) -> Upscaler:
+    """Return the upscaler of `file` on the CPU in float32, in evaluation mode, without gradients.
+
+    Raises `BadFile` when its tensors are not exactly those of a network of its shape.
+    """
+    weights = _read(file)
+    if isinstance(file.shape, OtherShape):
+        upscaler = _load_with_spandrel(file, weights)
+    else:
+        upscaler = _build(file.shape)
+        inner = upscaler.network.inner if isinstance(upscaler.network, Swin2SR) else upscaler.network
+        _fill(inner, weights, file.path.name)
+    upscaler.network.requires_grad_(False)
+    upscaler.network.eval()
+    return upscaler
+
+
+def _build(shape: NetworkShape) -> Upscaler:
+    match shape:
+        case RrdbShape():
+            with torch.device("meta"):
+                network = RRDBNet(shape.features, shape.growth, shape.blocks, shape.doublings, shape.unshuffle)
+            return Upscaler(network, shape.scale, multiple=shape.unshuffle)
+        case CompactShape():
+            with torch.device("meta"):
+                return Upscaler(CompactNet(shape.features, shape.convolutions, shape.scale), shape.scale)
+        case Swin2srShape():
+            # Not on the meta device: its position tables are computed when it is built and are in no file.
+            network = Swin2SR(Swin2SRForImageSuperResolution(_swin2sr_config(shape)))
+            return Upscaler(network, shape.scale, multiple=2 * shape.window, robust=False)
+    raise TypeError(f"There is no network for {shape}.")
+
+
+def _swin2sr_config(shape: Swin2srShape) -> Swin2SRConfig:
+    return Swin2SRConfig(
+        embed_dim=shape.width,
+        depths=list(shape.depths),
+        num_heads=list(shape.heads),
+        window_size=shape.window,
+        mlp_ratio=shape.mlp_ratio,
+        qkv_bias=shape.has_qkv_bias,
+        resi_connection=shape.connection,
+        upscale=shape.scale,
+        upsampler=shape.upsampler or None,
+        img_range=shape.value_range,
+    )
+
+
+def _read(file: UpscalerFile) -> dict[str, Tensor]:
+    """Return the weights by our own names, still memory-mapped."""
+    try:
+        with safe_open(file.file, framework="pt", device="cpu") as content:
+            return {own: content.get_tensor(name) for own, name in file.names.items()}
+    except (SafetensorError, OSError) as error:
+        raise BadFile(f"{file.path.name} cannot be read: {error}.", field="upscaler") from error
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    """Give `network` its weights; raise `BadFile` unless they are exactly the ones it needs."""
+    expected = network.state_dict()
+    lacking, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if lacking or unknown:
+        fault = f"lacks {min(lacking)[:120]}" if lacking else f"holds the unknown {min(unknown)[:120]}"
+        raise BadFile(f"{name}: an upscaler that {fault}.", hint="Download it again.", field="upscaler")
+    for key, tensor in weights.items():
+        if tensor.shape != expected[key].shape:
+            found, wanted = list(tensor.shape), list(expected[key].shape)
+            raise BadFile(f"{name}: {key} has the shape {found} instead of {wanted}.", field="upscaler")
+    network.load_state_dict({key: tensor.float() for key, tensor in weights.items()}, assign=True)
+
+
+def _load_with_spandrel(file: UpscalerFile, weights: dict[str, Tensor]) -> Upscaler:
+    """Let spandrel, an optional library, find out what the network is."""
+    from spandrel import ImageModelDescriptor, ModelLoader
+
+    try:
+        found: Any = ModelLoader(device="cpu").load_from_state_dict(weights)
+    except Exception as error:  # a foreign file can fail in any way inside the library
+        raise BadFile(f"{file.path.name}: spandrel does not know this network: {error}", field="upscaler") from error
+    if not isinstance(found, ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise BadFile(f"{file.path.name}: this network does not make one picture of another.", field="upscaler")
+    return Upscaler(Foreign(found), found.scale, robust=found.supports_half)
