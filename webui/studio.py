@@ -16,10 +16,11 @@ from webui.config import Config
 from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import ModelInfo
+from webui.domain.passes import ScriptCall
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.errors import BadRequest, NotFound
 from webui.extending.loader import Extensions
-from webui.extending.scripts import AnyScript, NameKind
+from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args
 from webui.images.infotext import ReadInfotext, read
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
@@ -219,6 +220,14 @@ class Studio:
     def scripts(self) -> tuple[AnyScript, ...]:
         """Return all scripts that extensions offer."""
         return self._extensions.scripts
+
+    def script_call(self, name: str, arguments: Sequence[object]) -> ScriptCall:
+        """Return the call that a script's name and A1111's arguments by position mean; `NotFound` or `BadRequest`."""
+        return options_from_args(find_script(name, self._extensions.scripts), arguments)
+
+    def unload_models(self) -> None:
+        """Give back the memory that models take up, once no job runs any more."""
+        self._runner.unload()
 
     def names(self, kind: NameKind) -> Sequence[str]:
         """Return all usable names of a kind, in the order users see them."""
