@@ -248,8 +248,9 @@ class Plan(Data):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the finished images, pixels; those of tiles and regions are pasted into larger ones."""
-        return (self.hires.width, self.hires.height) if self.hires else (self.width, self.height)
+        """Width and height of the finished images, pixels (of a masked region: as it is painted)."""
+        whole = self.hires or self.tiles or self
+        return whole.width, whole.height
 
     @property
     def total_steps(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from webui.domain.plan import ImagePlan, SavePlan, SheetPlan
 from webui.domain.request import GenerationRequest
 from webui.domain.start import FromNoise
-from webui.images.sheets import grid_columns
 from webui.settings import Settings
 
 
@@ -44,8 +45,21 @@ def plan_grid(request: GenerationRequest, settings: Settings, images: tuple[Imag
     is_single = len(images) < 2 and settings.grid_only_if_multiple
     if not (request.keep and settings.save_grids) or is_single:
         return ()
-    columns = grid_columns(len(images), settings.grid_rows, request.batch_size, settings.grid_without_gaps)
+    columns = find_columns(len(images), settings, request.batch_size)
     return (SheetPlan(columns=columns, cells=tuple(image.index for image in images)),)
+
+
+def find_columns(count: int, settings: Settings, batch_size: int) -> int:
+    """Return how many columns a grid of `count` images has."""
+    if settings.grid_rows > 0:
+        rows = min(settings.grid_rows, count)
+    elif settings.grid_rows == 0:
+        rows = min(batch_size, count)
+    elif settings.grid_without_gaps:
+        rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    else:
+        rows = round(math.sqrt(count))
+    return math.ceil(count / rows)
 
 
 def _below(folder: str) -> str:
