@@ -77,8 +77,11 @@ def test_a_picture_is_where_a_job_begins(page: Page, screen: Screen, site: Site)
 def test_a_painted_mask_is_sent_and_its_options_appear(page: Page, screen: Screen, site: Site) -> None:
     choose(page, png())
     expect(page.locator("#img2img_inpaint_options")).to_be_hidden()
-    paint(page, (0.2, 0.5), (0.4, 0.5))
+    page.click("#img2img_inpaint_tab")
     expect(page.locator("#img2img_inpaint_options")).to_be_visible()
+    page.click("#img2img_generate")
+    expect(page.locator("#easel_toasts")).to_contain_text("Paint over what should change first")
+    paint(page, (0.2, 0.5), (0.4, 0.5))
     page.locator("#img2img_mask_blur input[type=number]").fill("2")
     page.locator("#img2img_soft_inpainting input").check()
     job = generate(page, screen, site)
@@ -89,34 +92,42 @@ def test_a_painted_mask_is_sent_and_its_options_appear(page: Page, screen: Scree
     assert [mask.getpixel((x, 64)) for x in (57, 150)] == [255, 0]
 
 
-def test_strokes_can_be_undone_erased_and_cleared(page: Page, screen: Screen, site: Site) -> None:
+def test_strokes_can_be_undone_redone_erased_and_cleared(page: Page, screen: Screen, site: Site) -> None:
     choose(page, png())
-    options = page.locator("#img2img_inpaint_options")
+    page.click("#img2img_inpaint_tab")
+    undo, redo, clear = (page.get_by_role("button", name=name) for name in ("Undo", "Redo", "Clear what was painted"))
+    expect(undo).to_be_disabled()
     paint(page, (0.2, 0.5), (0.4, 0.5))
     paint(page, (0.7, 0.5), (0.8, 0.5))
-    page.get_by_role("button", name="Undo").click()
+    undo.click()
     start = generate(page, screen, site)["plan"]["start"]
     assert [stored(site, start["mask"]).convert("L").getpixel((x, 64)) for x in (57, 144)] == [255, 0]
-    page.get_by_role("button", name="Erase the mask").click()
+    redo.click()
+    start = generate(page, screen, site)["plan"]["start"]
+    assert [stored(site, start["mask"]).convert("L").getpixel((x, 64)) for x in (57, 144)] == [255, 255]
+    undo.click()
+    page.get_by_role("button", name="Eraser").click()
     page.locator("#img2img_brush_size").fill("160")
     paint(page, (0.1, 0.5), (0.6, 0.5))
-    expect(options).to_be_hidden()
-    page.get_by_role("button", name="Undo").click()
-    expect(options).to_be_visible()
-    page.get_by_role("button", name="Clear the mask").click()
-    expect(options).to_be_hidden()
+    expect(clear).to_be_disabled()
+    page.keyboard.press("Control+z")
+    expect(clear).to_be_enabled()
+    clear.click()
+    expect(clear).to_be_disabled()
+    page.click("#img2img_img2img_tab")
     assert generate(page, screen, site)["plan"]["start"]["kind"] == "image"
 
 
 def test_a_mask_can_be_loaded(page: Page, screen: Screen, site: Site) -> None:
     choose(page, png())
     expect(page.locator(".picture-words")).to_have_text("192×128")
+    page.click("#img2img_inpaint_tab")
     image = Image.new("L", (96, 64))
     image.paste(255, (0, 0, 48, 64))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     choose(page, buffer.getvalue(), field="img2img_mask_file")
-    expect(page.locator("#img2img_inpaint_options")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
     mask = stored(site, generate(page, screen, site)["plan"]["start"]["mask"]).convert("L")
     assert [mask.getpixel((x, 64)) for x in (20, 170)] == [255, 0]
 
@@ -137,6 +148,7 @@ def test_without_a_picture_the_page_says_so(page: Page, site: Site) -> None:
 
 def test_picture_and_mask_survive_a_reload(page: Page, screen: Screen, site: Site) -> None:
     choose(page, png())
+    page.click("#img2img_inpaint_tab")
     paint(page, (0.2, 0.5), (0.4, 0.5))
     page.locator("#img2img_prompt textarea").fill("kept")
     first = generate(page, screen, site)["plan"]["start"]

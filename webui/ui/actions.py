@@ -12,10 +12,9 @@ from pydantic import ValidationError
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
-from webui.domain.start import FromImage, FromMaskedImage
 from webui.errors import EaselError
 from webui.studio import Studio
-from webui.ui.form import Form, FormError, Problem, explain
+from webui.ui.form import Form, FormError, explain
 from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_of
 
 PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
@@ -26,6 +25,7 @@ CHOICES = {
 PICTURE_CHOICES = {
     "resize": tuple(value for _, value in RESIZES),
     "content": tuple(value for _, value in CONTENTS),
+    "extension_content": tuple(value for _, value in CONTENTS),
     "area": ("whole", "masked"),
 }
 
@@ -58,19 +58,34 @@ def submit(studio: Studio, form: Form[GenerationRequest], values: Mapping[str, A
 def submit_picture(
     studio: Studio, form: Form[GenerationRequest], picture: Form[PictureFields], values: Mapping[str, Any]
 ) -> Message:
-    """The same for the img2img page, whose request comes from two forms."""
+    """The same for the img2img page, whose request comes from two forms. A batch is only begun."""
+    if values["mode"] == "batch":
+        return begin_batch(form, picture, values)
 
     def read() -> GenerationRequest:
-        fields = picture.read({name: values[name] for name in picture.components})
-        request = form.read({name: values[name] for name in form.components})
-        if not fields.images:
-            raise FormError((Problem("images", "Choose a picture first"),))
+        fields, request = _read_picture(form, picture, values)
         try:
             return fields.complete(request)
         except ValidationError as error:
             raise FormError(tuple(explain(details) for details in error.errors())) from error
 
     return _submit(studio, read, "img2img")
+
+
+def begin_batch(form: Form[GenerationRequest], picture: Form[PictureFields], values: Mapping[str, Any]) -> Message:
+    """Return the request that the scripts send once for each file of a batch, lacking only its picture."""
+    try:
+        fields, request = _read_picture(form, picture, values)
+        return message("batch", page="img2img", request=fields.template(request))
+    except FormError as error:
+        return message("problems", page="img2img", problems=[vars(each) for each in error.problems])
+
+
+def _read_picture(
+    form: Form[GenerationRequest], picture: Form[PictureFields], values: Mapping[str, Any]
+) -> tuple[PictureFields, GenerationRequest]:
+    fields = picture.read({name: values[name] for name in picture.components})
+    return fields, form.read({name: values[name] for name in form.components})
 
 
 def _submit(studio: Studio, read: Callable[[], GenerationRequest], page: str) -> Message:
@@ -162,9 +177,8 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
 
 def picture_values(asked: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the img2img page shows of a request's start, changed by `given` fields (each checked)."""
-    start = GenerationRequest.model_validate(asked).start
-    values = fields_of(start) if isinstance(start, FromImage | FromMaskedImage) else {}
-    values |= given
+    values = fields_of(GenerationRequest.model_validate(asked).start)
+    values |= {name: value for name, value in given.items() if name in PictureFields.model_fields}
     return {name: value for name, value in PictureFields.model_validate(values) if name in values}
 
 

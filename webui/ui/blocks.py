@@ -161,6 +161,7 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
             return show(actions.apply(studio, content["request"], unmapped))
         values = actions.picture_values(content["request"], content.get("picture") or {})
         outcome = actions.apply(studio, content["request"], unmapped, "img2img")
+        outcome = Outcome({**outcome.message, "picture": values}, outcome.values)
         return {**show(outcome, page.picture_form), **page.picture.show(values)}
 
     def on_open(event: gradio.EventData) -> dict[Any, Any]:

@@ -16,11 +16,11 @@ COMPRESSION = 5
 def page_head(files: StaticFiles, facts: Mapping[str, object]) -> str:
     """Return the tags for the head. `facts` reach the scripts as JSON in `#easel-page`."""
     data = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
+    styles = "".join(f'<link rel="stylesheet" href="{files.url(name)}">' for name in files.names(".css"))
     preload = "".join(f'<link rel="modulepreload" href="{files.url(name)}">' for name in files.names(".js"))
     return (
         f'<script type="application/json" id="easel-page">{data}</script>'
-        f'<link rel="stylesheet" href="{files.url("easel.css")}">'
-        f'{preload}<script type="module" src="{files.url("main.js")}"></script>'
+        f'{styles}{preload}<script type="module" src="{files.url("main.js")}"></script>'
     )
 
 

@@ -12,7 +12,7 @@ import { show } from "./tabs.js";
 import { toast } from "./toast.js";
 import { receive, send } from "./wires.js";
 
-const BY_PYTHON = ["model", "sampler", "schedule", "styles", "resize", "content", "area"]; // only it can set a dropdown
+const BY_PYTHON = ["model", "sampler", "schedule", "styles", "resize", "content", "extension_content", "area"]; // only it can set a dropdown
 const HOVER = {
   paste: "Use the settings of the last job",
   clear_prompt: "Clear both prompts",
@@ -202,6 +202,7 @@ class PageForm {
 // Label of a dropdown's choice → its value, where they differ.
 const CHOICES = {
   resize: { "Just resize": "just_resize", "Crop and resize": "crop", "Resize and fill": "fill", "Just resize (latent upscale)": "latent" },
+  extension_content: { "latent noise": "latent_noise", "latent nothing": "latent_nothing" },
   content: { "latent noise": "latent_noise", "latent nothing": "latent_nothing" },
   area: { "Whole picture": "whole", "Only masked": "masked" },
 };

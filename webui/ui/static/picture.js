@@ -1,68 +1,42 @@
-// The picture of the img2img page and the mask painted on it. Both are uploaded to the server's input store; the form
-// only carries what the server called them.
+// The picture of the img2img page and what is painted on it. Both are uploaded to the server's input store; the form
+// only carries what the server called them. One picture serves all modes; each kind of paint has a layer of its own.
 
+import { Brushes, chooser } from "./brushes.js";
 import { byId, make, mount, type } from "./dom.js";
+import { Editor } from "./editor.js";
 import { formOf } from "./form.js";
+import { Layer } from "./layer.js";
+import * as modes from "./modes.js";
 import { t } from "./page.js";
+import { asBlackAndWhite, asMask, asTouched, blank, decode, flatten, isTransparent, toPng } from "./pixels.js";
 import { upload } from "./server.js";
 import { toast } from "./toast.js";
+import { receive } from "./wires.js";
 
+const KEY = "easel.img2img.picture";
+const SETTLE = 700; // ms after the last stroke
 const inputAddress = (reference) => `api/v2/inputs/${encodeURIComponent(reference)}`;
 
+const layers = { mask: new Layer(), colours: new Layer(), uploaded: new Layer() };
+const stored = {}; // what the server calls a drawing: name → {key, reference}
 let parts = null;
-let strokes = []; // {erase, size, points}: what was painted, in the picture's pixels
-let base = null; // a mask that was loaded, under the strokes
-let stroke = null; // the one being painted
-let isErasing = false;
-let shown = ""; // the references the editor shows
+let editor = null;
+let brushes = null;
+let base = []; // references of the pictures
+let maskFile = ""; // reference of the mask that was uploaded for "inpaint upload"
 let pending = null; // an upload that Generate must wait for
+let unsettled = false; // what is painted is not uploaded yet
+let timer = 0;
 
 const form = () => formOf("img2img");
-const write = (name, value) => type(form().input(name), value);
+const layerName = () => modes.MODES[modes.mode()].layer;
+const write = (name, value) => form().input(name).value !== value && type(form().input(name), value);
+const tell = () => window.dispatchEvent(new CustomEvent("easel:picture"));
 
-// Drawing
-
-function drawStroke(context, { erase, size, points }) {
-  context.globalCompositeOperation = erase ? "destination-out" : "source-over";
-  context.lineCap = context.lineJoin = "round";
-  context.lineWidth = size;
-  context.strokeStyle = getComputedStyle(parts.canvas).color;
-  context.beginPath();
-  context.moveTo(...points[0]);
-  for (const point of points) context.lineTo(...point);
-  context.stroke();
-}
-
-function redraw() {
-  const context = parts.canvas.getContext("2d");
-  context.globalCompositeOperation = "source-over";
-  context.clearRect(0, 0, parts.canvas.width, parts.canvas.height);
-  if (base) context.drawImage(base, 0, 0);
-  for (const each of strokes) drawStroke(context, each);
-}
-
-function isPainted() {
-  if (!base && !strokes.some((each) => !each.erase)) return false;
-  const { width, height } = parts.canvas;
-  const pixels = parts.canvas.getContext("2d").getImageData(0, 0, width, height).data;
-  for (let place = 3; place < pixels.length; place += 4) if (pixels[place] > 127) return true;
-  return false;
-}
-
-/** Return the mask as a black and white PNG. */
-function exported() {
-  const { width, height } = parts.canvas;
-  const copy = make("canvas", { width, height });
-  const context = copy.getContext("2d");
-  context.drawImage(parts.canvas, 0, 0);
-  context.globalCompositeOperation = "source-in";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.globalCompositeOperation = "destination-over";
-  context.fillStyle = "#000";
-  context.fillRect(0, 0, width, height);
-  return new Promise((resolve) => copy.toBlob(resolve, "image/png"));
-}
+/** Return width and height of the picture, or null without one. */
+export const size = () => (base.length ? editor.size : null);
+export const count = () => base.length;
+export const grow = (sides) => base.length && editor.grow(sides);
 
 /** Let `work` finish before a job is sent; tell what went wrong. */
 function later(work) {
@@ -73,249 +47,240 @@ function later(work) {
   return mine;
 }
 
-function maskChanged() {
-  const painted = isPainted();
-  byId("tab_img2img").classList.toggle("has-mask", painted);
-  parts.undo.disabled = !strokes.length;
-  parts.clear.disabled = !painted && !strokes.length;
-  const strokesThen = strokes.length;
-  if (!painted) {
-    later(async () => write("mask", ""));
-    return;
+// Layers have the picture's size from the moment they are needed
+
+function layer(name) {
+  if (!name || !base.length) return null;
+  const each = layers[name];
+  const [width, height] = editor.size;
+  if (each.canvas.width !== width || each.canvas.height !== height) each.reset(width, height);
+  return each;
+}
+
+function emptyLayers() {
+  for (const each of Object.values(layers)) each.reset(1, 1);
+  maskFile = "";
+}
+
+const isPainted = (name) => base.length > 0 && layers[name].canvas.width > 1 && layers[name].isPainted;
+
+// What the form says
+
+function changed() {
+  brushes.follow(editor.layer);
+  unsettled = true;
+  clearTimeout(timer);
+  timer = setTimeout(() => unsettled && later(settle), SETTLE);
+}
+
+async function send(name, key, draw) {
+  if (stored[name]?.key !== key) stored[name] = { key, reference: (await upload("api/v2/inputs", await toPng(draw()))).id };
+  return stored[name].reference;
+}
+
+const paintedPicture = () => {
+  const { version, canvas } = layers.colours;
+  const share = modes.mode() === "inpaint_sketch" ? brushes.share : 1;
+  return send("picture", `${base[0]} ${version} ${share}`, () => flatten(editor.picture, canvas, share));
+};
+const paintedMask = () => send("mask", `${base[0]} ${layers.mask.version}`, () => asBlackAndWhite(layers.mask.canvas));
+const touched = () => send("touched", `${base[0]} ${layers.colours.version}`, () => asTouched(layers.colours.canvas));
+const paint = () => send("paint", `${base[0]} ${layers.colours.version}`, () => layers.colours.canvas);
+
+/** Return the pictures and the mask that a mode sends. */
+async function sendable() {
+  const isSketched = modes.MODES[modes.mode()].paints === "colours" && isPainted("colours");
+  const images = isSketched ? [await paintedPicture(), ...base.slice(1)] : base;
+  const masks = {
+    inpaint: async () => (isPainted("mask") ? paintedMask() : ""),
+    inpaint_sketch: async () => (isSketched ? touched() : ""),
+    inpaint_upload: async () => maskFile,
+    batch: async () => parts.batchMask,
+  };
+  return { images: images.join(","), mask: (await masks[modes.mode()]?.()) ?? "" };
+}
+
+/** Upload what was painted and write its names into the form. */
+async function settle() {
+  unsettled = false;
+  try {
+    const { images, mask } = await sendable();
+    write("mode", modes.mode());
+    write("images", images);
+    write("mask", mask);
+    const drawn = { mask: isPainted("mask") ? await paintedMask() : "", paint: isPainted("colours") ? await paint() : "" };
+    localStorage.setItem(KEY, JSON.stringify({ images, base, ...drawn, maskFile, transparency: brushes.opacity.value }));
+  } catch (error) {
+    unsettled = true;
+    throw error;
   }
-  later(async () => {
-    if (strokes.length !== strokesThen) return; // a newer one is on its way
-    write("mask", (await upload("api/v2/inputs", await exported())).id);
-  });
 }
 
-// The pointer
-
-function place(event) {
-  const box = parts.canvas.getBoundingClientRect();
-  const scale = parts.canvas.width / box.width;
-  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-}
-
-function brushSize() {
-  const box = parts.canvas.getBoundingClientRect();
-  return (Number(parts.size.value) * parts.canvas.width) / box.width;
-}
-
-function begin(event) {
-  if (event.button > 0) return;
-  event.preventDefault();
-  parts.canvas.setPointerCapture(event.pointerId);
-  stroke = { erase: isErasing, size: brushSize(), points: [place(event)] };
-  drawStroke(parts.canvas.getContext("2d"), { ...stroke, points: [...stroke.points, ...stroke.points] });
-}
-
-function go(event) {
-  moveRing(event);
-  if (!stroke) return;
-  const last = stroke.points.at(-1);
-  stroke.points.push(place(event));
-  drawStroke(parts.canvas.getContext("2d"), { ...stroke, points: [last, stroke.points.at(-1)] });
-}
-
-function finish() {
-  if (!stroke) return;
-  strokes.push(stroke);
-  stroke = null;
-  redraw();
-  maskChanged();
-}
-
-function moveRing(event) {
-  const box = parts.stage.getBoundingClientRect();
-  parts.ring.style.left = `${event.clientX - box.left}px`;
-  parts.ring.style.top = `${event.clientY - box.top}px`;
-  parts.ring.style.width = parts.ring.style.height = `${parts.size.value}px`;
-}
-
-function clearMask() {
-  strokes = [];
-  base = null;
-  redraw();
-  maskChanged();
-}
-
-function undo() {
-  strokes.pop();
-  redraw();
-  maskChanged();
-}
-
-function choose(erase) {
-  isErasing = erase;
-  parts.brush.setAttribute("aria-pressed", !erase);
-  parts.eraser.setAttribute("aria-pressed", erase);
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "null") ?? {};
+  } catch {
+    return {};
+  }
 }
 
 // Pictures in
-
-async function decode(address) {
-  const image = new Image();
-  image.src = address;
-  await image.decode();
-  return image;
-}
 
 /** Choose a size for the result: the picture's own if it is near what was asked for, else its shape with that area. */
 function proposeSize(width, height) {
   const area = Number(form().input("width").value) * Number(form().input("height").value);
   const isNear = width % 8 === 0 && height % 8 === 0 && width * height >= area / 4 && width * height <= area * 2.25;
-  const scale = isNear ? 1 : Math.sqrt(area / (width * height));
+  setSize(width, height, isNear ? 1 : Math.sqrt(area / (width * height)));
+}
+
+function setSize(width, height, scale = 1) {
   const fit = (side) => Math.min(2048, Math.max(64, Math.round((side * scale) / 8) * 8));
   type(form().input("width"), fit(width));
   type(form().input("height"), fit(height));
 }
 
-async function display(references, mask = "") {
-  const image = await decode(inputAddress(references[0]));
-  parts.picture.src = image.src;
-  parts.canvas.width = image.naturalWidth;
-  parts.canvas.height = image.naturalHeight;
-  parts.stage.style.setProperty("--shape", image.naturalWidth / image.naturalHeight);
-  const more = references.length > 1 ? ` · ${t("{n} pictures, one after another", { n: references.length })}` : "";
-  parts.words.textContent = `${image.naturalWidth}×${image.naturalHeight}${more}`;
+function say() {
+  const [width, height] = editor.size;
+  const more = base.length > 1 ? ` · ${t("{n} pictures, one after another", { n: base.length })}` : "";
+  const zoom = editor.view.isWhole ? "" : ` · ${Math.round(editor.view.scale * 100)} %`;
+  brushes.words.textContent = base.length ? `${width}×${height}${more}${zoom}` : "";
+}
+
+/** Show stored pictures; nothing is painted on them yet. */
+async function display(references) {
+  await editor.show(inputAddress(references[0]));
+  base = references;
+  emptyLayers();
   parts.box.classList.add("filled");
-  shown = references.join(",");
-  strokes = [];
-  base = mask ? await asMask(inputAddress(mask)) : null;
-  redraw();
-  byId("tab_img2img").classList.toggle("has-mask", isPainted());
-  parts.undo.disabled = true;
-  parts.clear.disabled = !base;
+  byId("tab_img2img").classList.toggle("has-alpha", isTransparent(editor.picture));
+  fitMode();
 }
 
 /** Take pictures as the start: files, or blobs of results. */
-export function take(files, { proposesSize = true } = {}) {
+export function take(files, { proposesSize = true, mode = modes.mode() } = {}) {
   const pictures = [...files].filter((each) => each.type.startsWith("image/"));
   if (!pictures.length) return Promise.resolve();
   return later(async () => {
-    const stored = [];
-    for (const file of pictures) stored.push(await upload("api/v2/inputs", file));
-    const references = stored.map((each) => each.id);
-    await display(references);
-    write("mask", "");
-    write("images", shown);
-    if (proposesSize) proposeSize(stored[0].width, stored[0].height);
+    const uploads = [];
+    for (const file of pictures) uploads.push(await upload("api/v2/inputs", file));
+    await display(uploads.map((each) => each.id));
+    modes.choose(mode === "batch" ? "img2img" : mode);
+    await settle();
+    if (proposesSize) proposeSize(uploads[0].width, uploads[0].height);
   });
 }
 
 function remove() {
+  base = [];
+  emptyLayers();
   parts.box.classList.remove("filled");
-  parts.picture.removeAttribute("src");
-  shown = "";
-  strokes = [];
-  base = null;
-  parts.canvas.width = parts.canvas.height = 1;
-  byId("tab_img2img").classList.remove("has-mask");
-  later(async () => {
-    write("images", "");
-    write("mask", "");
+  editor.picture.removeAttribute("src");
+  byId("tab_img2img").classList.remove("has-alpha");
+  fitMode();
+  later(settle);
+}
+
+async function begin() {
+  const [width, height] = ["width", "height"].map((name) => Number(form().input(name).value));
+  await take([await blank(width, height, parts.ground.value)], { proposesSize: false });
+}
+
+// Masks in
+
+const maskColour = () => getComputedStyle(editor.canvas).color;
+
+async function takeMask(file) {
+  if (!base.length) return;
+  const address = URL.createObjectURL(file);
+  await later(async () => {
+    try {
+      const image = await asMask(address, editor.size, maskColour());
+      if (modes.mode() === "inpaint_upload") maskFile = (await upload("api/v2/inputs", file)).id;
+      layer(layerName()).put(image);
+    } catch (error) {
+      toast(t("This mask cannot be read"), { kind: "error", hint: error.status ? error.message : "" });
+    } finally {
+      URL.revokeObjectURL(address);
+    }
+    editor.draw();
+    changed();
   });
 }
 
-/** Return a canvas in the mask's colour where the picture at `address` is bright (or opaque). */
-async function asMask(address) {
-  const image = await decode(address);
-  const { width, height } = parts.canvas;
-  const canvas = make("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0, width, height);
-  const content = context.getImageData(0, 0, width, height);
-  const pixels = content.data;
-  let hasAlpha = false;
-  for (let place = 3; place < pixels.length; place += 4) hasAlpha ||= pixels[place] < 255;
-  const [red, green, blue] = getComputedStyle(parts.canvas).color.match(/\d+/g).map(Number);
-  for (let place = 0; place < pixels.length; place += 4) {
-    const bright = 0.299 * pixels[place] + 0.587 * pixels[place + 1] + 0.114 * pixels[place + 2];
-    pixels.set([red, green, blue, hasAlpha ? pixels[place + 3] : bright], place);
-  }
-  context.putImageData(content, 0, 0);
-  return canvas;
+/** Say which mask a batch uses ("" for none). */
+export function useBatchMask(reference) {
+  parts.batchMask = reference;
+  byId("tab_img2img").classList.toggle("has-batch-mask", reference !== "");
+  changed();
 }
 
-async function takeMask(file) {
-  const address = URL.createObjectURL(file);
-  try {
-    base = await asMask(address);
-    strokes = [];
-    redraw();
-    maskChanged();
-  } catch {
-    toast(t("This mask cannot be read"), { kind: "error" });
-  } finally {
-    URL.revokeObjectURL(address);
-  }
+// Modes
+
+function fitMode() {
+  const facts = modes.MODES[modes.mode()];
+  editor.stage.dataset.paints = facts.paints ? "yes" : "no";
+  editor.stage.dataset.shows = facts.layer ?? "";
+  editor.layer = layer(facts.layer);
+  editor.canvas.style.opacity = { sketch: 1, inpaint_sketch: brushes.share }[modes.mode()] ?? "";
+  brushes.fitMode(facts);
+  brushes.follow(editor.layer);
+  say();
+  editor.draw();
+  tell();
 }
 
-/** Show what the form names, after a reload or when settings were put into it. */
-function follow() {
-  const references = form().input("images").value;
-  if (references === shown) return;
-  if (!references) {
-    remove();
-    return;
-  }
-  const mask = form().input("mask").value;
-  later(async () => {
+// After a reload, or when settings were put into the form
+
+async function restore(found) {
+  modes.choose(form().input("mode").value);
+  await display(found.base);
+  if (found.mask) layer("mask").restore(await asMask(inputAddress(found.mask), editor.size, maskColour()));
+  if (found.paint) layer("colours").restore(await decode(inputAddress(found.paint)));
+  if (found.maskFile) layer("uploaded").restore(await asMask(inputAddress(found.maskFile), editor.size, maskColour()));
+  maskFile = found.maskFile ?? "";
+  brushes.opacity.value = found.transparency ?? 0;
+  fitMode();
+  changed();
+}
+
+function open(found) {
+  return later(async () => {
     try {
-      await display(references.split(","), mask);
+      await restore(found);
     } catch {
       remove(); // the server has it no more
     }
   });
 }
 
+function reopen() {
+  const found = remembered();
+  const images = form().input("images").value;
+  if (!images) modes.choose(form().input("mode").value);
+  else if (found.images === images && found.base?.length) open(found);
+  else open({ base: images.split(","), mask: form().input("mask").value });
+}
+
+/** Show what a request began with. */
+function applied({ page, picture }) {
+  if (page !== "img2img" || !picture?.images) return;
+  write("mode", picture.mode);
+  open({ base: picture.images.split(","), mask: picture.mask });
+}
+
 // Generate waits for uploads
 
 function guardGenerate(event) {
-  if (!pending) return;
+  if (!pending && !unsettled) return;
   event.stopImmediatePropagation();
   event.preventDefault();
   const button = byId("img2img_generate");
-  pending.then(() => button.click());
-}
-
-const tool = (icon, name, act) =>
-  make("button", { type: "button", className: `plain-tool icon-${icon}`, title: name, "aria-label": name, onclick: act });
-
-function chooser(id, label, act, multiple = false) {
-  const input = make("input", { type: "file", accept: "image/*", id, multiple, "aria-label": label });
-  input.addEventListener("change", () => {
-    if (input.files.length) act(input.files);
-    input.value = "";
-  });
-  return input;
-}
-
-function buildBar() {
-  parts.brush = tool("brush", t("Paint the mask: what is painted changes"), () => choose(false));
-  parts.eraser = tool("eraser", t("Erase the mask"), () => choose(true));
-  parts.undo = tool("undo", t("Undo"), undo);
-  parts.clear = tool("clear", t("Clear the mask"), clearMask);
-  parts.size = make("input", { type: "range", min: 4, max: 160, value: 40, id: "img2img_brush_size", "aria-label": t("Brush size"), title: t("Brush size") });
-  const maskFile = chooser("img2img_mask_file", t("Load a mask"), ([file]) => takeMask(file));
-  return make(
-    "div",
-    { className: "picture-tools" },
-    parts.brush,
-    parts.eraser,
-    parts.size,
-    parts.undo,
-    parts.clear,
-    tool("load", t("Load a mask"), () => maskFile.click()),
-    maskFile,
-    parts.words,
-    tool("close", t("Remove the picture"), remove),
-  );
+  if (unsettled) later(settle);
+  pending.then(() => !unsettled && button.click());
 }
 
 function buildZone() {
-  const files = chooser("img2img_file", t("Choose a picture"), take, true);
+  const files = chooser("img2img_file", t("Choose a picture"), take, { multiple: true });
   return make(
     "label",
     { className: "drop-zone" },
@@ -324,18 +289,37 @@ function buildZone() {
   );
 }
 
-export function build() {
-  parts = { picture: make("img", { alt: t("The picture to begin with"), draggable: false }), words: make("span", { className: "picture-words" }) };
-  parts.canvas = make("canvas", { className: "mask-canvas", width: 1, height: 1, "aria-label": t("Paint the mask: what is painted changes") });
-  parts.ring = make("div", { className: "brush-ring" });
-  parts.stage = make("div", { className: "mask-stage" }, parts.picture, parts.canvas, parts.ring);
-  parts.box = make("div", { className: "picture-box" }, buildZone(), buildBar(), parts.stage);
-  mount("img2img_image").append(parts.box);
-  choose(false);
-  parts.undo.disabled = parts.clear.disabled = true;
-  parts.canvas.addEventListener("pointerdown", begin);
-  parts.canvas.addEventListener("pointermove", go);
-  for (const end of ["pointerup", "pointercancel"]) parts.canvas.addEventListener(end, finish);
+function buildBlank() {
+  parts.ground = make("input", { type: "color", value: "#ffffff", "aria-label": t("Colour of the canvas"), title: t("Colour of the canvas") });
+  const button = make("button", { type: "button", id: "img2img_blank", className: "solid", textContent: t("Begin with an empty canvas"), onclick: () => begin() });
+  return make("div", { className: "blank-line" }, button, parts.ground);
+}
+
+function actsOnLayers() {
+  const onLayer = (act) => () => {
+    act(editor.layer);
+    editor.draw();
+    changed();
+  };
+  return {
+    undo: onLayer((each) => each.undo()),
+    redo: onLayer((each) => each.redo()),
+    clear: onLayer((each) => each.clear()),
+    loadMask: takeMask,
+    takeSize: () => base.length && setSize(...editor.size),
+    remove,
+    opaque: () => {
+      editor.canvas.style.opacity = brushes.share;
+      changed();
+    },
+  };
+}
+
+function listen() {
+  window.addEventListener("easel:mode", () => {
+    fitMode();
+    changed();
+  });
   parts.box.addEventListener("dragover", (event) => event.preventDefault());
   parts.box.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -346,7 +330,17 @@ export function build() {
     if (isHere && event.clipboardData?.files.length) take(event.clipboardData.files);
   });
   window.addEventListener("click", (event) => event.target.closest?.("#img2img_generate") && guardGenerate(event), true);
-  // Gradio fills the fields some time after the message that says so.
-  window.addEventListener("easel:message", () => [50, 500].forEach((wait) => setTimeout(follow, wait)));
-  follow();
+  receive("applied", applied);
+}
+
+export function build() {
+  parts = { batchMask: "" };
+  modes.build();
+  editor = new Editor({ painted: changed, picked: (colour) => brushes.pick(colour), moved: () => parts.box && say() });
+  brushes = new Brushes(editor, actsOnLayers());
+  parts.box = make("div", { className: "picture-box" }, buildZone(), buildBlank(), brushes.bar, editor.stage);
+  mount("img2img_image").append(parts.box);
+  brushes.listen();
+  listen();
+  reopen();
 }

@@ -1,4 +1,4 @@
-"""The img2img page: a picture, a mask painted on it (both in `static/picture.js`), and what becomes of them."""
+"""The img2img page: a picture, what is painted on it (both in `static/picture.js`), and what becomes of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ def build(
     generate = txt2img.build_top(make, form, styles)
     with gradio.Row(elem_classes=["workspace"], equal_height=False):
         with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
+            make.mount("modes")
             make.mount("image")
-            _build_references(make, picture)
+            make.mount("batch")
+            _build_unseen(make, picture)
             _build_mask_options(make, picture)
+            _build_outpaint_options(make, picture)
             _build_picture_options(make, picture)
             txt2img.build_controls(make, form, defaults)
         with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
@@ -41,11 +44,13 @@ def build(
     return Img2imgPage(generate)
 
 
-def _build_references(make: Factory, picture: Form[PictureFields]) -> None:
-    """Two fields nobody sees: the scripts write what the server called the pictures that were uploaded."""
+def _build_unseen(make: Factory, picture: Form[PictureFields]) -> None:
+    """Fields nobody sees: the scripts write what the server called the pictures, and which sub-tab is open."""
     picture.bind(
         images=make.hidden("references", "Pictures"),
         mask=make.hidden("mask_reference", "Mask"),
+        mode=make.hidden("mode", "Mode"),
+        background=make.hidden("background", "Background"),
     )
 
 
@@ -55,6 +60,12 @@ def _build_picture_options(make: Factory, picture: Form[PictureFields]) -> None:
             strength=make.slider("denoising_strength", "Denoising strength", 0, 1, 0.01, 0.75),
             resize=make.dropdown("resize_mode", "Resize mode", RESIZES, "just_resize"),
         )
+    with gradio.Row(elem_id=make.identity("scale_row"), elem_classes=["scale-row"]):
+        picture.bind(
+            by_scale=make.checkbox("by_scale", "Resize by"),
+            scale=make.slider("scale", "Scale", 0.05, 4, 0.05, 1),
+        )
+    make.mount("size_words")
 
 
 def _build_mask_options(make: Factory, picture: Form[PictureFields]) -> None:
@@ -78,4 +89,21 @@ def _build_mask_options(make: Factory, picture: Form[PictureFields]) -> None:
             picture.bind(
                 invert=make.checkbox("inpainting_mask_mode", "Inpaint not masked"),
                 soft=make.checkbox("soft_inpainting", "Soft inpainting"),
+            )
+
+
+def _build_outpaint_options(make: Factory, picture: Form[PictureFields]) -> None:
+    with gradio.Column(elem_id=make.identity("outpaint_options"), elem_classes=["outpaint-options"]):
+        with gradio.Row(elem_classes=["sides"]):
+            picture.bind(
+                left=make.number("outpaint_left", "Left", 0),
+                right=make.number("outpaint_right", "Right", 0),
+                up=make.number("outpaint_up", "Up", 0),
+                down=make.number("outpaint_down", "Down", 0),
+            )
+        make.mount("outpaint_tools")
+        with gradio.Row():
+            picture.bind(
+                overlap=make.slider("outpaint_overlap", "Overlap", 0, 128, 1, 8),
+                extension_content=make.dropdown("outpaint_fill", "New area begins as", CONTENTS, "fill"),
             )
