@@ -32,11 +32,11 @@ def test_everything_is_read_back() -> None:
     )  # fmt: skip
     churned = read(text("Euler", "Beta", sampling=options.replace(eta=None)))
     assert churned.unmapped == ()
-    heeded = {**dict(options), "eta": None, "seed_delta": None}
+    heeded = {**dict(options), "eta": None, "seed_delta": 0}
     assert churned.request.sampling == SamplingOptions.model_validate(heeded)
     ancestral = read(text("Euler a", sampling=options)).request.sampling
-    assert (ancestral.eta, ancestral.seed_delta, ancestral.churn, ancestral.noise) == (0.5, 31337, None, 1.01)
-    assert ancestral.beta_alpha is None
+    assert (ancestral.eta, ancestral.seed_delta, ancestral.churn, ancestral.noise) == (0.5, 31337, 0, 1.01)
+    assert ancestral.beta_alpha == 0.6
 
 
 def test_variation_is_read_back() -> None:

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
 from webui.domain.plan import AnyPlan
 from webui.images.encode import encode_jpeg, encode_png
-from webui.images.infotext import write
+from webui.images.infotext import write, write_sheet
 from webui.images.sheets import Sheets
 from webui.jobs.runner import ImageEncoded, ImageRole, Message, Preview
 
@@ -51,7 +51,7 @@ class Encoder:
         """Yield the sheets, as far as there are images for them."""
         images = self._plan.images
         for index, (first, picture) in enumerate(self._sheets.compose(), images[-1].index + 1):
-            yield self._encode(index, picture, write(self._plan, first), role="sheet")
+            yield self._encode(index, picture, write_sheet(self._plan, first), role="sheet")
 
     def _encode(self, index: int, image: Image, infotext: str, role: ImageRole = "image") -> ImageEncoded:
         return ImageEncoded(index, image.width, image.height, infotext, encode_png(image, infotext), role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from webui.images.infotext.grammar import NEGATIVE, read_parameters
-from webui.images.infotext.reading import ReadInfotext, read
-from webui.images.infotext.writing import write
+from webui.images.infotext.reading import ReadInfotext, read, read_parameters_of
+from webui.images.infotext.writing import write, write_sheet
 
-__all__ = ["NEGATIVE", "ReadInfotext", "read", "read_parameters", "write"]
+__all__ = ["NEGATIVE", "ReadInfotext", "read", "read_parameters", "read_parameters_of", "write", "write_sheet"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from webui.images.infotext.names import POSTPROCESS
+
 NEGATIVE = "Negative prompt:"
 FEWEST_PARAMETERS = 3  # a last line with fewer belongs to the prompt (A1111's rule)
 LONGEST_JSON = 16_384  # characters of an unquoted JSON value; the limit keeps hostile text from costing quadratic time
@@ -29,9 +31,14 @@ def split(text: str) -> tuple[str, str, dict[str, str]]:
     clean = with_plain_lines(text.encode("utf-8", "replace").decode("utf-8")).rstrip()
     *lines, last = clean.split("\n")
     fields = read_parameters(last)
-    if len(fields) < FEWEST_PARAMETERS:
+    if len(fields) < FEWEST_PARAMETERS and not _is_postprocessing(fields):
         lines, fields = [*lines, last], {}
     return *_split_prompts(lines), fields
+
+
+def _is_postprocessing(fields: dict[str, str]) -> bool:
+    """Tell whether the parameters are those of the Extras page alone, which are few."""
+    return bool(fields) and all(key.startswith(POSTPROCESS) for key in fields)
 
 
 def _split_prompts(lines: list[str]) -> tuple[str, str]:

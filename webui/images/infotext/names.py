@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from webui.domain.start import Content
+from webui.domain.start import Content, Resize
 
 CHURN_KEYS = ("Sigma churn", "Sigma tmin", "Sigma tmax")
 NOISE_KEYS = ("Sigma noise",)
@@ -34,6 +34,43 @@ SAMPLING_NAMES: Mapping[str, str] = MappingProxyType(
 VARIATION_NAMES: Mapping[str, str] = MappingProxyType({"Variation seed": "seed", "Variation seed strength": "strength"})
 """Parameter → field of `Variation`."""
 
+GUIDING_NAMES: Mapping[str, str] = MappingProxyType(
+    {"CFG rescale": "rescale", "Skip Early CFG": "start", "CFG end": "end", "NGMS": "minimum"}
+)
+"""Parameter → field of `GuidanceOptions` and `GuidancePlan`. Those without A1111's name have SD.Next's."""
+
+OLD_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "KDiff Sched Type": "Schedule type",
+        "KDiff Sched max sigma": "Schedule max sigma",
+        "KDiff Sched min sigma": "Schedule min sigma",
+        "KDiff Sched rho": "Schedule rho",
+        "Eta (Ancestral)": "Eta",
+        "Masked content padding": "Masked area padding",
+        "First pass strength": "Denoising strength",
+        "CFG Rescale phi": "CFG rescale",
+    }
+)
+"""Names of parameters in earlier versions and in extensions → the one used here."""
+
+HIRES_STRENGTH = "Hires strength"  # A1111 has no name for it where the first pass has a strength, too; SD.Next's
+
+OUTPAINTING_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "Outpainting left": "left",
+        "Outpainting right": "right",
+        "Outpainting up": "up",
+        "Outpainting down": "down",
+        "Outpainting overlap": "overlap",
+    }
+)
+"""Parameter → field of `FromExtendedImage`."""
+
+TILES_NAMES: Mapping[str, str] = MappingProxyType(
+    {"SD upscale upscaler": "upscaler", "SD upscale factor": "factor", "SD upscale overlap": "overlap"}
+)
+"""Parameter → field of `FromTiles`."""
+
 NOT_MASKED = "Inpaint not masked"
 ONLY_MASKED = "Only masked"
 CONTENT_NAMES: Mapping[Content, str] = MappingProxyType(
@@ -44,3 +81,14 @@ CONTENT_NAMES: Mapping[Content, str] = MappingProxyType(
         "latent_nothing": "latent nothing",
     }
 )
+RESIZE_NAMES: Mapping[Resize, str] = MappingProxyType(
+    {
+        "just_resize": "Just resize",
+        "crop": "Crop and resize",
+        "fill": "Resize and fill",
+        "latent": "Just resize (latent upscale)",
+    }
+)
+OWN_VERSION = "easel-"
+WHITE = "#ffffff"  # what A1111 puts behind transparent pictures
+POSTPROCESS = "Postprocess "

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
 from webui.domain.frozen import Data
+from webui.domain.passes import GuidanceOptions
+from webui.domain.plan import SamplingPlan
 from webui.domain.request import GenerationRequest
-from webui.domain.sampling import find_sampler, find_schedule, split_combined
+from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import SamplingOptions, Variation
-from webui.domain.start import FromMaskedImage
-from webui.errors import NotFound
+from webui.domain.start import FromExtendedImage, FromMaskedImage, FromTiles
 from webui.images.infotext.grammar import split
-from webui.images.infotext.names import CONTENT_NAMES, NOT_MASKED, ONLY_MASKED, SAMPLING_NAMES, VARIATION_NAMES
+from webui.images.infotext.names import (
+    CONTENT_NAMES,
+    GUIDING_NAMES,
+    NOT_MASKED,
+    OLD_NAMES,
+    ONLY_MASKED,
+    OUTPAINTING_NAMES,
+    OWN_VERSION,
+    RESIZE_NAMES,
+    SAMPLING_NAMES,
+    TILES_NAMES,
+    VARIATION_NAMES,
+)
+from webui.images.infotext.passes import HIRES_KEYS, REFINER_KEYS, is_hires, modernised, read_hires, read_refiner
+from webui.images.infotext.unmapped import INFORMATION, why_unmapped
+from webui.images.infotext.values import (
+    Reader,
+    Refused,
+    as_guidance,
+    as_sampler,
+    as_schedule,
+    as_size,
+    as_tiling,
+    as_whole,
+    reason,
+    size_of,
+)
 
 LONGEST_SHOWN = 100  # characters of a value in a message
 
 
 class ReadInfotext(Data):
-    """`fields`: every parameter as text. `request`: those that can be asked for here. `start`: those of img2img and
-    inpainting, under the names of `FromMaskedImage` (the picture itself is not in a text). `unmapped`: the others,
-    each with the reason."""
+    """`fields`: every parameter as text. `request`: those that can be asked for here. `start`: those of img2img,
+    inpainting, outpainting and tiles, under the names of `domain.start` (the picture itself is not in a text; `kind`
+    is given for the latter two). `unmapped`: the others, each with the reason."""
 
     fields: dict[str, str]
     request: GenerationRequest
@@ -35,56 +61,76 @@ class ReadInfotext(Data):
 
 def read(text: str) -> ReadInfotext:
     """Return what `text` says; for any text, in time linear in its length."""
-    prompt, negative_prompt, fields = split(text)
-    reading = _Reading(fields)
+    return read_parameters_of(*split(text))
+
+
+def read_parameters_of(prompt: str, negative_prompt: str, fields: Mapping[str, str]) -> ReadInfotext:
+    """Return what prompts and parameters say."""
+    reading = _Reading({OLD_NAMES.get(key, key): value for key, value in fields.items()})
     reading.offer("prompt", prompt, "Prompt", prompt)
     reading.offer("negative_prompt", negative_prompt, "Negative prompt", negative_prompt)
     reading.read_all()
-    return ReadInfotext(fields=fields, request=reading.request, start=reading.start, unmapped=tuple(reading.unmapped))
-
-
-class _Refused(Exception):
-    """A parameter has a value that cannot be asked for; the message says why."""
+    return ReadInfotext(
+        fields=dict(fields), request=reading.request, start=reading.start, unmapped=tuple(reading.unmapped)
+    )
 
 
 class _Reading:
     """Collects the request from the parameters, one field at a time, so that a bad one harms no other."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = fields
         self.request = GenerationRequest()
         self.start: dict[str, Any] = {}
         self.unmapped: list[str] = []
+        self._fields = modernised(fields, self._refuse)
 
     def read_all(self) -> None:
         self._read_model()
+        if is_hires(self._fields):
+            self.request = self.request.replace(hires=read_hires(self._fields, self._refuse))
+        self.request = self.request.replace(refiner=read_refiner(self._fields, self._refuse))
         for key, value in self._fields.items():
-            if key in _READERS:
-                self._read_with(_READERS[key], key, value)
-            elif key in SAMPLING_NAMES:
-                self._read_part("sampling", SamplingOptions, {SAMPLING_NAMES[key]: value}, key, value)
-            elif key in VARIATION_NAMES:
-                self._read_part("variation", Variation, {VARIATION_NAMES[key]: value}, key, value)
-            elif key == "Seed resize from":
-                self._read_seed_resize(key, value)
-            elif key in _START_READERS and not self._is_about_hires(key):
-                self._read_start(*_START_READERS[key], key, value)
-            elif key not in _INFORMATION:
-                self._refuse(key, value, "not used here")
+            self._read(key, value)
         if "Sampler" in self._fields and "Schedule type" not in self._fields and self.request.schedule is None:
             self.offer("schedule", "Automatic", "Schedule type", "Automatic")  # as A1111 reads its texts before 1.9
+        if self._fields.get("Version", "").startswith(OWN_VERSION):
+            self._pin()
 
     def offer(self, name: str, content: object, key: str, value: str) -> None:
         """Put `content` into the request's field `name` if it is valid there."""
         try:
             self.request = self.request.replace(**{name: content})
         except ValidationError as error:
-            self._refuse(key, value, error.errors()[0]["msg"])
+            self._refuse(key, value, reason(error))
 
-    def _read_with(self, reader: Callable[[str], Mapping[str, object]], key: str, value: str) -> None:
+    def _read(self, key: str, value: str) -> None:
+        if key in _READERS:
+            self._read_with(_READERS[key], key, value)
+        elif key in SAMPLING_NAMES:
+            self._read_part("sampling", SamplingOptions, {SAMPLING_NAMES[key]: value}, key, value)
+        elif key in GUIDING_NAMES:
+            self._read_part("guiding", GuidanceOptions, {GUIDING_NAMES[key]: value}, key, value)
+        elif key in VARIATION_NAMES:
+            self._read_part("variation", Variation, {VARIATION_NAMES[key]: value}, key, value)
+        elif key == "Seed resize from":
+            self._read_seed_resize(key, value)
+        elif key in HIRES_KEYS or (key == "Denoising strength" and self._is_of_second_pass):
+            if self.request.hires is None:
+                self._refuse(key, value, "no second pass is named")
+        elif key in _START_READERS:
+            self._read_start(*_START_READERS[key], key, value)
+        elif key not in INFORMATION and key not in REFINER_KEYS:
+            self._refuse(key, value, why_unmapped(key))
+
+    @property
+    def _is_of_second_pass(self) -> bool:
+        """The strength is written under one name for img2img and for the second pass of txt2img."""
+        return self.request.hires is not None and "Hires strength" not in self._fields
+
+    def _read_with(self, reader: Reader, key: str, value: str) -> None:
         try:
             contents = reader(value)
-        except _Refused as refusal:
+        except Refused as refusal:
             self._refuse(key, value, str(refusal))
             return
         for name, content in contents.items():
@@ -93,8 +139,8 @@ class _Reading:
     def _read_part(
         self,
         name: str,
-        kind: type[SamplingOptions] | type[Variation],
-        contents: Mapping[str, str],
+        kind: type[SamplingOptions] | type[Variation] | type[GuidanceOptions],
+        contents: Mapping[str, object],
         key: str,
         value: str,
     ) -> None:
@@ -103,31 +149,33 @@ class _Reading:
         try:
             part = kind.model_validate({**before, **contents})
         except ValidationError as error:
-            self._refuse(key, value, error.errors()[0]["msg"])
+            self._refuse(key, value, reason(error))
         else:
             self.offer(name, part, key, value)
 
     def _read_seed_resize(self, key: str, value: str) -> None:
-        match = _SIZE.fullmatch(value)
-        if match is None:
-            self._refuse(key, value, "not a size such as 512x768")
+        try:
+            width, height = size_of(value)
+        except Refused as refusal:
+            self._refuse(key, value, str(refusal))
         else:
-            contents = {"resize_from_width": match[1], "resize_from_height": match[2]}
+            contents = {"resize_from_width": width, "resize_from_height": height}
             self._read_part("variation", Variation, contents, key, value)
 
-    def _is_about_hires(self, key: str) -> bool:
-        """The strength is written under one name for img2img and for the second pass of txt2img."""
-        return key == "Denoising strength" and any(name.startswith("Hires") for name in self._fields)
-
-    def _read_start(self, name: str, meanings: Mapping[str, object], key: str, value: str) -> None:
+    def _read_start(
+        self, kind: type[_AnyStart], name: str, meanings: Mapping[str, object], key: str, value: str
+    ) -> None:
         """Put a parameter of img2img into `start`; `meanings` are the texts that stand for values, if there are any."""
         content = meanings.get(value) if meanings else value
+        example = _EXAMPLE_OF_MASK if kind is FromMaskedImage else _EXAMPLE_OF_START
         try:
-            options = FromMaskedImage.model_validate({**_EXAMPLE_OF_START, name: content})
+            options = kind.model_validate({**example, name: content})
         except ValidationError as error:
-            self._refuse(key, value, error.errors()[0]["msg"])
-        else:
-            self.start[name] = getattr(options, name)
+            self._refuse(key, value, reason(error))
+            return
+        self.start[name] = getattr(options, name)
+        if kind is not FromMaskedImage:
+            self.start["kind"] = options.kind
 
     def _read_model(self) -> None:
         name, short_hash = self._fields.get("Model", ""), self._fields.get("Model hash", "")
@@ -139,87 +187,60 @@ class _Reading:
         elif short_hash:
             self.offer("model", short_hash, "Model hash", short_hash)
 
-    def _refuse(self, key: str, value: str, reason: str) -> None:
+    def _pin(self) -> None:
+        """Ask for what a text of our own leaves out because it is as usual: the settings may differ by now."""
+        asked, usual = self.request, dict(SamplingPlan())
+        usual["noise_source"] = "GPU"  # as A1111 leaves it out
+        usual["eta"] = find_sampler(asked.sampler).default_eta if asked.sampler else None
+        said = {name: value for name, value in asked.sampling if value is not None}
+        self.request = asked.replace(
+            clip_skip=asked.clip_skip or 1,
+            emphasis=asked.emphasis or "Original",
+            vae=asked.vae or "None",
+            sampling=SamplingOptions(**{**usual, **said}),
+            guiding=asked.guiding.replace(minimum=asked.guiding.minimum or 0.0),
+        )
+
+    def _refuse(self, key: str, value: str, why: str) -> None:
         shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…"
-        self.unmapped.append(f"{key}: {shown} ({reason})")
+        self.unmapped.append(f"{key}: {shown} ({why})")
 
 
-def _read_whole(name: str) -> Callable[[str], Mapping[str, object]]:
-    def reader(value: str) -> Mapping[str, object]:
-        if not re.fullmatch(r"[+-]?[0-9]{1,20}", value):
-            raise _Refused("not a whole number")
-        return {name: int(value)}
+_AnyStart = FromMaskedImage | FromExtendedImage | FromTiles
 
-    return reader
+_EXAMPLE_OF_START: Mapping[str, object] = MappingProxyType({"images": ("0" * 64,)})
+_EXAMPLE_OF_MASK: Mapping[str, object] = MappingProxyType({**_EXAMPLE_OF_START, "mask": "0" * 64})
 
-
-def _read_guidance(value: str) -> Mapping[str, object]:
-    if not re.fullmatch(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", value):
-        raise _Refused("not a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise _Refused("not a finite number")
-    return {"guidance": number}
-
-
-_SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})")
-
-
-def _read_size(value: str) -> Mapping[str, object]:
-    match = _SIZE.fullmatch(value)
-    if match is None:
-        raise _Refused("not a size such as 512x768")
-    size = {"width": int(match[1]), "height": int(match[2])}
-    try:
-        GenerationRequest(**size)  # both or none: half a size would change the picture's shape
-    except ValidationError as error:
-        raise _Refused(error.errors()[0]["msg"]) from error
-    return size
-
-
-def _read_sampler(value: str) -> Mapping[str, object]:
-    sampler, schedule = split_combined(value)
-    try:
-        found = {"sampler": find_sampler(sampler).name}
-    except NotFound as error:
-        raise _Refused("no such sampler here") from error
-    return found if sampler == value else {**found, "schedule": schedule}
-
-
-def _read_schedule(value: str) -> Mapping[str, object]:
-    try:
-        return {"schedule": find_schedule(value).label}
-    except NotFound as error:
-        raise _Refused("no such schedule here") from error
-
-
-_READERS: Mapping[str, Callable[[str], Mapping[str, object]]] = MappingProxyType(
+_READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "Steps": _read_whole("steps"),
-        "Sampler": _read_sampler,
-        "Schedule type": _read_schedule,
-        "CFG scale": _read_guidance,
-        "Seed": _read_whole("seed"),
-        "Size": _read_size,
-        "Clip skip": _read_whole("clip_skip"),
+        "Steps": as_whole("steps"),
+        "Sampler": as_sampler,
+        "Schedule type": as_schedule,
+        "CFG scale": as_guidance,
+        "Seed": as_whole("seed"),
+        "Size": as_size,
+        "Clip skip": as_whole("clip_skip"),
         "Emphasis": lambda value: {"emphasis": value},
+        "VAE": lambda value: {"vae": value},
+        "Tiling": as_tiling,
     }
 )
 
-_EXAMPLE_OF_START: Mapping[str, object] = MappingProxyType({"images": ("0" * 64,), "mask": "0" * 64})
+_NO_MEANINGS: Mapping[str, object] = MappingProxyType({})
 
-_START_READERS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
+_START_READERS: Mapping[str, tuple[type[_AnyStart], str, Mapping[str, object]]] = MappingProxyType(
     {
-        "Denoising strength": ("strength", {}),
-        "Mask blur": ("mask_blur", {}),
-        "Mask mode": ("invert", {NOT_MASKED: True, "Inpaint masked": False}),
-        "Inpaint area": ("area", {ONLY_MASKED: "masked", "Whole picture": "whole"}),
-        "Masked area padding": ("padding", {}),
-        "Masked content": ("content", {text: content for content, text in CONTENT_NAMES.items()}),
-        "Soft inpainting enabled": ("soft", {"True": True, "False": False}),
+        "Denoising strength": (FromMaskedImage, "strength", _NO_MEANINGS),
+        "Resize mode": (FromMaskedImage, "resize", {text: mode for mode, text in RESIZE_NAMES.items()}),
+        "Background": (FromMaskedImage, "background", _NO_MEANINGS),
+        "Mask blur": (FromMaskedImage, "mask_blur", _NO_MEANINGS),
+        "Mask mode": (FromMaskedImage, "invert", {NOT_MASKED: True, "Inpaint masked": False}),
+        "Inpaint area": (FromMaskedImage, "area", {ONLY_MASKED: "masked", "Whole picture": "whole"}),
+        "Masked area padding": (FromMaskedImage, "padding", _NO_MEANINGS),
+        "Masked content": (FromMaskedImage, "content", {text: content for content, text in CONTENT_NAMES.items()}),
+        "Soft inpainting enabled": (FromMaskedImage, "soft", {"True": True, "False": False}),
+        **{key: (FromExtendedImage, name, _NO_MEANINGS) for key, name in OUTPAINTING_NAMES.items()},
+        **{key: (FromTiles, name, _NO_MEANINGS) for key, name in TILES_NAMES.items()},
     }
 )
-"""Parameter → field of `FromMaskedImage` and the texts that stand for its values."""
-
-_INFORMATION = frozenset({"Template", "Negative Template", "Model", "Model hash", "Version"})
-"""Parameters that need no reader of their own: the model is read as a whole, the version changes nothing."""
+"""Parameter → kind of start, its field, and the texts that stand for its values."""

@@ -1,0 +1,102 @@
+"""Why a parameter of another program cannot be asked for here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+INFORMATION = frozenset(
+    {
+        "Template",
+        "Negative Template",
+        "Model",  # read as a whole with its hash
+        "Model hash",
+        "VAE hash",
+        "Version",
+        "User",
+        "App",
+        "Created Date",
+        "Lora hashes",  # the prompt names them
+        "TI hashes",
+        "Hashes",
+        "Civitai resources",
+        "Civitai metadata",
+        "Batch size",  # every image has a seed of its own
+        "Batch pos",
+        "Init image hash",
+        "Init image size",
+        "Pipeline",
+        "Operations",
+        "Backend",
+        "Size-1",
+        "Size-2",
+    }
+)
+"""Parameters that change nothing, or are read together with another one."""
+
+_UNUSUAL = "not used here"
+_PICTURE = "a setting of img2img here: set it there"
+_EXTENSION = "made by an extension that is not here"
+
+_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "Face restoration": "faces are not restored here",
+        "Hypernet": "hypernetworks cannot be used here",
+        "Hypernet strength": "hypernetworks cannot be used here",
+        "Conditional mask weight": _PICTURE,
+        "Noise multiplier": _PICTURE,
+        "Extra noise": _PICTURE,
+        "Image CFG scale": "editing by instruction is not available here",
+        "Token merging ratio": "tokens are never merged here",
+        "Token merging ratio hr": "tokens are never merged here",
+        "NGMS all steps": "below that sigma, guidance is left out in every second step only",
+        "Noise Schedule": "the model's own noise levels are used",
+        "SGM noise multiplier": "noise is always scaled to the first noise level",
+        "FP8 weight": "the precision of weights is chosen when the program starts",
+        "Cache FP16 weight for LoRA": "the precision of weights is chosen when the program starts",
+        "Downcast alphas_cumprod": "noise levels are always computed exactly",
+        "Pad conds": "prompts of different lengths need no padding here",
+        "Pad conds v0": "prompts of different lengths need no padding here",
+        "VAE Encoder": "the VAE encodes, no substitute for it",
+        "VAE Decoder": "the VAE decodes, no substitute for it",
+        "Refiner switch by sampling steps": "the refiner always takes over at a share of the steps",
+        "Distilled CFG Scale": "no model of this kind can be used here",
+        "Hires Distilled CFG Scale": "no model of this kind can be used here",
+        "Shift": "no model of this kind can be used here",
+        "Hires Shift": "no model of this kind can be used here",
+        "Diffusion in Low Bits": "the precision of weights is chosen when the program starts",
+        "Script": "what a script made is asked for with that script",
+        "Fixed X Values": "what a script made is asked for with that script",
+        "Fixed Y Values": "what a script made is asked for with that script",
+        "Fixed Z Values": "what a script made is asked for with that script",
+        "Sharpness": "a filter of Fooocus that is not here",
+        "ADM Guidance": "a method of Fooocus that is not here",
+    }
+)
+
+_PREFIXES: tuple[tuple[str, str], ...] = (
+    ("Postprocess ", "done to the finished picture, see Extras"),
+    ("ControlNet", "ControlNet cannot be used here"),
+    ("UniPC ", "UniPC always has its usual form here"),
+    ("X ", "what a script made is asked for with that script"),
+    ("Y ", "what a script made is asked for with that script"),
+    ("Z ", "what a script made is asked for with that script"),
+    ("Module ", "text encoders are those of the checkpoint"),
+    ("Hires Module ", "text encoders are those of the checkpoint"),
+    ("Soft inpainting ", "soft inpainting has no options here"),
+    ("ADetailer ", _EXTENSION),
+    ("Ultimate SD upscale ", _EXTENSION),
+    ("Tiled Diffusion", _EXTENSION),
+    ("Dynamic thresholding", _EXTENSION),
+    ("RP ", _EXTENSION),
+    ("AddNet ", _EXTENSION),
+    ("freeu_", _EXTENSION),
+    ("sag_", _EXTENSION),
+)
+
+
+def why_unmapped(key: str) -> str:
+    """Return why the parameter `key` has no place in a request."""
+    if key in _REASONS:
+        return _REASONS[key]
+    return next((reason for prefix, reason in _PREFIXES if key.startswith(prefix)), _UNUSUAL)
