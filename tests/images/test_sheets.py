@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from webui.domain.plan import SheetPlan
-from webui.images.sheets import MAX_SIDE, Sheets, compose, grid_columns
+from webui.images.sheets import MAX_SIDE, Sheets, compose
 from webui.images.titles import LEADING, SMALLEST, find_face, fit
 
 COLOURS = ("#d00000", "#00a000", "#0000d0", "#d0a000", "#00a0a0", "#a000a0")
@@ -141,30 +141,6 @@ def test_a_sheet_of_images_that_were_all_skipped_is_left_out() -> None:
     ((first, sheet),) = sheets.compose()
     assert first == 2
     assert rows_of(sheet, COLOURS[2]) == (96, 0, 192, 64)
-
-
-# A1111's figures, by its rule in words: (images, rows, batch size, without empty cells) → columns.
-@pytest.mark.parametrize(
-    ("count", "rows", "batch_size", "full", "columns"),
-    [
-        (4, -1, 1, False, 2),
-        (5, -1, 1, False, 3),
-        (6, -1, 1, False, 3),
-        (7, -1, 1, False, 3),
-        (8, -1, 1, False, 3),
-        (6, -1, 1, True, 3),
-        (7, -1, 1, True, 7),
-        (8, -1, 1, True, 4),
-        (8, 0, 2, False, 4),
-        (8, 1, 2, False, 8),
-        (3, 5, 1, False, 1),
-        (1, -1, 1, True, 1),
-    ],
-)
-def test_grids_have_as_many_columns_as_in_a1111(
-    count: int, rows: int, batch_size: int, full: bool, columns: int
-) -> None:
-    assert grid_columns(count, rows, batch_size, full) == columns
 
 
 @pytest.mark.parametrize("width", [40, 120, 400])

@@ -10,7 +10,7 @@ from webui.domain.sampling import SAMPLERS, find_sampler, find_schedule, split_c
 from webui.domain.sampling_options import MAX_SEED, SamplingOptions, Variation
 from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage, FromNoise, FromTiles
 from webui.errors import BadRequest
-from webui.extending.scripts import AnyScript, Expansion, Script, Tools, images_of
+from webui.extending.scripts import AnyScript, Expansion, NameKind, Page, Script, Tools, images_of, page_of
 
 VERSION = 1
 
@@ -31,6 +31,8 @@ __all__ = [
     "GenerationRequest",
     "GuidanceOptions",
     "Hires",
+    "NameKind",
+    "Page",
     "Refiner",
     "SamplingOptions",
     "Script",
@@ -40,6 +42,7 @@ __all__ = [
     "find_sampler",
     "find_schedule",
     "images_of",
+    "page_of",
     "split_combined",
 ]
 

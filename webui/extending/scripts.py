@@ -82,6 +82,11 @@ def images_of(request: GenerationRequest) -> int:
     return request.batch_size * request.batch_count
 
 
+def page_of(request: GenerationRequest) -> Page:
+    """Return the page a request is made on: img2img if it begins with pictures."""
+    return "txt2img" if isinstance(request.start, FromNoise) else "img2img"
+
+
 def expand_request(request: GenerationRequest, script: AnyScript, tools: Tools) -> Expansion:
     """Return what `script` makes of `request`, whose `script` holds the options.
 
@@ -89,7 +94,7 @@ def expand_request(request: GenerationRequest, script: AnyScript, tools: Tools) 
     itself is broken.
     """
     call = request.script or ScriptCall(name=script.name)
-    page: Page = "txt2img" if isinstance(request.start, FromNoise) else "img2img"
+    page = page_of(request)
     if page not in script.pages:
         needs = "begins with a picture: use img2img" if page == "txt2img" else "begins with noise: use txt2img"
         raise BadRequest(f"Script {script.name!r} {needs}.", field="script")

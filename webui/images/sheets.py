@@ -67,18 +67,6 @@ def compose(plan: SheetPlan, pictures: Mapping[int, Image.Image], max_pixels: in
     return _compose(plan, pictures, {index: picture.size for index, picture in pictures.items()}, max_pixels)
 
 
-def grid_columns(count: int, rows: int = -1, batch_size: int = 1, no_empty_cells: bool = False) -> int:
-    """Return how many columns a grid of `count` images has.
-
-    A1111's rule: `rows` of them, or for 0 one row for each image of a batch, or for -1 a grid that is about square,
-    with `no_empty_cells` of the next number of rows that divides `count`.
-    """
-    wanted = rows if rows > 0 else batch_size if rows == 0 else round(math.sqrt(count))
-    if rows < 0 and no_empty_cells:
-        wanted = next(number for number in range(math.isqrt(count), 0, -1) if count % number == 0)
-    return math.ceil(count / min(wanted, count))
-
-
 def _scaled(size: Size, scale: float) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
