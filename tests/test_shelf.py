@@ -1,0 +1,91 @@
+"""What names stand for, on a real folder: VAEs beside their checkpoint, upscalers by name, the nearest when wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from webui.domain.models import Family, ModelInfo
+from webui.errors import BadFile, NotFound
+from webui.jobs.inputs import InputStore
+from webui.prompt.styles import Styles
+from webui.shelf import Shelf
+from webui.weights.catalog import Catalog
+from webui.weights.files import ModelFiles
+from webui.weights.hashes import HashCache
+
+NAMES = {f"{part}.conv_in.weight": (8, 4 if part == "decoder" else 3, 3, 3) for part in ("encoder", "decoder")}
+
+
+def write_vae(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.zeros(shape, np.float16) for name, shape in NAMES.items()}, path)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    checkpoints = tmp_path / "Stable-diffusion"
+    write_vae(tmp_path / "VAE" / "soft.safetensors")
+    write_vae(checkpoints / "anime.vae.safetensors")
+    (tmp_path / "VAE" / "old.ckpt").write_bytes(b"PK\x03\x04")
+    hashes = HashCache(tmp_path / "hashes.json")
+    return Shelf(
+        Catalog([checkpoints], hashes),
+        ModelFiles.find(tmp_path, [checkpoints], hashes),
+        InputStore(tmp_path / "inputs"),
+        Styles(tmp_path),
+        lambda: (),
+        hint="Put a file into Stable-diffusion.",
+    )
+
+
+def checkpoint(tmp_path: Path, name: str) -> ModelInfo:
+    return ModelInfo(name=name, path=tmp_path / "Stable-diffusion" / f"{name}.safetensors", family=Family.SD1)
+
+
+def test_automatic_is_the_vae_beside_the_checkpoint(shelf: Shelf, tmp_path: Path) -> None:
+    beside = shelf.vae("Automatic", checkpoint(tmp_path, "anime"))
+    assert beside is not None and beside.filename == "anime.vae.safetensors" and beside.sha256
+    assert shelf.vae("Automatic", checkpoint(tmp_path, "photo")) is None
+    assert shelf.vae("None", checkpoint(tmp_path, "anime")) is None
+
+
+@pytest.mark.parametrize("name", ["soft", "soft.safetensors", "SOFT"])
+def test_a_vae_by_name(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    found = shelf.vae(name, checkpoint(tmp_path, "anime"))
+    assert found is not None and found.filename == "soft.safetensors"
+
+
+def test_a_vae_nobody_has_or_can_use_says_so(shelf: Shelf, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="sotf") as caught:
+        shelf.vae("sotf", checkpoint(tmp_path, "anime"))
+    assert "soft" in caught.value.hint
+    with pytest.raises(BadFile, match="can run code"):
+        shelf.vae("old", checkpoint(tmp_path, "anime"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("latent (BICUBIC)", "latent"), ("lanczos", "plain"), ("None", "plain"), ("Nearest", "plain")]
+)
+def test_built_in_upscalers_are_found_in_any_case(shelf: Shelf, name: str, kind: str) -> None:
+    assert shelf.upscaler(name).kind == kind
+
+
+def test_an_upscaler_nobody_has_names_the_nearest(shelf: Shelf) -> None:
+    with pytest.raises(NotFound, match="Lanzcos") as caught:
+        shelf.upscaler("Lanzcos")
+    assert "Lanczos" in caught.value.hint
+
+
+def test_without_a_checkpoint_it_says_where_to_put_one(shelf: Shelf) -> None:
+    with pytest.raises(NotFound) as caught:
+        shelf.checkpoint(None)
+    assert caught.value.hint == "Put a file into Stable-diffusion."
+
+
+def test_names_are_those_that_can_be_used(shelf: Shelf) -> None:
+    assert list(shelf.names("vae")) == ["Automatic", "None", "anime.vae", "soft"]
+    assert shelf.names("upscaler")[0] == "Latent"
