@@ -75,7 +75,7 @@ class Shelf:
         for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS)):
             for each in known:
                 if each.lower() == name.strip().lower():
-                    return UpscalerRef(name=each, kind=kind) 
+                    return UpscalerRef(name=each, kind=kind)
         try:
             found = self.upscalers.hashed(self.upscalers.find(name))
         except NotFound as error:
@@ -103,6 +103,8 @@ class Shelf:
                 return [AUTOMATIC, NONE, *_usable(self.vaes)]
             case "upscaler":
                 return [*LATENT_UPSCALERS, *PLAIN_UPSCALERS, *_usable(self.upscalers)]
+            case "picture_upscaler":
+                return [*PLAIN_UPSCALERS, *_usable(self.upscalers)]
             case "style":
                 return list(self._styles.all())
 

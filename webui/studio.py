@@ -20,7 +20,7 @@ from webui.domain.passes import ScriptCall
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.errors import BadRequest, NotFound
 from webui.extending.loader import Extensions
-from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args
+from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
 from webui.images.infotext import ReadInfotext, read
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
@@ -220,6 +220,10 @@ class Studio:
     def scripts(self) -> tuple[AnyScript, ...]:
         """Return all scripts that extensions offer."""
         return self._extensions.scripts
+
+    def script_schema(self, script: AnyScript) -> dict[str, Any]:
+        """Return the JSON schema of a script's options with the names there are now; see `options_schema`."""
+        return options_schema(script, self.names)
 
     def script_call(self, name: str, arguments: Sequence[object]) -> ScriptCall:
         """Return the call that a script's name and A1111's arguments by position mean; `NotFound` or `BadRequest`."""

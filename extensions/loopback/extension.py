@@ -29,16 +29,17 @@ Curve = Literal["Aggressive", "Linear", "Lazy"]
 class LoopbackOptions(Data):
     """In the order of A1111's arguments."""
 
-    loops: Annotated[int, Field(ge=1, le=32, json_schema_extra={"label": "Loops"})] = 4
+    loops: Annotated[int, Field(title="Loops", ge=1, le=32)] = 4
     final_denoising_strength: Annotated[
-        float, Field(ge=0, le=1, json_schema_extra={"label": "Final denoising strength", "step": 0.01})
+        float, Field(title="Final denoising strength", ge=0, le=1, json_schema_extra={"step": 0.01})
     ] = 0.5
-    denoising_curve: Annotated[Curve, Field(json_schema_extra={"label": "Denoising strength curve"})] = "Linear"
+    denoising_curve: Annotated[Curve, Field(title="Denoising strength curve")] = "Linear"
     append_interrogation: Annotated[
         Literal["None"],
         Field(
             description="Nothing here describes pictures yet.",
-            json_schema_extra={"label": "Append interrogated prompt at each iteration", "hidden": True},
+            title="Append interrogated prompt at each iteration",
+            json_schema_extra={"hidden": True},
         ),
     ] = "None"
 

@@ -24,11 +24,9 @@ SIDES: tuple[Side, ...] = ("left", "right", "up", "down")
 CONTENTS: tuple[Content, ...] = ("fill", "original", "latent noise", "latent nothing")
 FALL_OFF, COLOUR_VARIATION = 1.0, 0.05
 
-Pixels = Annotated[int, Field(ge=8, le=256, multiple_of=8, json_schema_extra={"label": "Pixels to expand", "step": 8})]
-Blur = Annotated[int, Field(ge=0, le=64, json_schema_extra={"label": "Mask blur", "step": 1})]
-Direction = Annotated[
-    tuple[Side, ...], Field(min_length=1, max_length=4, json_schema_extra={"label": "Outpainting direction"})
-]
+Pixels = Annotated[int, Field(title="Pixels to expand", ge=8, le=256, multiple_of=8)]
+Blur = Annotated[int, Field(title="Mask blur", ge=0, le=64)]
+Direction = Annotated[tuple[Side, ...], Field(title="Outpainting direction", min_length=1, max_length=4)]
 
 
 class PoorMansOptions(Data):
@@ -38,7 +36,7 @@ class PoorMansOptions(Data):
     mask_blur: Blur = 4
     inpainting_fill: Annotated[
         Content | Annotated[int, Field(ge=0, le=3)],
-        Field(json_schema_extra={"label": "Masked content", "choices": list(CONTENTS)}),
+        Field(title="Masked content", json_schema_extra={"choices": list(CONTENTS)}),
     ] = "fill"
     direction: Direction = SIDES
 
@@ -50,11 +48,11 @@ class Mk2Options(Data):
     pixels: Pixels = 128
     mask_blur: Blur = 8
     direction: Direction = SIDES
-    noise_q: Annotated[float, Field(ge=0, le=4, json_schema_extra={"label": "Fall-off exponent", "hidden": True})] = (
+    noise_q: Annotated[float, Field(title="Fall-off exponent", ge=0, le=4, json_schema_extra={"hidden": True})] = (
         FALL_OFF
     )
     color_variation: Annotated[
-        float, Field(ge=0, le=1, json_schema_extra={"label": "Color variation", "hidden": True})
+        float, Field(title="Color variation", ge=0, le=1, json_schema_extra={"hidden": True})
     ] = COLOUR_VARIATION
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,22 +22,14 @@ from webui.extending.api import (
 )
 
 
-def _shown(label: str, **extra: Any) -> dict[str, Any]:
-    return {"label": label, **extra}
-
-
 class MatrixOptions(Data):
     """In the order of A1111's arguments."""
 
-    put_at_start: Annotated[bool, Field(json_schema_extra=_shown("Put variable parts at start of prompt"))] = False
-    different_seeds: Annotated[bool, Field(json_schema_extra=_shown("Use different seed for each picture"))] = False
-    prompt_type: Annotated[Literal["positive", "negative"], Field(json_schema_extra=_shown("Select prompt"))] = (
-        "positive"
-    )
-    variations_delimiter: Annotated[
-        Literal["comma", "space"], Field(json_schema_extra=_shown("Select joining char"))
-    ] = "comma"
-    margin_size: Annotated[int, Field(ge=0, le=500, json_schema_extra=_shown("Grid margins (px)", step=2))] = 0
+    put_at_start: Annotated[bool, Field(title="Put variable parts at start of prompt")] = False
+    different_seeds: Annotated[bool, Field(title="Use different seed for each picture")] = False
+    prompt_type: Annotated[Literal["positive", "negative"], Field(title="Select prompt")] = "positive"
+    variations_delimiter: Annotated[Literal["comma", "space"], Field(title="Select joining char")] = "comma"
+    margin_size: Annotated[int, Field(title="Grid margins (px)", ge=0, le=500, json_schema_extra={"step": 2})] = 0
 
 
 def make_matrix(request: GenerationRequest, options: MatrixOptions, tools: Tools) -> Expansion:

@@ -33,19 +33,16 @@ TEXTS = ("prompt", "negative_prompt")  # their values go on up to the next optio
 class PromptListOptions(Data):
     """In the order of A1111's arguments."""
 
-    checkbox_iterate: Annotated[bool, Field(json_schema_extra={"label": "Iterate seed every line"})] = False
-    checkbox_iterate_batch: Annotated[
-        bool, Field(json_schema_extra={"label": "Use same random seed for all lines"})
-    ] = False
-    prompt_position: Annotated[Literal["start", "end"], Field(json_schema_extra={"label": "Insert prompts at the"})] = (
-        "start"
-    )
+    checkbox_iterate: Annotated[bool, Field(title="Iterate seed every line")] = False
+    checkbox_iterate_batch: Annotated[bool, Field(title="Use same random seed for all lines")] = False
+    prompt_position: Annotated[Literal["start", "end"], Field(title="Insert prompts at the")] = "start"
     prompt_txt: Annotated[
         str,
         Field(
             max_length=1_000_000,
             description='One prompt a line, or options: --prompt "a house" --steps 30 --cfg_scale 5',
-            json_schema_extra={"label": "List of prompt inputs", "lines": 7},
+            title="List of prompt inputs",
+            json_schema_extra={"widget": "lines"},
         ),
     ] = ""
 

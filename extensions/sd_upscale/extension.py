@@ -23,11 +23,11 @@ class UpscaleOptions(Data):
     """In the order of A1111's arguments; its first is a text on the page. The upscaler may also be its number."""
 
     info: Annotated[str, Field(json_schema_extra={"hidden": True})] = ""
-    overlap: Annotated[int, Field(ge=0, le=256, multiple_of=8, json_schema_extra={"label": "Tile overlap"})] = 64
-    upscaler_index: Annotated[int | str, Field(json_schema_extra={"label": "Upscaler", "names": "upscaler"})] = (
+    overlap: Annotated[int, Field(title="Tile overlap", ge=0, le=256, multiple_of=8)] = 64
+    upscaler_index: Annotated[int | str, Field(title="Upscaler", json_schema_extra={"names": "picture_upscaler"})] = (
         "Lanczos"
     )
-    scale_factor: Annotated[float, Field(ge=1, le=4, json_schema_extra={"label": "Scale factor", "step": 0.05})] = 2.0
+    scale_factor: Annotated[float, Field(title="Scale factor", ge=1, le=4, json_schema_extra={"step": 0.05})] = 2.0
 
 
 def enlarge(request: GenerationRequest, options: UpscaleOptions, tools: Tools) -> Expansion:
@@ -50,7 +50,7 @@ def enlarge(request: GenerationRequest, options: UpscaleOptions, tools: Tools) -
 def _find_upscaler(wanted: int | str, tools: Tools) -> str:
     if isinstance(wanted, str):
         return wanted
-    names = tools.names("upscaler")
+    names = tools.names("picture_upscaler")
     if not 0 <= wanted < len(names):
         known = ", ".join(f"{number}: {name}" for number, name in enumerate(names))
         raise BadRequest(f"There is no upscaler number {wanted}.", hint=f"Use one of {known}.", field="script")

@@ -16,25 +16,22 @@ def _read_choices(value: Any) -> Any:
     return tuple(split_list(value)) if isinstance(value, str) else value
 
 
-def _shown(label: str, **extra: Any) -> dict[str, Any]:
-    return {"label": label, **extra}
-
-
 def _axis(name: str) -> Any:
-    return Field(json_schema_extra=_shown(f"{name} type", choices=list(USABLE)))
+    return Field(title=f"{name} type", json_schema_extra={"choices": list(USABLE)})
 
 
 def _values(name: str) -> Any:
-    suggestions = {axis.label: axis.choices for axis in AXES if axis.choices and not axis.missing}
+    suggestions: Any = {axis.label: axis.choices for axis in AXES if axis.choices and not axis.missing}
     return Field(
+        title=f"{name} values",
         max_length=50_000,
         description='For example 10, 20 or 1-5 or 1-10 (+2) or 0-1 [5] or "one, with a comma", another.',
-        json_schema_extra=_shown(f"{name} values", suggestions_for=f"{name.lower()}_type", suggestions=suggestions),
+        json_schema_extra={"suggestions_for": f"{name.lower()}_type", "suggestions": suggestions},
     )
 
 
 def _choices(name: str) -> Any:
-    return Field(max_length=1000, json_schema_extra=_shown(f"{name} values", hidden=True))
+    return Field(title=f"{name} values", max_length=1000, json_schema_extra={"hidden": True})
 
 
 Choices = Annotated[tuple[str, ...], BeforeValidator(_read_choices)]
@@ -56,17 +53,17 @@ class XyzOptions(Data):
     z_type: Annotated[int | str, _axis("Z")] = "Nothing"
     z_values: Annotated[str, _values("Z")] = ""
     z_values_dropdown: Annotated[Choices, _choices("Z")] = ()
-    draw_legend: Annotated[bool, Field(json_schema_extra=_shown("Draw legend"))] = True
-    include_lone_images: Annotated[bool, Field(json_schema_extra=_shown("Include sub images"))] = False
-    include_sub_grids: Annotated[bool, Field(json_schema_extra=_shown("Include sub grids"))] = False
-    no_fixed_seeds: Annotated[bool, Field(json_schema_extra=_shown("Keep -1 for seeds"))] = False
-    vary_seeds_x: Annotated[bool, Field(json_schema_extra=_shown("Vary seeds for X"))] = False
-    vary_seeds_y: Annotated[bool, Field(json_schema_extra=_shown("Vary seeds for Y"))] = False
-    vary_seeds_z: Annotated[bool, Field(json_schema_extra=_shown("Vary seeds for Z"))] = False
-    margin_size: Annotated[int, Field(ge=0, le=500, json_schema_extra=_shown("Grid margins (px)", step=2))] = 0
-    csv_mode: Annotated[bool, Field(json_schema_extra=_shown("Use text inputs instead of dropdowns", hidden=True))] = (
-        False
-    )
+    draw_legend: Annotated[bool, Field(title="Draw legend")] = True
+    include_lone_images: Annotated[bool, Field(title="Include sub images")] = False
+    include_sub_grids: Annotated[bool, Field(title="Include sub grids")] = False
+    no_fixed_seeds: Annotated[bool, Field(title="Keep -1 for seeds")] = False
+    vary_seeds_x: Annotated[bool, Field(title="Vary seeds for X")] = False
+    vary_seeds_y: Annotated[bool, Field(title="Vary seeds for Y")] = False
+    vary_seeds_z: Annotated[bool, Field(title="Vary seeds for Z")] = False
+    margin_size: Annotated[int, Field(title="Grid margins (px)", ge=0, le=500, json_schema_extra={"step": 2})] = 0
+    csv_mode: Annotated[
+        bool, Field(title="Use text inputs instead of dropdowns", json_schema_extra={"hidden": True})
+    ] = False
 
     def axis(self, name: str) -> tuple[int | str, str, tuple[str, ...]]:
         """Return what axis `name` (X, Y or Z) is, and its values as typed and as chosen."""

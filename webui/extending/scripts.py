@@ -17,7 +17,8 @@ from webui.domain.start import FromNoise
 from webui.errors import BadRequest, EaselError, GenerationError, NotFound
 
 Page = Literal["txt2img", "img2img"]
-NameKind = Literal["sampler", "schedule", "checkpoint", "vae", "upscaler", "style"]
+NameKind = Literal["sampler", "schedule", "checkpoint", "vae", "upscaler", "picture_upscaler", "style"]
+"""`picture_upscaler` are those upscalers that work on pictures, in the order of A1111's numbers for them."""
 Options = TypeVar("Options", bound=Data)
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,24 @@ def _explain(error: ValidationError) -> str:
     place = ".".join(map(str, first["loc"]))
     given = repr(first["input"])
     return f"{place}: {first['msg']} (given: {given if len(given) <= 60 else given[:57] + '...'})."
+
+
+def options_schema(script: AnyScript, names: Callable[[NameKind], Sequence[str]]) -> dict[str, Any]:
+    """Return the JSON schema of a script's options, with the names there are instead of their kinds.
+
+    A field may carry these hints: `choices` or `names` (a kind) for a list to choose from; `suggestions`, lists or
+    kinds by the value of the field `suggestions_for`; `step`; `widget`; `hidden` for what only programs set.
+    """
+    schema: dict[str, Any] = script.options.model_json_schema()
+    for field in schema.get("properties", {}).values():
+        if "names" in field:
+            field["choices"] = list(names(field.pop("names")))
+        if "suggestions" in field:
+            field["suggestions"] = {
+                value: list(names(found) if isinstance(found, str) else found)  # type: ignore[arg-type]
+                for value, found in field["suggestions"].items()
+            }
+    return schema
 
 
 def options_from_args(script: AnyScript, args: Sequence[object]) -> ScriptCall:
