@@ -26,9 +26,14 @@ PLAIN_UPSCALERS = ("None", "Lanczos", "Nearest")
 
 
 class UpscalerRef(Data):
-    """The exact upscaler of a plan: a network has a file, the others have a name alone."""
+    """The exact upscaler of a plan: a network has a file, the others have a name alone.
+
+    A network sees `tile` pixels of the picture at once (0: all of it), tiles overlap by `overlap` at least.
+    """
 
     name: str
     kind: Literal["latent", "plain", "network"]
     path: Path | None = None
     sha256: str = ""
+    tile: int = 192
+    overlap: int = 8

@@ -278,3 +278,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def fetch(tensor: Tensor) -> Tensor:
     """Return `tensor` on the CPU."""
     return tensor.cpu()
+
+
+def settle(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Let a network that belongs to no checkpoint compute on `device` in `dtype`."""
+    network.to(device=device, dtype=dtype)
