@@ -76,11 +76,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], li
         tried: list[bool] = []
         real = vae._compute
 
-        def failing(model: Resident, compute: vae.Compute, *, tiled: bool = False) -> Tensor:
+        def failing(model: Resident, component: str, compute: vae.Compute, *, tiled: bool = False) -> Tensor:
             tried.append(tiled)
             if not tiled:
                 raise error
-            return real(model, compute, tiled=True)
+            return real(model, component, compute, tiled=True)
 
         monkeypatch.setattr(vae, "_compute", failing)
         return tried

@@ -115,6 +115,7 @@ def test_saving_modes_send_the_others_home(checkpoint: Checkpoint, monkeypatch: 
         assert places() == {"text_encoder": "cpu", "unet": "meta", "vae": "cpu"}
         with resident.on_device("vae"):  # a preview by a small VAE
             pass
+        assert places()["unet"] == "meta", "the run goes on after the preview"
     monkeypatch.setattr(resident, "vae_is_small", False)
     with resident.on_device("text_encoder"):
         assert places() == {"text_encoder": "meta", "unet": "cpu", "vae": "cpu"}

@@ -70,11 +70,24 @@ class ImagePlan(Data):
     hires_negative_prompt: str | None = None
 
 
+PreviewMethod = Literal["Full", "Approx", "TAESD"]
+"""Who draws previews: the VAE; the VAE if it is small, else a linear map of the latents; TAESD."""
+
+
 class PreviewPlan(Data):
     """Live previews: one every `every` steps (0: never), at most `size` pixels on the longer side."""
 
     every: int = 5
     size: int = 512
+    method: PreviewMethod = "Approx"
+
+
+class TaesdPlan(Data):
+    """The files of TAESD, a tiny stand-in for the VAE, by what it does. None: the VAE does it, or nobody."""
+
+    encoder: Path | None = None
+    decoder: Path | None = None
+    preview: Path | None = None  # with the preview method of its name
 
 
 class InfotextPlan(Data):
@@ -222,6 +235,7 @@ class Plan(Data):
     batch_size: int = 1
     images: tuple[ImagePlan, ...]
     vae: VaeRef | None = None  # None: the checkpoint's own
+    taesd: TaesdPlan = TaesdPlan()
     tiling: Tiling = "none"
     guiding: GuidancePlan = GuidancePlan()
     hires: HiresPlan | None = None
@@ -309,6 +323,11 @@ class SeriesPlan(Data):
     @property
     def keep(self) -> bool:
         return self.parts[0].keep
+
+    @property
+    def save(self) -> SavePlan:
+        """How images are saved: all parts are alike in that."""
+        return self.parts[0].save
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:

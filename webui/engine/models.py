@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from webui.domain.events import Loading
-from webui.domain.plan import ModelRef
+from webui.domain.plan import ModelRef, Plan
 from webui.engine.conditioning import Prompts
+from webui.engine.outfit import Outfit, Wardrobe
 from webui.weights.identify import identify
 from webui.weights.memory import EngineOptions, ModelCache, Resident
 
@@ -25,6 +27,8 @@ class Models:
 
     def __init__(self, options: EngineOptions) -> None:
         self._cache = ModelCache(options)
+        self._wardrobe = Wardrobe()
+        self._outfit: Outfit | None = None
         self._prompts: dict[Resident, Prompts] = {}
 
     @property
@@ -41,6 +45,15 @@ class Models:
         """Tell whether `model` need not be loaded."""
         return self._cache.holds(model)
 
+    @contextmanager
+    def fitted(self, plan: Plan) -> Iterator[None]:
+        """Let every model that is taken have the VAE, the TAESD and the seams that `plan` asks for, until the end."""
+        with Outfit(plan, self._wardrobe) as self._outfit:
+            try:
+                yield
+            finally:
+                self._outfit = None
+
     def take(self, model: ModelRef) -> Generator[Loading, None, Loaded]:
         """Return `model` and tell when it is loaded; raise `BadFile` when it cannot be."""
         if not self.holds(model):
@@ -52,6 +65,8 @@ class Models:
         resident = self._cache.use(model) or self._load(model)
         if resident not in self._prompts:
             self._prompts[resident] = Prompts(resident)
+        if self._outfit is not None:
+            self._outfit.put_on(resident)
         return Loaded(resident, self._prompts[resident])
 
     def release(self) -> None:
@@ -64,4 +79,6 @@ class Models:
         self._cache.make_room(checkpoint)
         kept = {resident for _, resident in self._cache.residents}
         self._prompts = {each: prompts for each, prompts in self._prompts.items() if each in kept}
+        if self._outfit is not None:
+            self._outfit.keep_only(kept)
         return self._cache.load(model, checkpoint)

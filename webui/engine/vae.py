@@ -20,21 +20,23 @@ Compute = Callable[[nn.Module], Tensor]
 
 
 @torch.inference_mode()
-def decode(model: Resident, latents: Tensor) -> Image.Image:
-    """Return the picture of one image's latents [C,h,w].
+def decode(model: Resident, latents: Tensor, component: str | None = None) -> Image.Image:
+    """Return the picture of one image's latents [C,h,w], drawn by `component` or by the model's usual decoder.
 
     When the device runs out of memory the latents are decoded in tiles; when a VAE in half precision overflows, it is
     switched to float32. Raises `GenerationError` when the picture still is not a number.
     """
 
+    component = component or model.decoder
+
     def compute(vae: nn.Module) -> Tensor:
-        scaled = (latents.unsqueeze(0) / vae.config.scaling_factor).to(model.dtype("vae"))
+        scaled = (latents.unsqueeze(0) / vae.config.scaling_factor).to(model.dtype(component))
         return vae.decode(scaled, return_dict=False)[0][0].float()
 
-    pixels = _compute_or_tile(model, compute)
+    pixels = _compute_or_tile(model, component, compute)
     if not torch.isfinite(pixels).all():
         _refuse_broken_latents(latents)
-        pixels = _compute_in_full(model, compute)
+        pixels = _compute_in_full(model, component, compute)
     return to_image(pixels)
 
 
@@ -50,13 +52,15 @@ def encode(model: Resident, image: Image.Image) -> Tensor:
 @torch.inference_mode()
 def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
     """Return the latents [C,h,w] of a picture [3,H,W] in -1 … 1, both on the device; otherwise as `encode`."""
+    component = model.encoder
 
     def compute(vae: nn.Module) -> Tensor:
-        distribution = vae.encode(pixels.unsqueeze(0).to(model.dtype("vae")), return_dict=False)[0]
-        return distribution.mean[0].float() * vae.config.scaling_factor
+        encoded = vae.encode(pixels.unsqueeze(0).to(model.dtype(component)), return_dict=False)[0]
+        mean = encoded if isinstance(encoded, Tensor) else encoded.mean  # TAESD has no distribution
+        return mean[0].float() * vae.config.scaling_factor
 
-    latents = _compute_or_tile(model, compute)
-    return latents if torch.isfinite(latents).all() else _compute_in_full(model, compute)
+    latents = _compute_or_tile(model, component, compute)
+    return latents if torch.isfinite(latents).all() else _compute_in_full(model, component, compute)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -71,19 +75,19 @@ def to_pixels(image: Image.Image) -> Tensor:
     return (numbers if numbers.dim() == 3 else numbers.unsqueeze(-1)).permute(2, 0, 1).float() / 255
 
 
-def _compute_or_tile(model: Resident, compute: Compute) -> Tensor:
+def _compute_or_tile(model: Resident, component: str, compute: Compute) -> Tensor:
     try:
-        return _compute(model, compute)
+        return _compute(model, component, compute)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
     log.warning("Too little memory to put the picture through the VAE in one piece; doing it in tiles.")
     free_unused()
-    return _compute(model, compute, tiled=True)
+    return _compute(model, component, compute, tiled=True)
 
 
-def _compute(model: Resident, compute: Compute, *, tiled: bool = False) -> Tensor:
-    with model.on_device("vae") as vae:
+def _compute(model: Resident, component: str, compute: Compute, *, tiled: bool = False) -> Tensor:
+    with model.on_device(component) as vae:
         if tiled:
             vae.enable_tiling()
         try:
@@ -93,19 +97,18 @@ def _compute(model: Resident, compute: Compute, *, tiled: bool = False) -> Tenso
                 vae.disable_tiling()
 
 
-def _compute_in_full(model: Resident, compute: Compute) -> Tensor:
+def _compute_in_full(model: Resident, component: str, compute: Compute) -> Tensor:
     """Compute again in float32, and from now on; raise `GenerationError` when that does not help either."""
-    if model.dtype("vae") == torch.float32:
-        raise GenerationError("The VAE produced no picture (NaN).", hint="Its weights are damaged; use another model.")
-    log.warning("The VAE overflowed in %s; it computes in float32 from now on.", model.dtype("vae"))
-    model.recast("vae", torch.float32)
-    result = _compute_or_tile(model, compute)
-    if not torch.isfinite(result).all():
-        raise GenerationError(
-            "The VAE produced no picture (NaN), even in float32.",
-            hint="Its weights are damaged; use another model.",
-        )
-    return result
+    if model.dtype(component) != torch.float32:
+        log.warning("The VAE overflowed in %s; it computes in float32 from now on.", model.dtype(component))
+        model.recast(component, torch.float32)
+        result = _compute_or_tile(model, component, compute)
+        if torch.isfinite(result).all():
+            return result
+    raise GenerationError(
+        "The VAE produced no picture (NaN), even in float32.",
+        hint="Its weights are damaged; use another VAE or another model.",
+    )
 
 
 def _refuse_broken_latents(latents: Tensor) -> None:

@@ -231,9 +231,9 @@ def _identify_file(path: Path) -> Checkpoint:
         raise _bad(path, f"it has no {' and no '.join(missing)}", "Choose a complete checkpoint.")
     try:
         configs = {
-            "unet": _unet_config(_part(header, _UNET)),
-            "vae": _vae_config(_part(header, _VAE)),
-            "text_encoder": _text_config(_part(header, text_prefix)),
+            "unet": _unet_config(part_of_header(header, _UNET)),
+            "vae": describe_vae(part_of_header(header, _VAE)),
+            "text_encoder": _text_config(part_of_header(header, text_prefix)),
         }
     except (KeyError, IndexError, ValueError) as error:
         raise _bad(path, f"not an SD1 checkpoint: {error}") from error
@@ -264,12 +264,12 @@ def _refuse_other_models(path: Path, header: Header) -> None:
         raise _bad(path, "not a checkpoint of a known kind")
 
 
-def _part(header: Header, prefix: str) -> dict[str, tuple[int, ...]]:
+def part_of_header(header: Header, prefix: str) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors whose names begin with `prefix`, by the rest of the name."""
     return {name[len(prefix) :]: facts.shape for name, facts in header.items() if name.startswith(prefix)}
 
 
-def _norm_groups(channels: int) -> int:
+def norm_groups(channels: int) -> int:
     """Return the group count of a network whose first level has `channels`.
 
     Shapes do not tell it. Real SD1 files have 32 groups on 320 (UNet) and 128 (VAE) channels; narrow models follow the
@@ -306,12 +306,16 @@ def _unet_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "up_block_types": tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)),
         "cross_attention_dim": shapes["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
         "attention_head_dim": 8,  # diffusers' historical name for the number of heads
-        "norm_num_groups": _norm_groups(first),
+        "norm_num_groups": norm_groups(first),
         "use_linear_projection": len(projection) == 2,
     }
 
 
-def _vae_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def describe_vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return diffusers' configuration of a VAE from its shapes in the original layout.
+
+    Raises `KeyError`, `IndexError` or `ValueError` when there is no such VAE.
+    """
     levels = _count(shapes, r"encoder\.down\.(\d+)\.")
     channels = tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels))
     return {
@@ -322,7 +326,7 @@ def _vae_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "layers_per_block": _count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "norm_num_groups": _norm_groups(channels[0]),
+        "norm_num_groups": norm_groups(channels[0]),
         "scaling_factor": 0.18215,
     }
 

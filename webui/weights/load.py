@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from webui.errors import BadFile
 from webui.weights.identify import Checkpoint, find_text_prefix
 from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.vae_files import Half, TinyFile, VaeFile
 from webui.weights.vocabulary import CLIP_VOCABULARY
 
 Weights = dict[str, Tensor]
@@ -27,6 +29,8 @@ _TEXT_SETTINGS = (
     "max_position_embeddings", "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id",
 )  # fmt: skip
 _TEXT_UNUSED = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_OTHER_VAE = "Choose another VAE."
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -123,6 +127,59 @@ def _modern_attention(name: str) -> str:
     """Return the present name of a VAE attention weight: folders from 2022 call them query, key, value, proj_attn."""
     *path, layer, kind = name.split(".")
     return ".".join([*path, _OLD_VAE_ATTENTION.get(layer, layer), kind])
+
+
+def load_vae(file: VaeFile, dtype: torch.dtype) -> AutoencoderKL:
+    """Return the VAE of a file of its own, on the CPU; raise `BadFile` when it holds not exactly a VAE's weights."""
+    with _of_vae(file.path):
+        with torch.device("meta"):
+            vae = AutoencoderKL(**file.config)
+        if file.layout == "original":
+            weights = convert_ldm_vae_checkpoint(_open(file.path, file.prefix), dict(file.config))
+        else:
+            read = {name.removeprefix(file.prefix): tensor for name, tensor in _open(file.path, file.prefix).items()}
+            weights = {_modern_attention(name): tensor for name, tensor in read.items() if name.startswith(_VAE_PARTS)}
+        _fill(vae, weights, dtype, file.path.name)
+    return vae
+
+
+def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
+    """Return a TAESD of which one half is that of `file`; the other is next to nothing, and filled with zeros."""
+    other: Half = "decoder" if file.half == "encoder" else "encoder"
+    with _of_vae(file.path):
+        with torch.device("meta"):
+            vae = AutoencoderTiny(
+                **{
+                    f"num_{file.half}_blocks": file.blocks,
+                    f"{file.half}_block_out_channels": file.channels,
+                    f"num_{other}_blocks": (0,),
+                    f"{other}_block_out_channels": (1,),
+                }
+            )
+        weights = {
+            name: torch.zeros(tensor.shape) for name, tensor in vae.state_dict().items() if name.startswith(other)
+        }
+        for name, tensor in _open(file.path, file.prefix).items():
+            number, dot, rest = name.removeprefix(file.prefix).partition(".")
+            if number.isdigit():
+                weights[f"{file.half}.layers.{int(number) - file.first}{dot}{rest}"] = tensor
+        _fill(vae, weights, dtype, file.path.name)
+    return vae
+
+
+@contextmanager
+def _of_vae(path: Path) -> Iterator[None]:
+    """Let every failure say that the VAE is at fault."""
+    try:
+        yield
+    except BadFile as error:
+        raise BadFile(error.message, hint=_OTHER_VAE, field="vae") from error
+    except (SafetensorError, OSError) as error:
+        raise BadFile(f"{path.name} cannot be read: {error}.", hint=_OTHER_VAE, field="vae") from error
+    except (KeyError, IndexError) as error:
+        raise BadFile(f"{path.name} lacks {error}.", hint=_OTHER_VAE, field="vae") from error
+    except (ValueError, RuntimeError) as error:  # a network that cannot be built as the shapes say
+        raise BadFile(f"{path.name} is no usable VAE: {error}", hint=_OTHER_VAE, field="vae") from error
 
 
 # -- filling -----------------------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ class Resident:
         self.checkpoint = networks.checkpoint
         self.tokenizer: Tokenizer = networks.tokenizer
         self.placement = placement
-        self.vae_is_small = sum(tensor.numel() for tensor in networks.vae.parameters()) < SMALL_VAE
+        self.vae_is_small = _is_small(networks.vae)
+        self.encoder = self.decoder = "vae"  # the components that do it
         self._networks: dict[str, nn.Module] = {
             "unet": networks.unet,
             "vae": networks.vae,
@@ -124,6 +125,7 @@ class Resident:
                 onload_device=placement.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
             )
             self._streamed.add("unet")
+        self._in_use: list[str] = []
         self.is_awake = False
         self.wake()
 
@@ -148,14 +150,52 @@ class Resident:
     @contextmanager
     def on_device(self, component: str) -> Iterator[nn.Module]:
         """Give `component`, ready to compute. Saving modes first send home whatever else occupies the device."""
-        network = self._networks[component]
-        if self.placement.mode != "normal":
-            for other in self._networks.keys() - {component} - self._streamed:
-                if other != "vae" or not self.vae_is_small:
-                    self._networks[other].load_state_dict(self._home[other], assign=True)
-            if component not in self._streamed:
-                network.to(self.placement.device)
-        yield network
+        self._bring(component)
+        self._in_use.append(component)
+        try:
+            yield self._networks[component]
+        finally:
+            self._in_use.remove(component)
+            if self._in_use:  # a preview was drawn between two steps
+                self._bring(self._in_use[-1])
+
+    def _bring(self, component: str) -> None:
+        if self.placement.mode == "normal":
+            return
+        for other in self._networks.keys() - {component} - self._streamed:
+            if other != "vae" or not self.vae_is_small:
+                self._networks[other].load_state_dict(self._home[other], assign=True)
+        if component not in self._streamed:
+            self._networks[component].to(self.placement.device)
+
+    def network(self, component: str) -> nn.Module:
+        """Return `component` where it is."""
+        return self._networks[component]
+
+    def exchange(self, component: str, network: nn.Module | None) -> nn.Module | None:
+        """Let `network`, which is on the CPU, be `component` from now on; return what was, sent home. None: nothing."""
+        before = self._networks.get(component)
+        if before is not None:
+            before.load_state_dict(self._home[component], assign=True)
+        if network is None:
+            del self._networks[component], self._home[component]
+            return before
+        self._networks[component], self._home[component] = network, network.state_dict()
+        if component == "vae":
+            self.vae_is_small = _is_small(network)
+        if self.placement.mode == "normal" and self.is_awake:
+            network.to(self.placement.device)
+        return before
+
+    @contextmanager
+    def coding_with(self, *, encoder: str | None = None, decoder: str | None = None) -> Iterator[None]:
+        """Let other components encode and decode pictures while the block runs."""
+        before = self.encoder, self.decoder
+        self.encoder, self.decoder = encoder or self.encoder, decoder or self.decoder
+        try:
+            yield
+        finally:
+            self.encoder, self.decoder = before
 
     def dtype(self, component: str) -> torch.dtype:
         """Return the precision `component` computes in."""
@@ -176,6 +216,10 @@ class Resident:
     def weigh(self) -> int:
         """Return the bytes of all weights."""
         return sum(tensor.numel() * tensor.itemsize for home in self._home.values() for tensor in home.values())
+
+
+def _is_small(vae: nn.Module) -> bool:
+    return sum(tensor.numel() for tensor in vae.parameters()) < SMALL_VAE
 
 
 class ModelCache:

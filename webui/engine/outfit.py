@@ -1,0 +1,93 @@
+"""What a plan changes about the models it uses: another VAE, TAESD, no seams. All is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+
+import torch
+from torch import nn
+
+from webui.domain.plan import Plan, TaesdPlan, VaeRef
+from webui.engine.seamless import seamless
+from webui.weights.load import load_taesd, load_vae
+from webui.weights.memory import Resident
+from webui.weights.vae_files import Half, identify_taesd, identify_vae
+
+TAESD_ENCODER, TAESD_DECODER = "taesd_encoder", "taesd_decoder"
+
+
+class Wardrobe:
+    """The VAE and the halves of TAESD that were used last, kept for the next plan."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[object, nn.Module]] = {}
+
+    def vae(self, reference: VaeRef, dtype: torch.dtype) -> nn.Module:
+        """Return the VAE of a file; raise `BadFile` when it cannot be one."""
+        key = (reference.path, reference.sha256, dtype)
+        return self._keep("vae", key, lambda: load_vae(identify_vae(reference.path), dtype))
+
+    def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype) -> nn.Module:
+        """Return a TAESD of which one half is of use; raise `BadFile` when the plan's file holds none."""
+        file = plan.encoder if half == "encoder" else plan.decoder or plan.preview
+        assert file is not None
+        return self._keep(half, (file, dtype), lambda: load_taesd(identify_taesd(file, half), dtype))
+
+    def _keep(self, kind: str, key: object, load: Callable[[], nn.Module]) -> nn.Module:
+        known = self._kept.get(kind)
+        if known is None or known[0] != key:
+            self._kept.pop(kind, None)
+            self._kept[kind] = key, load()
+        return self._kept[kind][1]
+
+
+class Outfit:
+    """Fits models to one plan, until the end of the block."""
+
+    def __init__(self, plan: Plan, wardrobe: Wardrobe) -> None:
+        self._plan = plan
+        self._wardrobe = wardrobe
+        self._undo: dict[Resident, ExitStack] = {}
+
+    def __enter__(self) -> Outfit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.keep_only(())
+
+    def put_on(self, model: Resident) -> None:
+        """Fit `model`, once; raise `BadFile` when the plan's VAE cannot be used."""
+        if model in self._undo:
+            return
+        undo = self._undo[model] = ExitStack()
+        self._put_on_vae(model, undo)
+        self._put_on_taesd(model, undo)
+        drawing = [model.network(part) for part in model.parts if part != "text_encoder"]
+        undo.enter_context(seamless(drawing, self._plan.tiling))
+
+    def keep_only(self, models: Collection[Resident]) -> None:
+        """Take it off all but `models`, and let go of these."""
+        for model in self._undo.keys() - set(models):
+            self._undo.pop(model).close()
+
+    def _put_on_vae(self, model: Resident, undo: ExitStack) -> None:
+        if self._plan.vae is not None:
+            _exchange(model, "vae", self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"]), undo)
+
+    def _put_on_taesd(self, model: Resident, undo: ExitStack) -> None:
+        plan = self._plan.taesd
+        # It is so small that half precision gains nothing on a CPU.
+        dtype = torch.float32 if model.placement.device.type == "cpu" else model.placement.dtypes["vae"]
+        if plan.encoder is not None:
+            _exchange(model, TAESD_ENCODER, self._wardrobe.taesd(plan, "encoder", dtype), undo)
+            undo.enter_context(model.coding_with(encoder=TAESD_ENCODER))
+        if plan.decoder is not None or plan.preview is not None:
+            _exchange(model, TAESD_DECODER, self._wardrobe.taesd(plan, "decoder", dtype), undo)
+        if plan.decoder is not None:
+            undo.enter_context(model.coding_with(decoder=TAESD_DECODER))
+
+
+def _exchange(model: Resident, component: str, network: nn.Module, undo: ExitStack) -> None:
+    before = model.exchange(component, network)
+    undo.callback(model.exchange, component, before)
