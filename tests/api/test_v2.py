@@ -97,14 +97,15 @@ def test_events_are_replayed_from_any_number(site: Site) -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     events = read_events(answer.text)
-    assert [event["event"] for event in events] == ["queued", "started", "image_done", "image_done", "finished"]
+    assert [event["event"] for event in events] == ["queued", "started", *["image_done"] * 3, "finished"]
+    assert [event["role"] for event in events[2:5]] == ["image", "image", "sheet"]
     assert all(event["kind"] == event["event"] for event in events)
     assert events[-1]["progress"]["state"] == "finished" and events[-1]["progress"]["fraction"] == 1
     numbers = [int(event["id"]) for event in events]
     assert numbers == sorted(numbers)
     rest = site.client.get(f"/api/v2/jobs/{job.id}/events?after={numbers[2]}").text
-    assert [event["event"] for event in read_events(rest)] == ["image_done", "finished"]
-    again = site.client.get(f"/api/v2/jobs/{job.id}/events", headers={"Last-Event-ID": str(numbers[3])}).text
+    assert [event["event"] for event in read_events(rest)] == ["image_done", "image_done", "finished"]
+    again = site.client.get(f"/api/v2/jobs/{job.id}/events", headers={"Last-Event-ID": str(numbers[4])}).text
     assert [event["event"] for event in read_events(again)] == ["finished"]
 
 

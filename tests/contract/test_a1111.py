@@ -177,16 +177,12 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"enable_hr": True}, "enable_hr"),
         ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "always on script ADetailer not found"),
-        ({"script_name": "x/y/z plot"}, "script_name"),
-        ({"refiner_checkpoint": "sdxl"}, "refiner_checkpoint"),
-        ({"tiling": True}, "tiling"),
+        ({"script_name": "no such"}, "Script 'no such' not found"),
         ({"restore_faces": True}, "restore_faces"),
-        ({"s_min_uncond": 1}, "s_min_uncond"),
-        ({"infotext": "Steps: 3"}, "infotext"),
+        ({"enable_hr": True, "hr_additional_modules": ["t5"]}, "hr_additional_modules"),
         ({"override_settings": {"no_such": 1}}, "override_settings.no_such"),
-        ({"override_settings": {"sd_vae": "my.vae"}}, "override_settings.sd_vae"),
+        ({"override_settings": {"sd_vae": 5}}, "override_settings.sd_vae"),
         ({"override_settings": {"sd_model_checkpoint": 5}}, "override_settings.sd_model_checkpoint"),
         ({"override_settings": {"CLIP_stop_at_last_layers": 99}}, "CLIP_stop_at_last_layers"),
         ({"override_settings": {"samples_save": True}, "override_settings_restore_afterwards": False}, "overrid"),
@@ -231,6 +227,30 @@ def test_what_is_missing_is_refused_by_name(site: Site, fields: dict[str, Any], 
         ({"prompt": "\ud800"}, 422, "prompt"),
         ({"steps": "five"}, 422, "steps"),
         ({"steps": []}, 422, "steps"),
+        ({"s_min_uncond": -1}, 422, "s_min_uncond: "),
+        ({"refiner_checkpoint": "tiny", "refiner_switch_at": 1.2}, 422, "refiner_switch_at: "),
+        ({"enable_hr": True, "hr_scale": 0.5}, 422, "hr_scale: "),
+        ({"enable_hr": True, "hr_scale": "nan"}, 422, "hr_scale"),
+        ({"enable_hr": True, "hr_scale": 1e9}, 422, "hr_scale: "),
+        ({"enable_hr": True, "hr_resize_x": 10}, 422, "hr_resize_x: "),
+        ({"enable_hr": True, "hr_resize_y": -8}, 422, "hr_resize_y: "),
+        ({"enable_hr": True, "hr_second_pass_steps": 151}, 422, "hr_second_pass_steps: "),
+        ({"enable_hr": True, "denoising_strength": 1.5}, 422, "denoising_strength: "),
+        ({"enable_hr": True, "hr_cfg": -1}, 422, "hr_cfg: "),
+        ({"enable_hr": True, "hr_prompt": "x" * 100_000}, 422, "hr_prompt: "),
+        ({"enable_hr": True, "hr_upscaler": "No such"}, 404, "hr_upscaler: "),
+        ({"enable_hr": True, "hr_sampler_name": "No such"}, 404, "hr_sampler_name: "),
+        ({"enable_hr": True, "hr_scheduler": "No such"}, 404, "hr_scheduler: "),
+        ({"enable_hr": True, "hr_checkpoint_name": "No such"}, 404, "hr_checkpoint_name: "),
+        ({"refiner_checkpoint": "No such", "refiner_switch_at": 0.8}, 404, "refiner_checkpoint: "),
+        ({"override_settings": {"sd_vae": "No such"}}, 404, "override_settings.sd_vae: "),
+        ({"styles": ["No such"]}, 404, "No such"),
+        ({"infotext": "a cat\nSteps: 5, Sampler: Euler, CFG scale: seven"}, 422, "cfg_scale"),
+        ({"infotext": "a cat\nSteps: 3, Sampler: No such, CFG scale: 7"}, 404, "Sampler not found"),
+        ({"alwayson_scripts": {"Seed": {"args": ["x"]}}}, 422, "seed"),
+        ({"alwayson_scripts": {"Sampler": []}}, 422, "alwayson_scripts.Sampler"),
+        ({"alwayson_scripts": {"Seed": {"args": {}}}}, 422, "alwayson_scripts.Seed"),
+        ({"alwayson_scripts": {"Comments": {"args": [1]}}}, 422, "alwayson_scripts.Comments"),
         ({"sampler_name": "No such"}, 404, "Sampler not found"),
         ({"scheduler": "No such"}, 404, "Schedule not found"),
         ({"override_settings": {"sd_model_checkpoint": "no such"}}, 404, "Model not found"),
@@ -271,7 +291,7 @@ def test_type_errors_are_fastapis_list(site: Site) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["extra-single-image", "interrogate", "no-such"])
+@pytest.mark.parametrize("path", ["server-kill", "server-restart", "server-stop", "no-such"])
 def test_unknown_routes_are_not_found(site: Site, path: str) -> None:
     answer = site.client.post(f"/sdapi/v1/{path}", json={})
     assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")
@@ -288,7 +308,8 @@ def test_trailing_slashes_do_not_matter(site: Site, ending: str) -> None:
     assert site.client.post(f"/sdapi/v1/txt2img{ending}", json=SMALL).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["interrupt", "skip", "refresh-checkpoints"])
+@pytest.mark.parametrize("path", ["interrupt", "skip", "refresh-checkpoints", "refresh-vae", "refresh-loras",
+                                  "refresh-embeddings", "unload-checkpoint", "reload-checkpoint"])  # fmt: skip
 @pytest.mark.parametrize("body", [None, b"", b'""', b"{}"])
 def test_commands_answer_json_whatever_the_body(site: Site, path: str, body: bytes | None) -> None:
     answer = site.client.post(f"/sdapi/v1/{path}", content=body, headers={"Content-Type": "application/json"})
@@ -352,7 +373,11 @@ def test_internal_progress_follows_one_task(site: Site) -> None:
 def test_schema_names_and_operation_ids_are_a1111s(site: Site) -> None:
     described = site.client.get("/openapi.json").json()
     names = {"StableDiffusionProcessingTxt2Img", "TextToImageResponse", "ProgressResponse", "Options", "Flags",
-             "SDModelItem", "SamplerItem", "SchedulerItem", "PNGInfoRequest", "PNGInfoResponse"}  # fmt: skip
+             "SDModelItem", "SamplerItem", "SchedulerItem", "PNGInfoRequest", "PNGInfoResponse",
+             "StableDiffusionProcessingImg2Img", "ImageToImageResponse", "ExtrasSingleImageRequest",
+             "ExtrasSingleImageResponse", "ExtrasBatchImagesRequest", "ExtrasBatchImagesResponse", "FileData",
+             "UpscalerItem", "LatentUpscalerModeItem", "RealesrganItem", "SDVaeItem", "EmbeddingItem", "ScriptInfo",
+             "ScriptArg", "ScriptsList", "PromptStyleItem", "InterrogateRequest"}  # fmt: skip
     assert names <= set(described["components"]["schemas"])
     operations = {operation["operationId"] for path in described["paths"].values() for operation in path.values()}
     assert operations >= {
@@ -363,6 +388,18 @@ def test_schema_names_and_operation_ids_are_a1111s(site: Site) -> None:
         "get_config_sdapi_v1_options_get",
         "set_config_sdapi_v1_options_post",
         "get_sd_models_sdapi_v1_sd_models_get",
+        "img2imgapi_sdapi_v1_img2img_post",
+        "extras_single_image_api_sdapi_v1_extra_single_image_post",
+        "extras_batch_images_api_sdapi_v1_extra_batch_images_post",
+        "interrogateapi_sdapi_v1_interrogate_post",
+        "get_upscalers_sdapi_v1_upscalers_get",
+        "get_latent_upscale_modes_sdapi_v1_latent_upscale_modes_get",
+        "get_sd_vaes_sdapi_v1_sd_vae_get",
+        "get_embeddings_sdapi_v1_embeddings_get",
+        "get_script_info_sdapi_v1_script_info_get",
+        "unloadapi_sdapi_v1_unload_checkpoint_post",
+        "reloadapi_sdapi_v1_reload_checkpoint_post",
+        "refresh_vae_sdapi_v1_refresh_vae_post",
     }
 
 

@@ -98,11 +98,15 @@ def test_models_are_listed_and_chosen(api: Any) -> None:
 def test_lists_are_honest(api: Any) -> None:
     assert [sampler["name"] for sampler in api.get_samplers()][:2] == ["DPM++ 2M", "DPM++ SDE"]
     assert {schedule["name"] for schedule in api.get_schedulers()} >= {"automatic", "karras"}
-    for empty in (api.get_sd_vae, api.get_upscalers, api.get_latent_upscale_modes, api.get_loras, api.get_hypernetworks,
-                  api.get_face_restorers, api.get_realesrgan_models):  # fmt: skip
+    for empty in (api.get_sd_vae, api.get_loras, api.get_hypernetworks, api.get_face_restorers):
         assert empty() == []
+    assert [upscaler["name"] for upscaler in api.get_upscalers()][:3] == ["None", "Lanczos", "Nearest"]
+    assert api.get_latent_upscale_modes()[0] == {"name": "Latent"} and len(api.get_latent_upscale_modes()) == 6
+    assert api.get_realesrgan_models() == []
     assert api.get_prompt_styles() == []
-    assert api.get_scripts() == {"txt2img": [], "img2img": []}
+    always_on = ["comments", "extra options", "hypertile", "refiner", "sampler", "seed"]
+    assert api.get_scripts()["txt2img"][:6] == always_on
+    assert api.get_scripts()["img2img"][:7] == [*always_on, "soft inpainting"]
     assert api.get_embeddings() == {"loaded": {}, "skipped": {}}
     assert api.get_memory()["ram"]["used"] > 0
     assert api.get_cmd_flags()["api_auth"] is None

@@ -104,3 +104,17 @@ def test_guidance_takes_its_minimum_from_the_settings() -> None:
 def test_guidance_cannot_end_before_it_begins() -> None:
     with pytest.raises(BadRequest, match="cannot end"):
         plan(guiding=GuidanceOptions(start=0.6, end=0.5))
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"hires": Hires(upscaler="no such")}, "hires.upscaler"),
+        ({"hires": Hires(model="no such")}, "hires.model"),
+        ({"refiner": Refiner(model="no such")}, "refiner.model"),
+    ],
+)
+def test_a_name_nobody_knows_is_said_with_its_field(asked: dict[str, Any], field: str) -> None:
+    with pytest.raises(NotFound, match="no such") as caught:
+        plan(**asked)
+    assert caught.value.field == field

@@ -13,7 +13,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import webui
-from webui.api.a1111 import routes as a1111
+from webui.api.a1111 import router as a1111
 from webui.api.errors import PlainJSONResponse, add_error_handlers
 from webui.api.following import Followers
 from webui.api.v2 import routes as v2

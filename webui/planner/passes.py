@@ -10,7 +10,7 @@ from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.domain.start import FromImage, FromNoise
 from webui.errors import BadFile, BadRequest
 from webui.planner.sampling import plan_sampling
-from webui.planner.shelf import Shelf
+from webui.planner.shelf import Shelf, about
 from webui.planner.sizes import Size, find_hires_size
 from webui.settings import Settings
 
@@ -48,7 +48,8 @@ def plan_refiner(request: GenerationRequest, model: ModelRef, shelf: Shelf) -> R
     refiner = request.refiner
     if refiner is None or refiner.switch_at >= 1:
         return None
-    found = refer(shelf.checkpoint(refiner.model))
+    with about("refiner.model"):
+        found = refer(shelf.checkpoint(refiner.model))
     _check_family(found, model, "refiner.model")
     return None if found == model else RefinerPlan(model=found, switch_at=refiner.switch_at)
 
@@ -68,6 +69,8 @@ def plan_hires(
         )
     assert request.steps and request.sampler and request.schedule and request.guidance is not None
     enlarged, (width, height) = find_hires_size(asked, size)
+    with about("hires.upscaler"):
+        upscaler = shelf.upscaler(asked.upscaler)
     sampler, schedule = split_combined(asked.sampler or request.sampler, asked.schedule or request.schedule)
     found = find_sampler(sampler)
     return HiresPlan(
@@ -75,7 +78,7 @@ def plan_hires(
         height=height,
         enlarged=enlarged,
         scale=asked.scale if asked.width is None and asked.height is None else None,
-        upscaler=shelf.upscaler(asked.upscaler),
+        upscaler=upscaler,
         steps=asked.steps or request.steps,
         strength=asked.strength,
         sampler=found.name,
@@ -89,7 +92,8 @@ def plan_hires(
 def _find_hires_model(asked: Hires, model: ModelRef, shelf: Shelf) -> ModelRef | None:
     if asked.model is None:
         return None
-    found = refer(shelf.checkpoint(asked.model))
+    with about("hires.model"):
+        found = refer(shelf.checkpoint(asked.model))
     _check_family(found, model, "hires.model")
     return None if found == model else found
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
 from webui.domain.models import ModelInfo
 from webui.domain.upscaling import UpscalerRef
+from webui.errors import EaselError
 from webui.extending.scripts import AnyScript, NameKind
 from webui.prompt.dynamic import Lookup
 from webui.prompt.styles import Style
@@ -23,6 +25,15 @@ class Words:
 
 
 NO_WORDS = Words()
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Let errors from within speak of the request's `field`: the shelf does not know what it is asked for."""
+    try:
+        yield
+    except EaselError as error:
+        raise type(error)(error.message, hint=error.hint, field=field) from error
 
 
 class Shelf(Protocol):

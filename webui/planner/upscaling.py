@@ -7,7 +7,7 @@ from webui.domain.request import UpscaleRequest
 from webui.domain.upscaling import UpscalerRef
 from webui.errors import BadRequest
 from webui.planner.saving import plan_saving_enlarged
-from webui.planner.shelf import Shelf
+from webui.planner.shelf import Shelf, about
 from webui.settings import Settings
 
 MAX_PIXELS = 256 * 1024 * 1024  # of one result: 16384×16384
@@ -45,7 +45,8 @@ def plan_upscaling(request: UpscaleRequest, settings: Settings, shelf: Shelf) ->
 
 
 def _find(name: str, shelf: Shelf, field: str) -> UpscalerRef:
-    found = shelf.upscaler(name)
+    with about(field):
+        found = shelf.upscaler(name)
     if found.kind == "latent":
         raise BadRequest(f"{found.name} enlarges latents, not pictures.", hint="Choose another upscaler.", field=field)
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from webui.domain.start import MAX_PICTURES
 
 
 class Incoming(BaseModel):
@@ -44,7 +46,6 @@ class Processing(Incoming):
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
     eta: float | None = None
-    denoising_strength: float | None = None
     s_min_uncond: float | None = None
     s_churn: float | None = None
     s_tmax: float | None = None
@@ -69,6 +70,7 @@ class Processing(Incoming):
 
 class StableDiffusionProcessingTxt2Img(Processing):
     enable_hr: bool = False
+    denoising_strength: float = 0.75
     firstphase_width: int = 0
     firstphase_height: int = 0
     hr_scale: float = 2.0
@@ -81,12 +83,14 @@ class StableDiffusionProcessingTxt2Img(Processing):
     hr_scheduler: str | None = None
     hr_prompt: str = ""
     hr_negative_prompt: str = ""
+    hr_cfg: float | None = Field(default=None, description="Forge's: the guidance of the second pass.")
+    hr_additional_modules: list[str] = Field(default=[], description="Forge's: only those of the first pass.")
 
 
 class StableDiffusionProcessingImg2Img(Processing):
     init_images: list[str] | None = None
     resize_mode: int = 0
-    denoising_strength: float | None = 0.75
+    denoising_strength: float = 0.75
     image_cfg_scale: float | None = None
     mask: str | None = None
     mask_blur: int | None = None
@@ -112,6 +116,57 @@ class ImageToImageResponse(BaseModel):
     images: list[str] = Field(description="The generated images in base64 format.")
     parameters: dict[str, Any]
     info: str = Field(description="JSON text.")
+
+
+Visibility = Annotated[float, Field(ge=0, le=1)]
+
+
+class ExtrasBaseRequest(Incoming):
+    """What extra-single-image and extra-batch-images have in common."""
+
+    resize_mode: Literal[0, 1] = Field(
+        default=0, description="0: by upscaling_resize; 1: to upscaling_resize_w × upscaling_resize_h."
+    )
+    show_extras_results: bool = True
+    gfpgan_visibility: Visibility = 0
+    codeformer_visibility: Visibility = 0
+    codeformer_weight: Visibility = 0
+    upscaling_resize: float = Field(default=2, gt=0)
+    upscaling_resize_w: int = Field(default=512, ge=1)
+    upscaling_resize_h: int = Field(default=512, ge=1)
+    upscaling_crop: bool = True
+    upscaler_1: str = "None"
+    upscaler_2: str = "None"
+    extras_upscaler_2_visibility: Visibility = 0
+    upscale_first: bool = False
+
+
+class ExtrasSingleImageRequest(ExtrasBaseRequest):
+    image: str = Field(default="", description="The base64 encoded image, with or without a data: prefix.")
+
+
+class FileData(Incoming):
+    data: str = Field(description="The base64 encoded file.")
+    name: str = ""
+
+
+class ExtrasBatchImagesRequest(ExtrasBaseRequest):
+    image_list: list[FileData] = Field(alias="imageList", title="Images", max_length=MAX_PICTURES)
+
+
+class ExtrasSingleImageResponse(BaseModel):
+    html_info: str = Field(description="What was done, as a paragraph of HTML.")
+    image: str | None = Field(default=None, description="The image in base64 format.")
+
+
+class ExtrasBatchImagesResponse(BaseModel):
+    html_info: str = Field(description="What was done, as a paragraph of HTML.")
+    images: list[str] = Field(description="The images in base64 format.")
+
+
+class InterrogateRequest(Incoming):
+    image: str = ""
+    model: str = "clip"
 
 
 class PNGInfoRequest(Incoming):
@@ -223,11 +278,20 @@ class ScriptsList(BaseModel):
     img2img: list[str]
 
 
+class ScriptArg(BaseModel):
+    label: str | None = None
+    value: Any = None
+    minimum: Any = None
+    maximum: Any = None
+    step: Any = None
+    choices: list[str] | None = None
+
+
 class ScriptInfo(BaseModel):
-    name: str
-    is_alwayson: bool
-    is_img2img: bool
-    args: list[dict[str, Any]]
+    name: str | None = None
+    is_alwayson: bool | None = None
+    is_img2img: bool | None = None
+    args: list[ScriptArg]
 
 
 class Options(BaseModel):

@@ -20,6 +20,7 @@ from webui.api.strict_json import StrictRoute
 from webui.domain.jobs import JobView
 from webui.domain.models import ModelInfo
 from webui.domain.request import MAX_PROMPT, GenerationRequest
+from webui.domain.upscaling import LATENT_UPSCALERS
 from webui.errors import BadFile, BadRequest, EaselError, NotAllowed, NotFound
 from webui.settings import Settings
 from webui.studio import Studio
@@ -204,7 +205,9 @@ def _image_type(content: bytes) -> str:
             return media_type
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    raise BadFile("The file is not a PNG, JPEG or WebP image any more.")
+    if content[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif"
+    raise BadFile("The file is not a PNG, JPEG, WebP or AVIF image any more.")
 
 
 def _add_settings(router: APIRouter, studio: Studio) -> None:
@@ -239,6 +242,12 @@ def _add_state(router: APIRouter, studio: Studio) -> None:
             "current": current.name if current else None,
             "models": [_shown_model(model) for model in studio.models()],
         }
+
+    @router.get("/upscalers")
+    def list_upscalers() -> list[dict[str, str]]:
+        """Return the names of all usable upscalers; those of kind "latent" work in the second pass alone."""
+        names = studio.names("upscaler")
+        return [{"name": name, "kind": "latent" if name in LATENT_UPSCALERS else "picture"} for name in names]
 
     @router.get("/tokens")
     def count_tokens(

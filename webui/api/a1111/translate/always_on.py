@@ -1,0 +1,103 @@
+"""`alwayson_scripts`: A1111's own, whose arguments stand for fields of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from webui.api.a1111.schemas import Processing
+from webui.errors import BadRequest
+
+WITHOUT_ARGUMENTS = ("comments", "extra options", "hypertile")
+"""Scripts that take none as long as nobody added any: what they do is in the settings."""
+
+SOFT_INPAINTING = "soft inpainting"
+SOFT_ARGUMENTS = ("Schedule bias", "Preservation strength", "Transition contrast boost", "Mask influence",
+                  "Difference threshold", "Difference contrast")  # fmt: skip
+SOFT_DEFAULTS = (1, 0.5, 4, 0, 0.5, 2)
+
+ALWAYS_ON: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sampler": ("steps", "sampler_name", "scheduler"),
+        "seed": ("seed", "", "subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"),
+        "refiner": ("", "refiner_checkpoint", "refiner_switch_at"),
+        SOFT_INPAINTING: (),
+        **dict.fromkeys(WITHOUT_ARGUMENTS, ()),
+    }
+)
+"""Script → the request's field that each of its arguments stands for; empty: it switches the others on.
+
+The three that stand for fields take part in no request to A1111, which reads the fields alone. Here they fill fields
+that were not sent, so that a client that sends either gets what it asked for.
+"""
+
+SWITCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "seed": ("subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"),
+        "refiner": ("refiner_checkpoint", "refiner_switch_at"),
+    }
+)
+"""Script → the fields that count only when its switch is on."""
+
+
+def fields_of_always_on(asked: Processing) -> dict[str, object]:
+    """Return the fields that arguments stand for. Raises `BadRequest` for scripts there are none of."""
+    fields: dict[str, object] = {}
+    for name, arguments in _calls(asked):
+        places = ALWAYS_ON[name]
+        given = dict(zip(places, arguments, strict=False))
+        is_on = bool(given.pop("", True))
+        fields |= {field: value for field, value in given.items() if is_on or field not in SWITCHED.get(name, ())}
+    return fields
+
+
+def wants_soft_inpainting(asked: Processing) -> bool:
+    """Return whether soft inpainting is switched on; raise `BadRequest` for values that Easel's has none of."""
+    for name, arguments in _calls(asked):
+        if name == SOFT_INPAINTING and arguments and arguments[0]:
+            _check_soft(arguments[1:])
+            return True
+    return False
+
+
+def _calls(asked: Processing) -> list[tuple[str, Sequence[object]]]:
+    """Return the scripts that were sent, in lower case, with their arguments."""
+    calls = []
+    for title, call in asked.alwayson_scripts.items():
+        name = title.lower()
+        if name not in ALWAYS_ON:
+            raise BadRequest(
+                f"alwayson_scripts: always on script {title[:60]} not found.",
+                hint="GET /sdapi/v1/scripts lists them.",
+                field="alwayson_scripts",
+            )
+        calls.append((name, _arguments(title, call)))
+    return calls
+
+
+def _arguments(title: str, call: Any) -> Sequence[object]:
+    arguments = call.get("args", []) if isinstance(call, Mapping) else None
+    if not isinstance(arguments, list):
+        raise BadRequest(
+            f"alwayson_scripts.{title[:60]}: its arguments are not a list.",
+            hint='Send {"args": […]}.',
+            field="alwayson_scripts",
+        )
+    if title.lower() in WITHOUT_ARGUMENTS and any(arguments):
+        raise BadRequest(
+            f"alwayson_scripts.{title[:60]} takes no arguments here.",
+            hint="Send its options as override_settings.",
+            field="alwayson_scripts",
+        )
+    return arguments
+
+
+def _check_soft(arguments: Sequence[object]) -> None:
+    for label, value, usual in zip(SOFT_ARGUMENTS, arguments, SOFT_DEFAULTS, strict=False):
+        if value is not None and value != usual:
+            raise BadRequest(
+                f"alwayson_scripts.Soft inpainting: {label} cannot be set (given: {str(value)[:60]!r}).",
+                hint=f"Send {usual}, or the first argument alone.",
+                field="alwayson_scripts",
+            )
