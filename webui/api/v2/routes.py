@@ -17,6 +17,7 @@ from starlette.responses import Response
 from webui.api.errors import PlainJSONResponse, describe
 from webui.api.following import Followers, Happening
 from webui.api.strict_json import StrictRoute
+from webui.api.v2.zipped import zip_files
 from webui.domain.jobs import JobView
 from webui.domain.models import ModelInfo
 from webui.domain.request import MAX_PROMPT, GenerationRequest
@@ -152,6 +153,23 @@ def _add_images(router: APIRouter, studio: Studio) -> None:
             return Response(status_code=304, headers=headers)
         content = _read(path)
         return Response(content, media_type=_image_type(content), headers=headers)
+
+    @router.get("/jobs/{job_id}/images.zip", response_class=StreamingResponse)
+    def download_images(job_id: str) -> Response:
+        """Return all finished images of a job in one archive. What is no longer on the disk is listed in it."""
+        job = studio.job(job_id)
+        paths: list[Path] = []
+        missing: list[str] = []
+        for image in job.images:
+            try:
+                paths.append(_image_path(studio, job_id, image.index))
+            except NotFound:
+                missing.append(image.path)
+        if not paths:
+            raise NotFound(f"Job {job.id} has no image on the disk.", hint="Generate first.")
+        disposition = f'attachment; filename="easel-{job.id[:8]}.zip"'
+        headers = {**NO_STORE, "Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
+        return StreamingResponse(zip_files(paths, missing), media_type="application/zip", headers=headers)
 
 
 def _add_inputs(router: APIRouter, studio: Studio) -> None:
