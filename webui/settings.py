@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from PIL import features
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
@@ -464,6 +465,13 @@ class Settings(Data):
             json_schema_extra=_shown(PREVIEWS, "Live preview size", step=64),
         ),
     ] = 512
+
+    @field_validator("image_format", "grid_format", mode="before")
+    @classmethod
+    def _writable(cls, value: object) -> object:
+        if value == "avif" and not features.check("avif"):
+            raise ValueError("Pillow was built without AVIF here: install another build of it, or choose webp")
+        return "jpg" if value == "jpeg" else value
 
     @field_validator(
         "outdir_txt2img", "outdir_img2img", "outdir_extras", "outdir_txt2img_grids", "outdir_img2img_grids"

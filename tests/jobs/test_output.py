@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.jobs_parts import make_plan
@@ -33,6 +34,15 @@ def test_kept_images_are_numbered_by_day(tmp_path: Path) -> None:
 def test_the_infotext_lies_beside_the_image_when_wanted(tmp_path: Path) -> None:
     path = tmp_path / "outputs" / written(folder(tmp_path), keep=True, text=True)
     assert path.with_suffix(".txt").read_text() == "Steps: 1"
+
+
+def test_names_say_what_kind_of_file_it_is(tmp_path: Path) -> None:
+    output = folder(tmp_path)
+    for keep, role in ((True, "image"), (False, "image"), (True, "sheet")):
+        plan = make_plan(images=1).replace(keep=keep)
+        image = replace(IMAGE, role=role, suffix=".webp")
+        path = output.write(plan, output.place(plan, image), image)
+        assert path.endswith(".webp") and output.exists(path)
 
 
 def test_tidying_removes_unneeded_and_half_written_files_and_nothing_else(tmp_path: Path) -> None:

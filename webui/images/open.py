@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from webui.errors import BadFile
 from webui.images.encode import INFOTEXT_KEY
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 64 * 1024 * 1024  # 8192×8192
 MAX_SIDE: Final = 32_768
@@ -20,7 +20,7 @@ MAX_TEXT: Final = 4 * 1024 * 1024  # characters of all texts in one image togeth
 
 Source = bytes | Path | BinaryIO
 
-_HINT = "Use a PNG, JPEG, WebP, BMP, GIF or TIFF file."
+_HINT = "Use a PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF file."
 
 
 def open_image(source: Source) -> Image.Image:

@@ -9,7 +9,7 @@ from PIL.Image import Image
 
 from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
 from webui.domain.plan import AnyPlan
-from webui.images.encode import encode_jpeg, encode_png
+from webui.images.encode import encode, encode_jpeg
 from webui.images.infotext import write, write_sheet
 from webui.images.sheets import Sheets
 from webui.jobs.runner import ImageEncoded, ImageRole, Message, Preview
@@ -54,4 +54,7 @@ class Encoder:
             yield self._encode(index, picture, write_sheet(self._plan, first), role="sheet")
 
     def _encode(self, index: int, image: Image, infotext: str, role: ImageRole = "image") -> ImageEncoded:
-        return ImageEncoded(index, image.width, image.height, infotext, encode_png(image, infotext), role)
+        save = self._plan.save
+        file_format = save.format if role == "image" else save.grid_format
+        file = encode(image, infotext, file_format, save.quality, save.lossless)
+        return ImageEncoded(index, image.width, image.height, infotext, file.content, role, file.suffix)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from webui.domain.plan import AnyPlan, SavePlan, SeriesPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, UpscalePlan
 from webui.images.naming import Naming, image_folder, image_names
 from webui.images.save import contained, next_number, save_image
 from webui.jobs.runner import ImageEncoded
@@ -28,28 +28,28 @@ class OutputFolder:
 
     def place(self, plan: AnyPlan, image: ImageEncoded) -> str:
         """Choose the path of an image relative to the outputs folder, with forward slashes; nothing is written."""
-        path = self._place_kept(plan, image) if plan.keep else self._temporary / f"{uuid.uuid4().hex}.png"
+        path = self._place_kept(plan, image) if plan.keep else self._temporary / f"{uuid.uuid4().hex}{image.suffix}"
         return path.relative_to(self._outputs).as_posix()
 
     def _place_kept(self, plan: AnyPlan, image: ImageEncoded) -> Path:
         if image.role == "sheet":
-            folder = contained(self._outputs, _save_plan(plan).grid_folder)
-            return folder / f"{SHEET_NAME}{next_number(folder, SHEET_NAME):04}.png"
-        save = _save_plan(plan)
+            folder = contained(self._outputs, plan.save.grid_folder)
+            return folder / f"{SHEET_NAME}{next_number(folder, SHEET_NAME):04}{image.suffix}"
+        save = plan.save
         if isinstance(plan, UpscalePlan):
             folder = contained(self._outputs, save.folder)
-            return folder / f"{next_number(folder):05}.png"
+            return folder / f"{next_number(folder):05}{image.suffix}"
         part = plan.part(image.index)
         naming = Naming(part, part.image(image.index), datetime.now(), save.prompt_words)
         named_folder = image_folder(save, naming)
         folder = contained(self._outputs, named_folder) if named_folder else self._outputs
-        return folder / image_names(save, naming)(next_number(folder) if save.number else 0)
+        return folder / image_names(save, naming, image.suffix)(next_number(folder) if save.number else 0)
 
     def write(self, plan: AnyPlan, path: str, image: ImageEncoded) -> str:
         """Write the file durably at `path`, or beside it when that is taken; return where it lies."""
         target = contained(self._outputs, path)
         written = save_image(target.parent, target.name, image.content)
-        if plan.keep and _save_plan(plan).text and image.role == "image":
+        if plan.keep and plan.save.text and image.role == "image":
             save_image(written.parent, f"{written.stem}.txt", image.infotext.encode())
         return written.relative_to(self._outputs).as_posix()
 
@@ -66,8 +66,3 @@ class OutputFolder:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("Cannot remove %s: %s.", path, error.strerror)
-
-
-def _save_plan(plan: AnyPlan) -> SavePlan:
-    """Return how a plan's images are saved; all parts of a series are alike in that."""
-    return plan.parts[0].save if isinstance(plan, SeriesPlan) else plan.save

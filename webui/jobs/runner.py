@@ -30,6 +30,7 @@ class ImageEncoded:
     infotext: str
     content: bytes
     role: ImageRole = "image"
+    suffix: str = ".png"  # what kind of file it is
 
 
 Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped | ImageFailed
