@@ -138,8 +138,13 @@ def run(out: Path, work: Path, minutes: float, count: int, device: torch.device)
 
     latents = torch.from_numpy(np.load(work / "latents.npy"))
     start = UNet2DConditionModel.from_pretrained(work / "unet0") if (work / "unet0").exists() else unet.new_unet()
-    unet.train(data, latents, text, start, work, budget, decode, until=0.5, device=device)
-    unet.train(data, latents, text, start, work, budget, decode, tokens_kept=tokenizer.CONTEXT, device=device)
+    pocket = unet.Pocket(text, start)
+    for kept, until in ((text_encoder.SHORT, 0.5), (tokenizer.CONTEXT, 1.0)):
+
+        def show(path: Path, kept: int = kept) -> None:
+            unet.save_preview(pocket, data, decode, path, kept)
+
+        unet.train(pocket, unet.Lessons(data, latents, kept, device), work, budget, show, until=until)
     export_checkpoint(work, out)
 
 

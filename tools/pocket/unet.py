@@ -82,12 +82,19 @@ class Pocket(nn.Module):
 
     def forward(self, tokens: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted noise, and scores [n, objects + 1, 16, 16]."""
-        return self.denoise(self.text(tokens).last_hidden_state, noisy, times)
+        return self.denoise(self.text(tokens).last_hidden_state, noisy, self.embed(times, noisy))
 
-    def denoise(self, states: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, times: Tensor, like: Tensor) -> Tensor:
+        """What the blocks are told of the time: [n, width of the embedding]."""
+        return self.unet.time_embedding(self.unet.time_proj(times).to(like.dtype))
+
+    def extend_positions(self, known: int) -> None:
+        """See `text_encoder.extend_positions`."""
+        text_encoder.extend_positions(self.text, known)
+
+    def denoise(self, states: Tensor, noisy: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """UNet2DConditionModel.forward, spelt out to get at the features."""
         unet = self.unet
-        embedding = unet.time_embedding(unet.time_proj(times).to(noisy.dtype))
         sample = unet.conv_in(noisy)
         skips = [sample]
         for block in unet.down_blocks:
@@ -140,6 +147,7 @@ class Lessons:
 
     def __init__(self, data: Dataset, latents: Tensor, tokens_kept: int, device: torch.device) -> None:
         self.device = device
+        self.tokens_kept = tokens_kept
         self.latents = latents.to(device)
         self.tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64)).to(device)
         self.covers = torch.from_numpy(data.covers.astype(np.int64)).to(device)
@@ -166,12 +174,16 @@ class Lessons:
         noise = torch.randn_like(clean)
         noisy = self.noising.add(clean, noise, times).to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
-            predicted, read = run(words, noisy, times)
+            predicted, read = self.run(run, chosen, words, noisy, times)
         covers = self.covers[chosen]
         weights = 1 + emphasis * F.max_pool2d((covers > 0).float()[:, None], 3, 1, 1)
         squares = ((predicted.float() - noise).pow(2) * weights / weights.mean()).mean((1, 2, 3))
         noise_error = (squares * self.noising.weight[times]).mean()
         return Errors(noise_error, F.cross_entropy(read.float(), covers), squares.detach(), times)
+
+    def run(self, run: Forward, chosen: Tensor, words: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Ask the model; another architecture may want to know more about the `chosen` examples."""
+        return run(words, noisy, times)
 
 
 @dataclass(frozen=True)
@@ -190,31 +202,27 @@ class Errors:
 
 
 def train(
-    data: Dataset,
-    latents: Tensor,
-    text: CLIPTextModel,
-    start: UNet2DConditionModel,
+    pocket: Pocket,
+    lessons: Lessons,
     folder: Path,
     minutes: float,
-    decode: Callable[[Tensor], Tensor],
+    show: Callable[[Path], None],
     *,
     batch: int = 32,
     learning_rate: float = 1.5e-3,
     text_rate: float = 0.3,
-    tokens_kept: int = text_encoder.SHORT,
     until: float = 1.0,
-    device: torch.device | None = None,
 ) -> None:
     """Train, or go on training, up to the share `until` of a budget of `minutes`; the result is the checkpoint.
 
-    Captions are cut to `tokens_kept` tokens, which is much cheaper; the last part has to see the full context, for
-    that is what a pipeline will feed.
+    `lessons` may cut captions, which is much cheaper; the last part has to see the full context, for that is what a
+    pipeline will feed. `show` draws a preview with the averaged weights.
     """
-    device = device or torch.device("cpu")
-    pocket = Pocket(text, start).to(device)
+    device, tokens_kept = lessons.device, lessons.tokens_kept
+    pocket = pocket.to(device)
     compile_safe(pocket.unet)
     average = Average(pocket.parameters(), 0.998)
-    rates = [(name, p, text_rate if name.startswith("text.") else 1.0) for name, p in pocket.named_parameters()]
+    rates = [(name, p, text_rate if name.startswith("text") else 1.0) for name, p in pocket.named_parameters()]
     optimisers = Optimisers(rates, ("conv_in", "conv_out", "reader"))
     step, spent = 0, 0.0
     saved = load_checkpoint(folder / "unet.pt")
@@ -224,12 +232,11 @@ def train(
         optimisers.load_state_dict(saved["optimisers"])
         step, spent = saved["step"], saved["spent"]
         if saved["tokens_kept"] < tokens_kept:
-            text_encoder.extend_positions(pocket.text, saved["tokens_kept"])
+            pocket.extend_positions(saved["tokens_kept"])
             average = Average(pocket.parameters(), average.decay)
     if spent >= until * minutes * 60:
         return
     torch.manual_seed(step)
-    lessons = Lessons(data, latents, tokens_kept, device)
     compiled = torch.compile(pocket, dynamic=False)
     check_gradients(pocket, compiled, lambda run: lessons.errors(run, torch.arange(batch, device=device), 1.0).noise)
     progress = Progress(minutes, learning_rate, spent, warm_up=20)
@@ -252,7 +259,7 @@ def train(
         if now > next_checkpoint or finished:
             next_checkpoint = now + 300
             average.swap()
-            save_preview(pocket, data, decode, folder / f"preview_{step:06d}.png", tokens_kept)
+            show(folder / f"preview_{step:06d}.png")
             average.swap()
             save_checkpoint(
                 folder / "unet.pt", model=pocket.state_dict(), average=average.state_dict(),
@@ -297,7 +304,9 @@ def sample(
         both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
         with torch.autocast(device.type, torch.bfloat16):
             noise, _ = pocket.denoise(
-                states, both.to(memory_format=torch.channels_last), time.expand(len(both)).to(device)
+                states,
+                both.to(memory_format=torch.channels_last),
+                pocket.embed(time.expand(len(both)).to(device), both),
             )
         without, with_words = noise.float().chunk(2)
         latents = scheduler.step(without + guidance * (with_words - without), time, latents).prev_sample
