@@ -13,8 +13,8 @@ from tests.tiny_models import make_folder
 from webui.domain.events import ImageSkipped, Loading, Stepped
 from webui.domain.plan import Plan, PreviewPlan
 from webui.domain.sampling import SAMPLERS
-from webui.engine import generate
 from webui.engine.engine import Control, Engine, EngineOptions, ImageReady, PreviewImage
+from webui.engine.families import sd1
 from webui.errors import BadFile, BadRequest, GenerationError, OutOfMemory
 from webui.weights.memory import Resident
 
@@ -98,7 +98,7 @@ def test_guidance_1_halves_the_batch(
     engine = Engine(options)
     run(engine, make_plan(steps=1))
     rows: list[int] = []
-    make_predict = generate.sd1.make_predict
+    make_predict = sd1.make_predict
 
     def counting(model: Resident, unet: object) -> object:
         predict = make_predict(model, unet)
@@ -109,7 +109,7 @@ def test_guidance_1_halves_the_batch(
 
         return counted
 
-    monkeypatch.setattr(generate.sd1, "make_predict", counting)
+    monkeypatch.setattr(sd1, "make_predict", counting)
     run(engine, make_plan(steps=3, count=2, guidance=1.0))
     assert rows == [2, 2, 2]
     rows.clear()
@@ -221,7 +221,7 @@ def test_only_own_errors_leave_the_engine(
     engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(generate.sd1, "make_predict", Failing(error))
+        patch.setattr(sd1, "make_predict", Failing(error))
         with pytest.raises(GenerationError) as caught:
             run(engine, make_plan())
     assert type(caught.value) is expected

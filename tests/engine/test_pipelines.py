@@ -13,15 +13,17 @@ from torch import Tensor
 
 from tests.tiny_models import SCHEDULER
 from webui.domain.plan import Plan
-from webui.engine import samplers
+from webui.engine import samplers, sampling
 from webui.engine.conditioning import Encoding, Prompts
+from webui.engine.control import Control
 from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1
-from webui.engine.generate import _sample
+from webui.engine.generate import Batch, draw
 from webui.engine.guidance import guide
+from webui.engine.models import Models
 from webui.engine.noise import NoiseSource
 from webui.engine.schedules import find_sigmas
-from webui.weights.memory import Resident
+from webui.weights.memory import EngineOptions, Resident
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
@@ -41,10 +43,18 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.std())
 
 
-def run_ours(plan: Plan, model: Resident) -> Tensor:
-    sigmas = find_sigmas(plan.sampler, plan.schedule, plan.steps, sd1.noise_levels(model))
-    *_, last = _sample(plan, plan.images, [], model, Prompts(model), sigmas, sigmas)
-    return last.latents
+@pytest.fixture(scope="module")
+def models(options: EngineOptions) -> Models:
+    return Models(options)
+
+
+def run_ours(plan: Plan, models: Models) -> Tensor:
+    work = draw(Batch(plan, plan.images), models, Control())
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value.latents
 
 
 def run_theirs(pipeline: Any, plan: Plan, scheduler: Any, start: Tensor) -> Tensor:
@@ -72,28 +82,28 @@ def first_noise(plan: Plan) -> Tensor:
 @pytest.mark.parametrize("schedule", ["Uniform", "Karras"])
 @pytest.mark.parametrize("name", ["Euler", "Heun"])
 def test_sigma_samplers(
-    pipeline: Any, tiny: Resident, make_plan: PlanMaker, name: str, schedule: str, guidance: float
+    pipeline: Any, models: Models, make_plan: PlanMaker, name: str, schedule: str, guidance: float
 ) -> None:
     plan = make_plan(sampler=name, schedule=schedule, guidance=guidance, steps=STEPS)
     kind = {"Euler": diffusers.EulerDiscreteScheduler, "Heun": diffusers.HeunDiscreteScheduler}[name]
     scheduler = kind.from_config(
         dict(SCHEDULER), use_karras_sigmas=schedule == "Karras", timestep_spacing="linspace", steps_offset=0
     )
-    sigma = find_sigmas(name, schedule, STEPS, sd1.noise_levels(tiny))[0]
+    sigma = find_sigmas(name, schedule, STEPS, sd1.noise_levels(models.get(plan.model).resident))[0]
     theirs = run_theirs(pipeline, plan, scheduler, first_noise(plan) * sigma)
-    assert difference(run_ours(plan, tiny), theirs) < 1e-4
+    assert difference(run_ours(plan, models), theirs) < 1e-4
 
 
-def test_ddim(pipeline: Any, tiny: Resident, make_plan: PlanMaker) -> None:
+def test_ddim(pipeline: Any, models: Models, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """diffusers takes one step more than latent diffusion's DDIM: from timestep 1 to 0."""
     plan = make_plan(sampler="DDIM", guidance=7.5, steps=STEPS)
     scheduler = diffusers.DDIMScheduler.from_config(dict(SCHEDULER), timestep_spacing="leading")
     assert scheduler.config.steps_offset == 1
     theirs = run_theirs(pipeline, plan, scheduler, first_noise(plan))
-    levels = sd1.noise_levels(tiny)
+    levels = sd1.noise_levels(models.get(plan.model).resident)
     sigmas = [*find_sigmas("DDIM", "Automatic", STEPS, levels)[-STEPS:], levels.sigma(0)]
-    *_, last = _sample(plan, plan.images, [], tiny, Prompts(tiny), sigmas, sigmas)
-    assert difference(last.latents, theirs) < 1e-4
+    monkeypatch.setattr(sampling, "find_sigmas", lambda *_: sigmas)
+    assert difference(run_ours(plan, models), theirs) < 1e-4
 
 
 class RoundedLevels(NoiseLevels):
@@ -127,8 +137,8 @@ def test_dpmpp_2m(pipeline: Any, tiny: Resident, make_plan: PlanMaker, karras: b
     assert difference(last.latents, theirs) < 1e-4
 
 
-def test_negative_prompt_and_prompt_matter(tiny: Resident, make_plan: PlanMaker) -> None:
+def test_negative_prompt_and_prompt_matter(models: Models, make_plan: PlanMaker) -> None:
     plan = make_plan()
-    reference = run_ours(plan, tiny)
-    assert difference(run_ours(make_plan(prompt="a castle at night"), tiny), reference) > 1e-2
-    assert difference(run_ours(make_plan(negative="a castle at night"), tiny), reference) > 1e-2
+    reference = run_ours(plan, models)
+    assert difference(run_ours(make_plan(prompt="a castle at night"), models), reference) > 1e-2
+    assert difference(run_ours(make_plan(negative="a castle at night"), models), reference) > 1e-2

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from webui.domain.plan import PreviewPlan
 from webui.engine import previews, vae
 from webui.weights.memory import Resident
 
@@ -16,19 +17,25 @@ def test_when_one_is_due() -> None:
 
 def test_a_small_vae_draws_it(tiny: Resident) -> None:
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert previews.render(tiny, latents, 512) == vae.decode(tiny, latents[0])
+    assert previews.render(tiny, latents, PreviewPlan()) == vae.decode(tiny, latents[0])
 
 
 def test_a_real_vae_is_spared(tiny: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny, "vae_is_small", False)
     monkeypatch.setattr(previews, "decode", None)  # must not be called
-    image = previews.render(tiny, torch.zeros(1, 4, 8, 16), 64)
+    image = previews.render(tiny, torch.zeros(1, 4, 8, 16), PreviewPlan(size=64))
     assert image is not None
     assert image.size == (64, 32)
 
 
+def test_a_real_vae_draws_it_when_asked(tiny: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "vae_is_small", False)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert previews.render(tiny, latents, PreviewPlan(method="Full")) == vae.decode(tiny, latents[0])
+
+
 def test_unusable_latents_give_no_preview(tiny: Resident) -> None:
-    assert previews.render(tiny, torch.full((1, 4, 8, 8), float("nan")), 64) is None
+    assert previews.render(tiny, torch.full((1, 4, 8, 8), float("nan")), PreviewPlan()) is None
 
 
 def test_the_linear_map_tells_bright_from_dark_and_red_from_green() -> None:

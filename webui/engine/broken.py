@@ -13,23 +13,26 @@ from webui.weights.memory import Resident
 log = logging.getLogger(__name__)
 
 
-def sample_twice(model: Resident, sample: Callable[[], Iterator[Step]]) -> Iterator[Step]:
+def sample_twice(find_model: Callable[[], Resident], sample: Callable[[], Iterator[Step]]) -> Iterator[Step]:
     """Yield the steps of `sample()`; when latents of one are no numbers any more, those of a second run in float32.
 
-    A sampler remembers earlier steps, so the second run begins anew. The network stays in float32 from then on. Images
-    that are broken there too go on beside the others, for the decoder to refuse; when all are, the run ends.
+    `find_model` tells which model the latest step is of. A sampler remembers earlier steps, so the second run begins
+    anew. The network stays in float32 from then on. Images that are broken there too go on beside the others, for the
+    decoder to refuse; when all are, the run ends.
     """
     steps = sample()
     for step in steps:
         whole = torch.isfinite(step.latents).flatten(1).all(1).tolist()
-        if not all(whole) and model.dtype("unet") != torch.float32:
+        if not all(whole) and find_model().dtype("unet") != torch.float32:
             break
         yield step
         if not any(whole):
             return
     else:
         return
+    model = find_model()
     log.warning("The network overflowed in %s; it computes in float32 from now on.", model.dtype("unet"))
     del steps, step  # what they hold is needed for the larger weights
     model.recast("unet", torch.float32)
-    yield from sample_twice(model, sample)
+    del model
+    yield from sample_twice(find_model, sample)

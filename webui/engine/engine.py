@@ -9,11 +9,12 @@ from types import MappingProxyType
 import torch
 from PIL.Image import Image
 
-from webui.domain.events import Loading
-from webui.domain.plan import AnyPlan, Plan
+from webui.domain.plan import AnyPlan, Plan, SeriesPlan, UpscalePlan
 from webui.engine.control import Control
+from webui.engine.extras import enlarge
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
 from webui.engine.models import Models
+from webui.engine.series import run_series
 from webui.errors import EaselError, GenerationError, OutOfMemory
 from webui.weights.memory import EngineOptions, choose_device, free_unused, is_out_of_memory
 
@@ -33,9 +34,7 @@ class Engine:
         self._options = options
         self._models = Models(options)
 
-    def run(
-        self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS
-    ) -> Iterator[Loading | Output]:
+    def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Output]:
         """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
 
         `inputs` are the pictures the plan begins with, by reference.
@@ -43,11 +42,14 @@ class Engine:
         Raises `BadFile` when the model cannot be loaded, `OutOfMemory` when the device is too small for the plan, any
         other `EaselError` when the run fails. The engine can be used again after every error.
         """
-        if not isinstance(plan, Plan):
-            raise GenerationError(f"The engine cannot run a plan of the kind {plan.kind!r}.")
         try:
-            loaded = yield from self._models.take(plan.model)
-            yield from generate(plan, loaded.resident, loaded.prompts, control, inputs)
+            match plan:
+                case Plan():
+                    yield from self._generate(plan, control, inputs)
+                case SeriesPlan():
+                    yield from run_series(plan, self._generate, control, inputs)
+                case UpscalePlan():
+                    yield from enlarge(plan, self._models.upscalers, control, inputs)
         except EaselError:
             raise
         except Exception as error:
@@ -56,6 +58,10 @@ class Engine:
                 raise _out_of_memory(plan) from error
             log.exception("The run failed.")
             raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    def _generate(self, plan: Plan, control: Control, inputs: Mapping[str, Image]) -> Iterator[Output]:
+        with self._models.fitted(plan):
+            yield from generate(plan, self._models, control, inputs)
 
     def release(self) -> None:
         """Give back the memory that models take up."""
@@ -83,8 +89,13 @@ def _name(device: torch.device) -> str:
     return str(torch.cuda.get_device_name()) if device.type == "cuda" else device.type
 
 
-def _out_of_memory(plan: Plan) -> OutOfMemory:
+def _out_of_memory(plan: AnyPlan) -> OutOfMemory:
+    if isinstance(plan, UpscalePlan):
+        return OutOfMemory("Too little memory to enlarge the picture.", hint="Choose a smaller scale or tile size.")
+    parts = plan.parts if isinstance(plan, SeriesPlan) else (plan,)
+    largest = max(parts, key=lambda part: part.size[0] * part.size[1] * part.batch_size)
+    width, height = largest.size
     return OutOfMemory(
-        f"Too little memory for {plan.width}×{plan.height} in batches of {plan.batch_size}.",
+        f"Too little memory for {width}×{height} in batches of {largest.batch_size}.",
         hint="Use a smaller size or batch, or start Easel with --medvram or --lowvram.",
     )

@@ -1,35 +1,23 @@
-"""One plan from prompt to pictures, in a straight line: encode, draw noise, denoise step by step, decode."""
+"""One plan from prompt to pictures, in a straight line: first pass, enlarge, second pass, decode."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from webui.domain.events import ImageFailed, ImageSkipped, Stepped
-from webui.domain.plan import ImagePlan, Plan
-from webui.domain.sampling import find_sampler
-from webui.engine import previews, samplers, starts
-from webui.engine.broken import sample_twice
-from webui.engine.conditioning import Encoding, Prompts
+from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan
+from webui.engine import hires, previews
 from webui.engine.control import Control
-from webui.engine.denoise import NoiseLevels, make_denoiser
-from webui.engine.families import sd1
-from webui.engine.guidance import Shaping, guide, needs_negative
-from webui.engine.inpainting import see_beside
-from webui.engine.noise import NoiseSource, Origin
-from webui.engine.samplers import Setup, Step
-from webui.engine.schedules import find_sigmas
+from webui.engine.models import Models
+from webui.engine.passes import Pass, first_pass, second_pass
+from webui.engine.sampling import Sampling
 from webui.engine.vae import decode
 from webui.errors import GenerationError
 from webui.images.canvas import Canvas, prepare
-from webui.weights.memory import Resident
 
 
 @dataclass(frozen=True)
@@ -47,12 +35,30 @@ class ImageReady:
     image: Image.Image
 
 
-Output = Stepped | PreviewImage | ImageReady | ImageSkipped | ImageFailed
+Output = Loading | Stepped | PreviewImage | ImageReady | ImageSkipped | ImageFailed
 
 
-def generate(
-    plan: Plan, model: Resident, prompts: Prompts, control: Control, inputs: Mapping[str, Image.Image]
-) -> Iterator[Output]:
+@dataclass(frozen=True)
+class Batch:
+    """Images that are computed together, and the pictures they begin with, if they do; batch `number` of the plan."""
+
+    plan: Plan
+    images: Sequence[ImagePlan]
+    canvases: Sequence[Canvas] = ()
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Finished latents [B,C,h,w], or what the network made of unfinished ones; the model that made them, and the steps
+    it took."""
+
+    latents: Tensor
+    model: ModelRef
+    steps: int
+
+
+def generate(plan: Plan, models: Models, control: Control, inputs: Mapping[str, Image.Image]) -> Iterator[Output]:
     """Yield what happens while `plan` is carried out; `inputs` are the pictures it begins with, by reference.
 
     An interrupted batch yields its images as far as they have come, and the plan ends there. A skipped batch yields
@@ -62,112 +68,85 @@ def generate(
         if control.interrupted:
             return
         control.skipped = False
-        last: Step | None = None
-        sigmas = _noise_levels(plan, model)
-        run = sigmas[min(plan.schedule_steps - plan.run_steps, len(sigmas) - 2) :]
-        steps = len(run) - 1
         canvases = [canvas for image in images if (canvas := prepare(plan, image, inputs)) is not None]
-        sample = functools.partial(_sample, plan, images, canvases, model, prompts, sigmas, run)
-        for step in sample_twice(model, sample):
-            last = step
-            done = step.index + 1
-            yield Stepped(batch=number, batches=len(plan.batches), step=done, steps=steps)
-            if control.interrupted or control.skipped:
-                break
-            if previews.is_due(done, steps, plan.preview.every):
-                preview = previews.render(model, step.denoised, plan.preview.size)
-                if preview is not None:
-                    yield PreviewImage(preview)
+        batch = Batch(plan, images, canvases, number)
+        drawn = yield from draw(batch, models, control)
         if control.skipped and not control.interrupted:
             yield from (ImageSkipped(index=image.index) for image in images)
+        else:
+            yield from _decode(batch, drawn, models)
+
+
+def draw(batch: Batch, models: Models, control: Control) -> Generator[Output, None, Drawn]:
+    """Carry out the passes of one batch and return what the last one drew.
+
+    Stopped in the first, it returns that one's.
+    """
+    plan, drawn = batch.plan, None
+    if not plan.begins_with_second_pass:
+        ahead = plan.hires.steps if plan.hires else 0
+        first = first_pass(plan, batch.images, batch.canvases)
+        drawn = yield from _run(first, batch, models, control, ahead=ahead)
+    if plan.hires is None or control.interrupted or control.skipped:
+        assert drawn is not None
+        return drawn
+    enlarged = yield from _enlarge(batch, plan.hires, drawn, models)
+    second = second_pass(plan, plan.hires, batch.images, enlarged)
+    return (yield from _run(second, batch, models, control, behind=drawn.steps if drawn else 0))
+
+
+def _run(
+    each: Pass, batch: Batch, models: Models, control: Control, *, behind: int = 0, ahead: int = 0
+) -> Generator[Output, None, Drawn]:
+    """Carry out one pass, with so many steps behind and ahead of it, and return what it drew."""
+    plan = batch.plan
+    sampling = Sampling(each, (yield from models.take(each.model)), models)
+    total = behind + sampling.steps + ahead
+    for happened in sampling.run():
+        if isinstance(happened, Loading):
+            yield happened
             continue
-        if last is not None:
-            yield from _decode(model, images, canvases, _result(last, steps))
+        step, done = happened, behind + happened.index + 1
+        yield Stepped(batch=batch.number, batches=len(plan.batches), step=done, steps=total)
+        if control.interrupted or control.skipped:
+            break
+        if previews.is_due(done, total, plan.preview.every):
+            preview = previews.render(sampling.model, step.denoised, plan.preview)
+            if preview is not None:
+                yield PreviewImage(preview)
+    latents = step.latents if step.index + 1 == sampling.steps else step.denoised
+    return Drawn(latents, sampling.reference, step.index + 1)
 
 
-def _noise_levels(plan: Plan, model: Resident) -> list[float]:
-    """Return the sigmas of the whole schedule, of which a plan that begins with a picture runs the end."""
-    levels = samplers.find(plan.sampler).levels(sd1.noise_levels(model))
-    return find_sigmas(plan.sampler, plan.schedule, plan.schedule_steps, levels, plan.sampling, plan.model.family)
+def _enlarge(batch: Batch, plan: HiresPlan, drawn: Drawn | None, models: Models) -> Generator[Output, None, Tensor]:
+    """Return the latents that the second pass begins with: `drawn` enlarged, or else the batch's pictures."""
+    if drawn is not None and plan.upscaler.kind == "latent":
+        return hires.enlarge_latents(drawn.latents, plan)
+    pictures = [canvas.picture for canvas in batch.canvases] if drawn is None else _pictures(drawn, models)
+    if not models.upscalers.holds(plan.upscaler):
+        yield Loading(model=plan.upscaler.name)
+    pictures = [hires.enlarge_picture(picture, plan, models.upscalers) for picture in pictures]
+    second = yield from models.take(plan.model or batch.plan.model)
+    return hires.encode_pictures(pictures, plan, second.resident)
 
 
-@torch.inference_mode()
-def _sample(
-    plan: Plan,
-    images: Sequence[ImagePlan],
-    canvases: Sequence[Canvas],
-    model: Resident,
-    prompts: Prompts,
-    schedule: Sequence[float],
-    sigmas: Sequence[float],
-) -> Iterator[Step]:
-    """Yield the steps of one batch along `sigmas`, the end of the whole `schedule`."""
-    sampler = samplers.find(plan.sampler)
-    guidance = plan.guidance * sampler.guidance_share
-    calls = plan.steps * find_sampler(plan.sampler).calls_per_step
-    encoding = Encoding.of(plan)
-    positive = [prompts.positive(image.prompt, calls, encoding) for image in images]
-    negative = (
-        [prompts.negative(image.negative_prompt, calls, encoding) for image in images]
-        if needs_negative(positive, guidance)
-        else []
-    )
-    levels = sampler.levels(sd1.noise_levels(model))
-    noise = _noise_source(plan, images, model, schedule)
-    begin = starts.begin(model, plan, canvases, noise.begin(), sampler, sigmas[0])
-    height, width = begin.latents.shape[-2:]
-    beside = see_beside(model, plan, canvases, len(images), (height, width))
-    shaping = Shaping(plan.guiding, sigmas, levels)
-    unguided: deque[Tensor] = deque(maxlen=1)
-    with model.on_device("unet") as unet:
-        denoise = make_denoiser(sd1.make_predict(model, unet), levels, sigmas, model.placement.device)
-        guided = begin.wrap(guide(denoise, positive, negative, guidance, unguided.append, shaping, beside), sigmas)
-        setup = _setup(plan, levels, unguided)
-        yield from sampler.sample(guided, begin.latents, sigmas, noise, setup)
-
-
-def _setup(plan: Plan, levels: NoiseLevels, unguided: deque[Tensor]) -> Setup:
-    options = plan.sampling
-    return Setup(
-        eta=options.eta or 0.0,
-        churn=options.churn,
-        tmin=options.tmin,
-        tmax=options.tmax or math.inf,
-        noise=options.noise,
-        levels=levels,
-        unguided=unguided,
-    )
-
-
-def _noise_source(plan: Plan, images: Sequence[ImagePlan], model: Resident, schedule: Sequence[float]) -> NoiseSource:
-    resize_from = plan.variation.resize_from
-    size = sd1.latent_shape(*resize_from)[1:] if resize_from else None
-    origins = [Origin(image.seed, image.variation_seed or 0, plan.variation.strength, size) for image in images]
-    uses_delta = find_sampler(plan.sampler).uses_seed_delta and plan.sampling.eta
-    return NoiseSource(
-        origins,
-        sd1.latent_shape(plan.width, plan.height),
-        model.place,
-        source=plan.sampling.noise_source,
-        device=model.placement.device,
-        seed_delta=plan.sampling.seed_delta if uses_delta else 0,
-        path_range=(min(sigma for sigma in schedule if sigma > 0), max(schedule)),
-    )
-
-
-def _result(step: Step, steps: int) -> Tensor:
-    """Return the finished latents, or what the network made of the unfinished ones."""
-    return step.latents if step.index + 1 == steps else step.denoised
-
-
-def _decode(
-    model: Resident, images: Sequence[ImagePlan], canvases: Sequence[Canvas], latents: Tensor
-) -> Iterator[ImageReady | ImageFailed]:
-    """Yield the pictures of one batch, each image that cannot be decoded as failed."""
-    for number, (image, each) in enumerate(zip(images, latents, strict=True)):
+def _pictures(drawn: Drawn, models: Models) -> list[Image.Image | None]:
+    """Return the pictures of a pass, None for those that are broken."""
+    pictures: list[Image.Image | None] = []
+    for latents in drawn.latents:
         try:
-            picture = decode(model, each)
+            pictures.append(decode(models.get(drawn.model).resident, latents))
+        except GenerationError:
+            pictures.append(None)
+    return pictures
+
+
+def _decode(batch: Batch, drawn: Drawn, models: Models) -> Iterator[ImageReady | ImageFailed]:
+    """Yield the pictures of one batch, each image that cannot be decoded as failed."""
+    for number, (image, latents) in enumerate(zip(batch.images, drawn.latents, strict=True)):
+        try:
+            picture = decode(models.get(drawn.model).resident, latents)
         except GenerationError as error:
             yield ImageFailed(index=image.index, message=error.message, hint=error.hint)
             continue
-        yield ImageReady(image.index, canvases[number].finish(picture) if canvases else picture)
+        yield ImageReady(image.index, batch.canvases[number].finish(picture) if batch.canvases else picture)

@@ -10,6 +10,7 @@ from webui.domain.events import Loading
 from webui.domain.plan import ModelRef, Plan
 from webui.engine.conditioning import Prompts
 from webui.engine.outfit import Outfit, Wardrobe
+from webui.engine.upscale import Upscalers
 from webui.weights.identify import identify
 from webui.weights.memory import EngineOptions, ModelCache, Resident
 
@@ -26,6 +27,7 @@ class Models:
     """Gives models by reference and loads those that are not in memory."""
 
     def __init__(self, options: EngineOptions) -> None:
+        self.upscalers = Upscalers(options)
         self._cache = ModelCache(options)
         self._wardrobe = Wardrobe()
         self._outfit: Outfit | None = None
@@ -72,6 +74,7 @@ class Models:
     def release(self) -> None:
         """Let go of all models and give their memory back."""
         self._prompts = {}
+        self.upscalers.release()
         self._cache.release()
 
     def _load(self, model: ModelRef) -> Resident:

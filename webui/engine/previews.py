@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from webui.domain.plan import PreviewPlan
 from webui.engine.families import sd1
+from webui.engine.outfit import TAESD_DECODER
 from webui.engine.vae import decode, to_image
 from webui.errors import GenerationError
 from webui.weights.memory import Resident
@@ -17,19 +19,19 @@ def is_due(step: int, steps: int, every: int) -> bool:
     return every > 0 and step % every == 0 and step < steps
 
 
-def render(model: Resident, denoised: Tensor, size: int) -> Image.Image | None:
-    """Return the first image of `denoised` [B,C,h,w], at most `size` pixels on the longer side; None if it is NaN.
+def render(model: Resident, denoised: Tensor, preview: PreviewPlan) -> Image.Image | None:
+    """Return the first image of `denoised` [B,C,h,w], at most as large as the plan says; None if it is NaN.
 
-    A small VAE draws it. A real one would cost as much as a step, so there a linear map of the latents stands in.
+    A real VAE would cost as much as a step, so unless it is asked for, a linear map of the latents stands in.
     """
-    if model.vae_is_small:
+    if preview.method == "Approx" and not model.vae_is_small:
+        image = approximate(denoised[0])
+    else:
         try:
-            image = decode(model, denoised[0])
+            image = decode(model, denoised[0], TAESD_DECODER if preview.method == "TAESD" else "vae")
         except GenerationError:
             return None
-    else:
-        image = approximate(denoised[0])
-    image.thumbnail((size, size))
+    image.thumbnail((preview.size, preview.size))
     return image
 
 

@@ -1,0 +1,185 @@
+"""One pass under way: noise, prompts and a model come together in a sampler; a refiner may take over on the way."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from webui.domain.events import Loading
+from webui.domain.plan import ModelRef, RefinerPlan
+from webui.domain.sampling import find_sampler
+from webui.engine import samplers, starts
+from webui.engine.broken import sample_twice
+from webui.engine.conditioning import Encoding
+from webui.engine.denoise import Denoise, NoiseLevels, make_denoiser
+from webui.engine.families import sd1
+from webui.engine.guidance import Shaping, guide, needs_negative
+from webui.engine.inpainting import see_beside
+from webui.engine.models import Loaded, Models
+from webui.engine.noise import NoiseSource, Origin
+from webui.engine.passes import Pass
+from webui.engine.samplers import Setup, Step
+from webui.engine.schedules import find_sigmas
+from webui.weights.memory import Resident
+
+
+@dataclass(frozen=True)
+class _Active:
+    """The model that denoises now, and its guided denoiser."""
+
+    loaded: Loaded
+    denoise: Denoise
+
+
+class Sampling:
+    """The run of one pass.
+
+    Nothing else refers to the models meanwhile: where memory has no room for two, the first one goes before the
+    refiner comes.
+    """
+
+    def __init__(self, of: Pass, loaded: Loaded, models: Models) -> None:
+        """`loaded` is the model of the pass."""
+        self._pass = of
+        self._models = models
+        self._sampler = samplers.find(of.sampler)
+        self._trained = sd1.noise_levels(loaded.resident)
+        self._levels = self._sampler.levels(self._trained)
+        self._schedule = find_sigmas(
+            of.sampler, of.schedule, of.schedule_steps, self._levels, of.sampling, of.model.family
+        )
+        self._sigmas = self._schedule[min(of.schedule_steps - of.steps, len(self._schedule) - 2) :]
+        self._refiner = of.refiner
+        self._active: _Active | None = None
+        self._open = ExitStack()
+        self._calls = 0
+        self._unguided: deque[Tensor] = deque(maxlen=1)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return len(self._sigmas) - 1
+
+    @property
+    def model(self) -> Resident:
+        """The model that denoises now, once the first step is done."""
+        assert self._active is not None
+        return self._active.loaded.resident
+
+    @property
+    def reference(self) -> ModelRef:
+        """What that model is."""
+        refiner = self._pass.refiner
+        return refiner.model if refiner is not None and self._refiner is None else self._pass.model
+
+    def run(self) -> Iterator[Step | Loading]:
+        """Yield the steps, and before the one in which the refiner has to be loaded, that it is."""
+        yield from self._announce(0)
+        for step in sample_twice(lambda: self.model, self._sample):
+            yield step
+            yield from self._announce(step.index + 1)
+
+    def _announce(self, index: int) -> Iterator[Loading]:
+        if self._refiner is None or self._models.holds(self._refiner.model):
+            return
+        calls = find_sampler(self._pass.sampler).calls_per_step
+        sigmas = self._sigmas[:-1][index : index + calls]
+        if any(is_reached(self._refiner, sigma, self._trained) for sigma in sigmas):
+            yield Loading(model=self._refiner.model.name)
+
+    @torch.inference_mode()
+    def _sample(self) -> Iterator[Step]:
+        """Yield the steps from the first one on."""
+        self._active, self._refiner, self._calls = None, self._pass.refiner, 0
+        with ExitStack() as self._open:
+            begin, noise = self._begin()
+            self._active = self._activate(self._pass.model, begin.latents)
+            denoise = begin.wrap(self._denoise, self._sigmas)
+            yield from self._sampler.sample(denoise, begin.latents, self._sigmas, noise, self._setup())
+
+    def _begin(self) -> tuple[starts.Begin, NoiseSource]:
+        model = self._models.get(self._pass.model).resident
+        noise = self._noise_source(model)
+        first = noise.begin()
+        if self._pass.enlarged is None:
+            canvases = self._pass.canvases
+            return starts.begin(model, self._pass.plan, canvases, first, self._sampler, self._sigmas[0]), noise
+        sigma = self._sigmas[0] + self._pass.plan.picture.extra_noise
+        return starts.Begin(self._pass.enlarged + first * sigma), noise
+
+    def _denoise(self, latents: Tensor, sigma: float) -> Tensor:
+        if self._refiner is not None and is_reached(self._refiner, sigma, self._trained):
+            self._hand_over(self._refiner, latents)
+        assert self._active is not None
+        self._calls += 1
+        return self._active.denoise(latents, sigma)
+
+    def _hand_over(self, refiner: RefinerPlan, latents: Tensor) -> None:
+        self._open.close()
+        self._refiner = self._active = None
+        self._active = self._activate(refiner.model, latents)
+
+    def _activate(self, reference: ModelRef, latents: Tensor) -> _Active:
+        """Return a model ready to denoise `latents` [B,C,h,w] and their like, under the prompts of the pass."""
+        of = self._pass
+        loaded = self._models.get(reference)
+        guidance = of.guidance * self._sampler.guidance_share
+        encoding = Encoding.of(of.plan)
+        positive = [loaded.prompts.positive(text, of.calls, encoding, of.behind) for text, _ in of.prompts]
+        negative = (
+            [loaded.prompts.negative(text, of.calls, encoding, of.behind) for _, text in of.prompts]
+            if needs_negative(positive, guidance)
+            else []
+        )
+        height, width = latents.shape[-2:]
+        model = loaded.resident
+        beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
+        levels = self._sampler.levels(sd1.noise_levels(model))
+        unet = self._open.enter_context(model.on_device("unet"))
+        denoise = make_denoiser(sd1.make_predict(model, unet), levels, self._sigmas, model.placement.device)
+        shaping = Shaping(of.plan.guiding, self._sigmas, levels)
+        guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
+        return _Active(loaded, guided)
+
+    def _setup(self) -> Setup:
+        options = self._pass.sampling
+        return Setup(
+            eta=options.eta or 0.0,
+            churn=options.churn,
+            tmin=options.tmin,
+            tmax=options.tmax or math.inf,
+            noise=options.noise,
+            levels=self._levels,
+            unguided=self._unguided,
+        )
+
+    def _noise_source(self, model: Resident) -> NoiseSource:
+        of, variation = self._pass, self._pass.plan.variation
+        size = sd1.latent_shape(*variation.resize_from)[1:] if variation.resize_from else None
+        uses_delta = find_sampler(of.sampler).uses_seed_delta and of.sampling.eta
+        return NoiseSource(
+            [Origin(image.seed, image.variation_seed or 0, variation.strength, size) for image in of.images],
+            sd1.latent_shape(of.width, of.height),
+            model.placement.place,
+            source=of.sampling.noise_source,
+            device=model.placement.device,
+            seed_delta=of.sampling.seed_delta if uses_delta else 0,
+            path_range=(min(sigma for sigma in self._schedule if sigma > 0), max(self._schedule)),
+        )
+
+
+def is_reached(refiner: RefinerPlan, sigma: float, levels: NoiseLevels) -> bool:
+    """Tell whether at `sigma` the share of `levels` that belongs to the first model is left behind.
+
+    The levels are those the first model was trained on; `sigma` counts as the nearest of them (A1111 since 1.9).
+    """
+    below = int(levels.position(sigma))
+    above = min(below + 1, levels.count - 1)
+    nearest = below if sigma - levels.sigma(below) <= levels.sigma(above) - sigma else above
+    return (levels.count - 1 - nearest) / levels.count >= refiner.switch_at
