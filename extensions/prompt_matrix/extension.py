@@ -36,7 +36,7 @@ def make_matrix(request: GenerationRequest, options: MatrixOptions, tools: Tools
     """Return one request of one image for each subset of the parts behind the first."""
     field = "prompt" if options.prompt_type == "positive" else "negative_prompt"
     first, *parts = getattr(request, field).split("|")
-    optional = [part.strip().strip(",") for part in parts]
+    optional = [part.strip().strip(",").strip() for part in parts]
     if 2 ** len(optional) > MAX_IMAGES:
         raise BadRequest(
             f"{len(optional)} optional parts have {2 ** len(optional)} combinations: at most {MAX_IMAGES}.",
