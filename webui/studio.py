@@ -243,9 +243,11 @@ class Studio:
         """Return all styles in the order of their files."""
         return tuple(self._styles.all().values())
 
-    def save_style(self, style: Style) -> None:
-        """Add a style or replace the one of its name."""
+    def save_style(self, name: str, prompt: str, negative_prompt: str) -> Style:
+        """Add a style or replace the one of its name, and return it."""
+        style = Style(name=name, prompt=prompt, negative_prompt=negative_prompt)
         self._styles.save(style)
+        return style
 
     def delete_style(self, name: str) -> None:
         """Remove a style; `NotFound` when `styles.csv` has none of that name."""

@@ -26,6 +26,9 @@ log = logging.getLogger("easel.api")
 RETRY_AFTER = "5"  # seconds
 MAX_SHOWN_INPUT = 200  # characters of a wrong value that are sent back
 
+NO_FIELDS = ("body", "generate", "upscale")
+"""Parts of a place that no sender wrote: where the value came from, and which kind of request it was taken for."""
+
 
 class PlainJSONResponse(JSONResponse):
     """JSON for anything a client may have sent: half a surrogate pair becomes `?`, not an error of our own."""
@@ -89,7 +92,7 @@ def failure_of_job(failed: Failed) -> EaselError:
 
 def describe_problem(problem: Mapping[str, Any]) -> str:
     """Return one of FastAPI's problems as `field: what is wrong`."""
-    where = ".".join(str(part) for part in problem["loc"] if part != "body")
+    where = ".".join(str(part) for part in problem["loc"] if part not in NO_FIELDS)
     return f"{where or 'body'}: {problem['msg']}"
 
 

@@ -17,11 +17,10 @@ from starlette.responses import Response
 from webui.api.errors import PlainJSONResponse, describe
 from webui.api.following import Followers, Happening
 from webui.api.strict_json import StrictRoute
+from webui.api.v2.names import add_names
 from webui.api.v2.zipped import zip_files
 from webui.domain.jobs import JobView
-from webui.domain.models import ModelInfo
-from webui.domain.request import MAX_PROMPT, GenerationRequest
-from webui.domain.upscaling import LATENT_UPSCALERS
+from webui.domain.request import TaggedRequest
 from webui.errors import BadFile, BadRequest, EaselError, NotAllowed, NotFound
 from webui.settings import Settings
 from webui.studio import Studio
@@ -47,17 +46,23 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     _add_inputs(router, studio)
     _add_settings(router, studio)
     _add_state(router, studio)
+    add_names(router, studio)
     return router
 
 
 def _shown_job(job: JobView) -> dict[str, Any]:
     """Return the JSON of a job without the folders of this machine."""
-    return job.model_dump(mode="json", exclude={"plan": {"model": {"path"}}})
+    shown = job.model_dump(mode="json")
+    return {**shown, "plan": _without_paths(shown["plan"])}
 
 
-def _shown_model(model: ModelInfo) -> dict[str, Any]:
-    shown = model.model_dump(mode="json", exclude={"path"})
-    return {**shown, "filename": model.filename, "title": model.title, "short_hash": model.short_hash}
+def _without_paths(value: Any) -> Any:
+    """Return a plan's JSON with the models in it, wherever they stand, known by name and hash alone."""
+    if isinstance(value, list):
+        return [_without_paths(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_paths(each) for name, each in value.items() if not (name == "path" and "sha256" in value)}
 
 
 def _add_jobs(router: APIRouter, studio: Studio) -> None:
@@ -68,9 +73,9 @@ def _add_jobs(router: APIRouter, studio: Studio) -> None:
 
     @router.post("/jobs", status_code=202)
     def submit_job(
-        asked: GenerationRequest, task_id: Annotated[str | None, Query(max_length=100)] = None
+        asked: Annotated[TaggedRequest, Body()], task_id: Annotated[str | None, Query(max_length=100)] = None
     ) -> PlainJSONResponse:
-        """Put a request in the queue and answer with its job at once."""
+        """Put a request in the queue and answer with its job at once: to generate, or (kind "upscale") to enlarge."""
         job = studio.submit(asked, source="api", task_id=task_id)
         return PlainJSONResponse(_shown_job(job), 202, {"Location": f"jobs/{job.id}"})
 
@@ -251,38 +256,6 @@ def _add_state(router: APIRouter, studio: Studio) -> None:
         """Take jobs again after the queue was paused (it starts paused when two starts ended in a crash)."""
         studio.resume()
         return {}
-
-    @router.get("/models")
-    def list_models() -> dict[str, Any]:
-        """Return all checkpoints (unusable ones with their problem) and which is the current one."""
-        current = studio.current_model()
-        return {
-            "current": current.name if current else None,
-            "models": [_shown_model(model) for model in studio.models()],
-        }
-
-    @router.get("/upscalers")
-    def list_upscalers() -> list[dict[str, str]]:
-        """Return the names of all usable upscalers; those of kind "latent" work in the second pass alone."""
-        names = studio.names("upscaler")
-        return [{"name": name, "kind": "latent" if name in LATENT_UPSCALERS else "picture"} for name in names]
-
-    @router.get("/tokens")
-    def count_tokens(
-        text: Annotated[str, Query(max_length=MAX_PROMPT)], model: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> dict[str, Any]:
-        """Return how many tokens a prompt takes up, and how many fit into the chunks of 75 that it needs."""
-        return studio.count_tokens(text, model).model_dump(mode="json")
-
-    @router.get("/styles")
-    def list_styles() -> list[dict[str, Any]]:
-        """Return the styles of `styles.csv`."""
-        return [style.model_dump(mode="json") for style in studio.styles()]
-
-    @router.get("/wildcards")
-    def list_wildcards() -> list[str]:
-        """Return the names that stand for a line of a file in `wildcards/`: `__name__`."""
-        return list(studio.wildcards())
 
     @router.post("/png-info")
     async def read_png_info(request: Request) -> dict[str, Any]:
