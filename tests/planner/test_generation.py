@@ -186,3 +186,13 @@ def test_any_prompt_is_planned_or_refused_in_words(prompt: str, seed: int) -> No
         assert error.field == "prompt"
     else:
         assert resolved == plan_words(GenerationRequest(prompt=prompt, negative_prompt=prompt, seed=seed))
+
+
+def test_a_long_prompt_that_changes_in_every_step_is_refused() -> None:
+    tale = "a long tale, " * 3600
+    changing = " ".join(f"[a:b:{step}]" for step in range(1, 100)) + tale
+    with pytest.raises(BadRequest, match="too much to encode") as caught:
+        plan(GenerationRequest(prompt=changing, steps=150, sampler="Heun"))
+    assert caught.value.field == "prompt"
+    assert plan(GenerationRequest(prompt="[a|b] " + tale, steps=150)).steps == 150
+    assert plan(GenerationRequest(prompt="[a:b:0.5] " + tale, steps=150)).steps == 150

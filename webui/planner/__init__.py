@@ -9,7 +9,6 @@ from webui.domain.plan import (
     InfotextPlan,
     PicturePlan,
     Plan,
-    PreviewPlan,
 )
 from webui.domain.request import AnyRequest, GenerationRequest, UpscaleRequest
 from webui.domain.sampling import find_sampler
@@ -17,12 +16,13 @@ from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
-from webui.planner.prompts import note_tags, plan_images, preview_prompt
+from webui.planner.prompts import check_wordings, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
 from webui.planner.saving import plan_grid, plan_saving
 from webui.planner.series import plan_series
 from webui.planner.shelf import NO_WORDS, Shelf, Words
 from webui.planner.sizes import check_cost, check_pictures, find_size, plan_tiles
+from webui.planner.taesd import note_taesd, plan_preview, plan_taesd
 from webui.planner.upscaling import plan_upscaling
 from webui.settings import Settings
 
@@ -81,6 +81,8 @@ def plan_generation(
     sampler = find_sampler(full.sampler)
     full = _draw_seeds(full, draw_seed)
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
+    check_wordings(images, full.steps * sampler.calls_per_step)
+    taesd = plan_taesd(settings, shelf)
     return Plan(
         model=model,
         sampler=sampler.name,
@@ -95,6 +97,7 @@ def plan_generation(
         batch_size=full.batch_size,
         images=images,
         vae=plan_vae(full.vae, settings, checkpoint, shelf),
+        taesd=taesd,
         tiling=full.tiling,
         guiding=plan_guidance(full.guiding, settings),
         hires=hires,
@@ -104,16 +107,20 @@ def plan_generation(
         sampling=plan_sampling(full.sampling, settings, sampler),
         variation=plan_variation(full.variation or Variation(), width, height),
         picture=PicturePlan(
-            exact_steps=settings.img2img_exact_steps, colour_correction=settings.img2img_colour_correction
+            exact_steps=settings.img2img_exact_steps,
+            colour_correction=settings.img2img_colour_correction,
+            noise_multiplier=settings.noise_multiplier,
+            extra_noise=settings.extra_noise,
+            mask_weight=settings.mask_weight,
         ),
-        preview=PreviewPlan(every=settings.preview_every if settings.live_previews else 0, size=settings.preview_size),
+        preview=plan_preview(settings, taesd),
         infotext=InfotextPlan(
             model_hash=settings.add_model_hash, model_name=settings.add_model_name, version=settings.add_version
         ),
         save=plan_saving(full, settings),
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
-        notes=note_tags(images),
+        notes=(*note_tags(images), *note_taesd(settings, taesd)),
     )
 
 

@@ -13,12 +13,14 @@ from webui.planner.shelf import Words
 from webui.prompt.comments import strip_comments
 from webui.prompt.dynamic import DynamicPrompts, Lookup
 from webui.prompt.grammar import count_branches
+from webui.prompt.schedule import schedule
 from webui.prompt.styles import apply as apply_styles
 from webui.prompt.styles import find as find_style
 from webui.prompt.tags import extract as extract_tags
 from webui.settings import Settings
 
 MAX_BRANCHES = 64  # joined by AND in one prompt
+MAX_WORDING = 400_000  # characters of all the texts that one prompt becomes over its steps; each has to be encoded
 
 
 def plan_images(
@@ -89,6 +91,20 @@ def _check_branches(prompt: str, field: str) -> None:
             hint="Each of them costs as much time as a whole image.",
             field=field,
         )
+
+
+def check_wordings(images: Sequence[ImagePlan], calls: int) -> None:
+    """Refuse prompts that become too much text in `calls` network calls: a long one that changes in every step."""
+    for prompt in {text for image in images for text in (image.prompt, image.negative_prompt)}:
+        if "[" not in prompt or len(prompt) * calls <= MAX_WORDING:
+            continue
+        texts = {segment.text for branch in schedule(prompt, calls) for segment in branch.segments}
+        if sum(map(len, texts)) > MAX_WORDING:
+            raise BadRequest(
+                f"Over its steps the prompt is {len(texts)} texts of {len(prompt)} characters: too much to encode.",
+                hint="Shorten it, or let less of it change.",
+                field="prompt",
+            )
 
 
 def note_tags(images: Sequence[ImagePlan]) -> tuple[str, ...]:
