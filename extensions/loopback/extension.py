@@ -90,7 +90,6 @@ def _sheet(strengths: list[float], chains: int, options: LoopbackOptions) -> She
         cells=tuple(loop * chains + chain for chain in range(chains) for loop in range(loops)),
         column_titles=tuple(f"Denoising: {round(strength, 2)}" for strength in strengths),
         facts={
-            "Script": "Loopback",
             "Final denoising strength": str(options.final_denoising_strength),
             "Denoising curve": options.denoising_curve,
         },

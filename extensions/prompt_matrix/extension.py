@@ -74,7 +74,6 @@ def _sheet(first: str, parts: Sequence[str], margin: int) -> SheetPlan:
         row_titles=tuple(_title(_chosen(down, number)) for number in range(2 ** len(down))) if down else (),
         title=first.strip(),
         margin=margin,
-        facts={"Script": "Prompt matrix"},
     )
 
 

@@ -188,7 +188,7 @@ def _sheet(
 
 def _facts(scales: Sequence[Scale], options: XyzOptions) -> dict[str, str]:
     """Return what A1111 writes about a plot into the parameters of its sheets."""
-    facts = {"Script": "X/Y/Z plot"}
+    facts: dict[str, str] = {}
     for scale in scales:
         if scale.axis.label == "Nothing":
             continue

@@ -303,7 +303,6 @@ def test_arguments_by_position_as_people_send_them() -> None:
         ("Euler", 20), ("Euler", 30), ("DDIM", 20), ("DDIM", 30),
     ]  # fmt: skip
     assert made.sheets[0].facts == {
-        "Script": "X/Y/Z plot",
         "X Type": "Steps",
         "X Values": "20,30",
         "Y Type": "Sampler",

@@ -121,7 +121,7 @@ def test_sheets_of_a_run_keep_no_more_than_they_need() -> None:
         sheets.take(number + 100, picture(number))  # on no sheet
     kept = sum(kept.width * kept.height for kept in sheets._pictures.values())
     assert kept <= 6 * 24 * 16
-    ((first, sheet),) = sheets.compose()
+    ((_, first, sheet),) = sheets.compose()
     assert first == 0
     assert sheet.width * sheet.height <= 6 * 24 * 16
 
@@ -130,7 +130,7 @@ def test_a_picture_on_a_small_and_a_large_sheet_is_sharp_on_the_small_one() -> N
     sheets = Sheets([SheetPlan(columns=6, cells=tuple(range(6))), SheetPlan(columns=1, cells=(0,))], max_pixels=6144)
     for number in range(6):
         sheets.take(number, picture(number))
-    (_, large), (_, small) = sheets.compose()
+    (_, _, large), (_, _, small) = sheets.compose()
     assert small.size == (96, 64)
     assert large.width * large.height <= 6144
 
@@ -138,7 +138,7 @@ def test_a_picture_on_a_small_and_a_large_sheet_is_sharp_on_the_small_one() -> N
 def test_a_sheet_of_images_that_were_all_skipped_is_left_out() -> None:
     sheets = Sheets([SheetPlan(columns=1, cells=(0,)), SheetPlan(columns=2, cells=(1, 2))])
     sheets.take(2, picture(2))
-    ((first, sheet),) = sheets.compose()
+    ((_, first, sheet),) = sheets.compose()
     assert first == 2
     assert rows_of(sheet, COLOURS[2]) == (96, 0, 192, 64)
 

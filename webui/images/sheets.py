@@ -50,12 +50,12 @@ class Sheets:
         scale = min(1.0, math.sqrt(self._largest_share[index] / (self._cell[0] * self._cell[1])))
         self._pictures[index] = _resized(picture, _scaled(picture.size, scale))
 
-    def compose(self) -> Iterator[tuple[int, Image.Image]]:
-        """Yield each sheet with the index of the first image on it; one without any image is left out."""
+    def compose(self) -> Iterator[tuple[SheetPlan, int, Image.Image]]:
+        """Yield each sheet with its plan and the index of the first image on it; one without any image is left out."""
         for plan in self._plans:
             shown = [cell for cell in plan.cells if cell in self._pictures]
             if shown and shown[0] is not None:
-                yield shown[0], _compose(plan, self._pictures, self._sizes, self._max_pixels)
+                yield plan, shown[0], _compose(plan, self._pictures, self._sizes, self._max_pixels)
 
 
 def compose(plan: SheetPlan, pictures: Mapping[int, Image.Image], max_pixels: int = MAX_PIXELS) -> Image.Image:

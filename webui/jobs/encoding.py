@@ -50,8 +50,8 @@ class Encoder:
     def finish(self) -> Iterator[ImageEncoded]:
         """Yield the sheets, as far as there are images for them."""
         images = self._plan.images
-        for index, (first, picture) in enumerate(self._sheets.compose(), images[-1].index + 1):
-            yield self._encode(index, picture, write_sheet(self._plan, first), role="sheet")
+        for index, (sheet, first, picture) in enumerate(self._sheets.compose(), images[-1].index + 1):
+            yield self._encode(index, picture, write_sheet(self._plan, first, sheet.facts), role="sheet")
 
     def _encode(self, index: int, image: Image, infotext: str, role: ImageRole = "image") -> ImageEncoded:
         save = self._plan.save

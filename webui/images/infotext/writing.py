@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from webui.domain.plan import AnyPlan, ImagePlan, SeriesPlan, UpscalePlan
 from webui.images.infotext.grammar import NEGATIVE, quoted, split, with_plain_lines
 from webui.images.infotext.names import POSTPROCESS
 from webui.images.infotext.parameters import number, parameters_of
+
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
 def write(plan: AnyPlan, index: int) -> str:
@@ -17,13 +22,14 @@ def write(plan: AnyPlan, index: int) -> str:
     return _joined(image, parameters_of(part, image))
 
 
-def write_sheet(plan: AnyPlan, index: int) -> str:
-    """Return the infotext of a sheet whose first image is image `index`: that one's, with the script that made it."""
+def write_sheet(plan: AnyPlan, index: int, facts: Mapping[str, str] = NO_FACTS) -> str:
+    """Return the infotext of a sheet whose first image is image `index`: that one's, with the script that made it and
+    what the sheet says of itself."""
     if not isinstance(plan, SeriesPlan):
         return write(plan, index)
     part = plan.part(index)
     image = part.image(index)
-    return _joined(image, {**parameters_of(part, image), "Script": plan.script})
+    return _joined(image, {**parameters_of(part, image), "Script": plan.script, **facts})
 
 
 def _joined(image: ImagePlan, parameters: dict[str, str]) -> str:
