@@ -20,6 +20,7 @@ class FakeShelf:
     others: Mapping[str, ModelInfo] = field(default_factory=dict)
     size: tuple[int, int] = (128, 96)
     scripts: Sequence[AnyScript] = ()
+    taesd_files: Mapping[str, Path] = field(default_factory=dict)
 
     def checkpoint(self, name: str | None) -> ModelInfo:
         known = {None: self.model, self.model.name: self.model, **self.others}
@@ -31,6 +32,9 @@ class FakeShelf:
         if name in ("Automatic", "None"):
             return None
         return ModelInfo(name=name, path=Path(f"/models/VAE/{name}.safetensors"), kind=Kind.VAE, sha256="cd" * 32)
+
+    def taesd(self, half: str) -> Path | None:
+        return self.taesd_files.get(half)
 
     def upscaler(self, name: str) -> UpscalerRef:
         if name in LATENT_UPSCALERS:

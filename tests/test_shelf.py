@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
+from tests.tiny_models import vae_weights
 from webui.domain.models import Family, ModelInfo
 from webui.errors import BadFile, NotFound
 from webui.jobs.inputs import InputStore
@@ -17,12 +17,10 @@ from webui.weights.catalog import Catalog
 from webui.weights.files import ModelFiles
 from webui.weights.hashes import HashCache
 
-NAMES = {f"{part}.conv_in.weight": (8, 4 if part == "decoder" else 3, 3, 3) for part in ("encoder", "decoder")}
-
 
 def write_vae(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.zeros(shape, np.float16) for name, shape in NAMES.items()}, path)
+    save_file(vae_weights(), path)
 
 
 @pytest.fixture
@@ -89,3 +87,12 @@ def test_without_a_checkpoint_it_says_where_to_put_one(shelf: Shelf) -> None:
 def test_names_are_those_that_can_be_used(shelf: Shelf) -> None:
     assert list(shelf.names("vae")) == ["Automatic", "None", "anime.vae", "soft"]
     assert shelf.names("upscaler")[0] == "Latent"
+
+
+def test_taesd_is_found_below_the_models_folder(shelf: Shelf, tmp_path: Path) -> None:
+    assert shelf.taesd("decoder") is None
+    file = tmp_path / "VAE-approx" / "taesd_decoder.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    assert shelf.taesd("decoder") == file
+    assert shelf.taesd("encoder") is None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -109,6 +109,39 @@ def original_weights(seed: int = 0) -> dict[str, Tensor]:
     weights["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77).unsqueeze(0)
     weights["alphas_cumprod"] = torch.zeros(1000)
     return weights
+
+
+def vae_weights(seed: int = 0, *, layout: str = "original", prefix: str = "") -> dict[str, Tensor]:
+    """Return the weights of the tiny VAE alone, under the names of either layout."""
+    if layout == "diffusers":
+        return {f"{prefix}{key}": value for key, value in _weights(make_networks(seed)["vae"])}
+    whole = original_weights(seed).items()
+    return {
+        f"{prefix}{key.removeprefix('first_stage_model.')}": value
+        for key, value in whole
+        if key.startswith("first_stage_model.")
+    }
+
+
+def make_taesd(seed: int = 0) -> AutoencoderTiny:
+    """Return a TAESD of random weights and another depth on each level."""
+    torch.manual_seed(seed)
+    return AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 2, 1, 1), num_decoder_blocks=(2, 1, 1, 1),
+    ).eval()  # fmt: skip
+
+
+def taesd_weights(half: str, seed: int = 0) -> dict[str, Tensor]:
+    """Return half a TAESD under the names of its original files, where the decoder begins with a layer more."""
+    first = {"encoder": 0, "decoder": 1}[half]
+    named = [key.split(".", 3) for key in make_taesd(seed).state_dict()]
+    weights = dict(_weights(make_taesd(seed)))
+    return {
+        f"{int(number) + first}.{rest}": weights[f"{side}.layers.{number}.{rest}"]
+        for side, _, number, rest in named
+        if side == half
+    }
 
 
 def _weights(network: nn.Module) -> list[tuple[str, Tensor]]:

@@ -17,7 +17,7 @@ from PIL import features
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
-from webui.domain.plan import EmphasisMode, ImageFormat
+from webui.domain.plan import EmphasisMode, ImageFormat, VaeMethod
 from webui.domain.sampling_options import MAX_SEED, Source
 from webui.errors import BadFile, BadRequest, NotAllowed, StorageError
 from webui.storage import check_name, explained, replace_file
@@ -60,6 +60,23 @@ class Settings(Data):
             json_schema_extra=_shown(STABLE_DIFFUSION, "SD VAE"),
         ),
     ] = "Automatic"
+    encode_method: Annotated[
+        VaeMethod,
+        Field(
+            alias="sd_vae_encode_method",
+            description="What brings pictures to latents in img2img, inpainting and second passes.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "VAE type for encode"),
+        ),
+    ] = "Full"
+    decode_method: Annotated[
+        VaeMethod,
+        Field(
+            alias="sd_vae_decode_method",
+            description="What brings latents to pictures. TAESD is faster and a little less exact; "
+            "it needs taesd_decoder.safetensors in models/VAE-approx.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "VAE type for decode"),
+        ),
+    ] = "Full"
     clip_skip: Annotated[
         int,
         Field(
@@ -265,6 +282,35 @@ class Settings(Data):
             json_schema_extra=_shown(IMG2IMG, "Apply color correction to img2img results to match original colors"),
         ),
     ] = False
+    mask_weight: Annotated[
+        float,
+        Field(
+            alias="inpainting_mask_weight",
+            ge=0,
+            le=1,
+            description="With checkpoints made for inpainting: how much of what is under the mask is hidden from them.",
+            json_schema_extra=_shown(IMG2IMG, "Inpainting conditioning mask strength", step=0.01),
+        ),
+    ] = 1.0
+    noise_multiplier: Annotated[
+        float,
+        Field(
+            alias="initial_noise_multiplier",
+            ge=0,
+            le=1.5,
+            json_schema_extra=_shown(IMG2IMG, "Noise multiplier for img2img", step=0.001),
+        ),
+    ] = 1.0
+    extra_noise: Annotated[
+        float,
+        Field(
+            alias="img2img_extra_noise",
+            ge=0,
+            le=1,
+            description="Noise on top of what the first step expects, in img2img and second passes; it adds detail.",
+            json_schema_extra=_shown(IMG2IMG, "Extra noise for img2img and hires fix", step=0.01),
+        ),
+    ] = 0.0
     background: Annotated[
         str,
         Field(
@@ -455,6 +501,15 @@ class Settings(Data):
             json_schema_extra=_shown(PREVIEWS, "Live preview display period, in sampling steps", step=1),
         ),
     ] = 5
+    preview_method: Annotated[
+        Literal["Full", "Approx NN", "Approx cheap", "TAESD"],
+        Field(
+            alias="show_progress_type",
+            description="Who draws previews. Full: the VAE, slowly. Both Approx: the VAE if it is small, else a map of "
+            "colours. TAESD: needs taesd_decoder.safetensors in models/VAE-approx.",
+            json_schema_extra=_shown(PREVIEWS, "Live preview method"),
+        ),
+    ] = "Approx NN"
     preview_size: Annotated[
         int,
         Field(

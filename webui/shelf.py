@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from webui.domain.models import ModelInfo
 from webui.domain.sampling import SAMPLERS, SCHEDULES
@@ -15,6 +16,7 @@ from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
 from webui.weights.catalog import VAE_SUFFIXES, Catalog
 from webui.weights.files import ModelFiles
+from webui.weights.vae_files import Half, find_taesd
 
 AUTOMATIC = "Automatic"
 NONE = "None"
@@ -36,6 +38,7 @@ class Shelf:
         self.checkpoints = checkpoints
         self.vaes = files.vaes
         self.upscalers = files.upscalers
+        self._taesd_dirs = files.taesd_dirs
         self._inputs = inputs
         self._styles = styles
         self._scripts = scripts
@@ -70,6 +73,9 @@ class Shelf:
             if vae.problem is None and vae.path.parent == checkpoint.path.parent and vae.filename.lower() in names
         ]
         return self.vaes.hashed(beside[0]) if beside else None
+
+    def taesd(self, half: Half) -> Path | None:
+        return find_taesd(self._taesd_dirs, half)
 
     def upscaler(self, name: str) -> UpscalerRef:
         for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS)):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.tiny_models import original_weights, write_json
+from tests.tiny_models import original_weights, vae_weights, write_json
 from tests.tiny_upscalers import compact_weights, rrdb_weights, write
 from webui.domain.models import Kind
 from webui.errors import BadFile, NotFound
 from webui.weights import upscaler_files
-from webui.weights.files import ModelFiles, VaeFile, identify_vae
+from webui.weights.files import ModelFiles
 from webui.weights.hashes import HashCache
 from webui.weights.upscaler_files import OtherShape, identify_upscaler
 
@@ -27,11 +27,6 @@ def models(tmp_path: Path) -> Path:
 
 def look(models: Path) -> ModelFiles:
     return ModelFiles.find(models, [models / "Stable-diffusion"], HashCache(models.parent / "hashes.json"))
-
-
-def vae_weights(prefix: str = "", channels: int = 4) -> dict[str, torch.Tensor]:
-    shapes = {"encoder.conv_in": (8, 3), "decoder.conv_in": (8, channels), "quant_conv": (8, 8)}
-    return {f"{prefix}{name}.weight": torch.zeros(*shape, 1, 1) for name, shape in shapes.items()}
 
 
 def test_upscalers_are_found_in_every_programs_folders(models: Path) -> None:
@@ -160,26 +155,6 @@ def test_vaes_are_found_in_their_folder_and_beside_checkpoints(models: Path) -> 
     assert vaes.find("anime.vae.safetensors").path.name == "anime.vae.safetensors"
     with pytest.raises(BadFile, match="can run code"):
         vaes.find("old")
-
-
-@pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
-def test_a_vae_is_told_by_its_tensors(tmp_path: Path, prefix: str) -> None:
-    file = tmp_path / "x.safetensors"
-    save_file(vae_weights(prefix), file)
-    assert identify_vae(file) == VaeFile(file, prefix)
-
-
-def test_what_is_no_vae_for_these_checkpoints_says_why(tmp_path: Path) -> None:
-    for name, weights, words in (
-        ("flux", vae_weights(channels=16), "its latents have 16 channels; the checkpoints here need 4"),
-        ("checkpoint", original_weights(), "this is a checkpoint, not a VAE"),
-        ("upscaler", rrdb_weights(), "this is an upscaler, not a VAE; it belongs into models/ESRGAN"),
-        ("odd", {"x": torch.zeros(1)}, "not a VAE with encoder and decoder"),
-    ):
-        file = tmp_path / f"{name}.safetensors"
-        save_file(weights, file)
-        with pytest.raises(BadFile, match=words):
-            identify_vae(file)
 
 
 def test_the_lists_follow_the_disk(models: Path) -> None:

@@ -70,6 +70,9 @@ class ImagePlan(Data):
     hires_negative_prompt: str | None = None
 
 
+VaeMethod = Literal["Full", "TAESD"]
+"""Who brings pictures to latents and back: the VAE, or its tiny stand-in."""
+
 PreviewMethod = Literal["Full", "Approx", "TAESD"]
 """Who draws previews: the VAE; the VAE if it is small, else a linear map of the latents; TAESD."""
 

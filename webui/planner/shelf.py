@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from webui.domain.models import ModelInfo
 from webui.domain.upscaling import UpscalerRef
@@ -45,6 +46,9 @@ class Shelf(Protocol):
     def vae(self, name: str, checkpoint: ModelInfo) -> ModelInfo | None:
         """Return the VAE file called `name` with its hash. "Automatic": the one beside `checkpoint` that has its name,
         or None; "None": None."""
+
+    def taesd(self, half: Literal["encoder", "decoder"]) -> Path | None:
+        """Return the file that holds a half of TAESD, if there is one."""
 
     def upscaler(self, name: str) -> UpscalerRef:
         """Return a built-in way to enlarge, or the network called `name` with its hash."""

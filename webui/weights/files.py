@@ -9,12 +9,11 @@ from pathlib import Path
 from typing_extensions import Self
 
 from webui.domain.models import Kind, ModelInfo
-from webui.errors import BadFile
 from webui.weights.catalog import VAE_SUFFIXES, Catalog, Sort
 from webui.weights.hashes import HashCache
-from webui.weights.identify import PICKLE_SUFFIXES, read_header
-from webui.weights.other_kinds import refuse_other_kind
+from webui.weights.identify import PICKLE_SUFFIXES
 from webui.weights.upscaler_files import identify_upscaler
+from webui.weights.vae_files import identify_vae
 
 UPSCALER_FOLDERS = (
     "ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "Swin2SR", "ScuNET", "DAT", "HAT", "upscale_models",
@@ -22,42 +21,9 @@ UPSCALER_FOLDERS = (
 """Where A1111, Forge and ComfyUI keep upscalers, below the models folder."""
 
 VAE_FOLDERS = ("VAE",)
+TAESD_FOLDERS = ("VAE-approx", "VAE-taesd", "vae_approx")
 
 _SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)  # pickles are listed with the reason why they are not used
-
-
-@dataclass(frozen=True)
-class VaeFile:
-    """A VAE of its own: `prefix` is what its tensors' names begin with before `encoder.` and `decoder.`."""
-
-    path: Path
-    prefix: str = ""
-
-    @property
-    def weight_files(self) -> tuple[Path, ...]:
-        return (self.path,)
-
-
-def identify_vae(path: Path) -> VaeFile:
-    """Return what the VAE file at `path` is; raise `BadFile` with one sentence on what is wrong with it."""
-    try:
-        header = read_header(path)
-    except OSError as error:
-        raise BadFile(f"{path.name} cannot be read: {error.strerror or error}.", field="vae") from error
-    for prefix in ("", "first_stage_model.", "vae."):
-        first = header.get(f"{prefix}decoder.conv_in.weight")
-        if first is None or f"{prefix}encoder.conv_in.weight" not in header:
-            continue
-        if any(name.startswith("model.diffusion_model.") for name in header):
-            break
-        if len(first.shape) != 4 or first.shape[1] != 4:
-            channels = first.shape[1] if len(first.shape) > 1 else 0
-            raise BadFile(
-                f"{path.name}: its latents have {channels} channels; the checkpoints here need 4.", field="vae"
-            )
-        return VaeFile(path, prefix)
-    refuse_other_kind(path, header, Kind.VAE)
-    raise BadFile(f"{path.name}: not a VAE with encoder and decoder.", field="vae")
 
 
 UPSCALERS = Sort(
@@ -77,6 +43,7 @@ class ModelFiles:
 
     vaes: Catalog
     upscalers: Catalog
+    taesd_dirs: tuple[Path, ...] = ()
 
     @classmethod
     def find(cls, models_dir: Path, checkpoint_dirs: Sequence[Path], hashes: HashCache) -> Self:
@@ -86,6 +53,7 @@ class ModelFiles:
                 [*(models_dir / folder for folder in VAE_FOLDERS), *checkpoint_dirs], hashes, _vaes(checkpoint_dirs)
             ),
             upscalers=Catalog([models_dir / folder for folder in UPSCALER_FOLDERS], hashes, UPSCALERS),
+            taesd_dirs=tuple(models_dir / folder for folder in TAESD_FOLDERS),
         )
 
     def refresh(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from webui.domain.models import Kind
 from webui.errors import BadFile
-from webui.weights.identify import describe_vae, norm_groups, part_of_header, read_header
+from webui.weights.identify import Header, describe_vae, norm_groups, part_of_header, read_header
 from webui.weights.other_kinds import refuse_other_kind
 
 LATENT_CHANNELS = 4
@@ -66,12 +66,12 @@ class TinyFile:
 
 def identify_vae(path: Path) -> VaeFile:
     """Return what the VAE file at `path` is made of; raise `BadFile` with one sentence on what is wrong with it."""
-    header = read_header(path)
+    header = _read(path)
     if any(name.startswith(("encoder.layers.", "decoder.layers.")) for name in header):
         raise _bad(path, "this is TAESD, which is chosen by the VAE types for encode and decode")
     found = [prefix for prefix in _PREFIXES if f"{prefix}decoder.conv_in.weight" in header]
     if not found or any(name.startswith("model.diffusion_model.") for name in header):
-        refuse_other_kind(path, header, Kind.VAE)
+        _refuse_other_kind(path, header)
         raise _bad(path, "not a VAE of a known kind")
     shapes = part_of_header(header, found[0])
     layout = "diffusers" if any(name.startswith("decoder.up_blocks.") for name in shapes) else "original"
@@ -118,7 +118,7 @@ def find_taesd(folders: Sequence[Path], half: Half) -> Path | None:
 
 def identify_taesd(path: Path, half: Half) -> TinyFile:
     """Return how a half of TAESD is built; raise `BadFile` with one sentence on what is wrong with the file."""
-    header = read_header(path)
+    header = _read(path)
     for prefix, first in _HALVES[half]:
         shapes = part_of_header(header, prefix)
         if f"{first}.weight" in shapes and f"{_first_block(half) + first}.conv.0.weight" in shapes:
@@ -149,6 +149,22 @@ def _walk(shapes: Mapping[str, tuple[int, ...]], first: int) -> tuple[tuple[int,
             blocks.append(0)
             channels.append(shapes[f"{number}.weight"][0])
     return tuple(blocks[:-1]), tuple(channels[:-1]), channels[-1]  # the last layer begins no level
+
+
+def _read(path: Path) -> Header:
+    try:
+        return read_header(path)
+    except OSError as error:
+        raise _bad(path, f"it cannot be read: {error.strerror or error}") from error
+    except BadFile as error:
+        raise BadFile(error.message, hint=error.hint, field="vae") from error
+
+
+def _refuse_other_kind(path: Path, header: Header) -> None:
+    try:
+        refuse_other_kind(path, header, Kind.VAE)
+    except BadFile as error:
+        raise BadFile(error.message, hint=error.hint, field="vae") from error
 
 
 def _refuse_other_latents(path: Path, channels: int, levels: int) -> None:
