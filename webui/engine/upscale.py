@@ -145,7 +145,8 @@ def _count_later(size: tuple[int, int], upscaler: UpscalerRef, wanted: tuple[int
         size = (size[0] * scale, size[1] * scale)
         if scale == 1 or (size[0] >= wanted[0] and size[1] >= wanted[1]):
             break
-        count += len(cut(size[0], upscaler.tile, upscaler.overlap)) * len(cut(size[1], upscaler.tile, upscaler.overlap))
+        overlap = min(upscaler.overlap, upscaler.tile // 2)
+        count += len(cut(size[0], upscaler.tile, overlap)) * len(cut(size[1], upscaler.tile, overlap))
     return count
 
 
@@ -180,7 +181,7 @@ def _run_tiles(
 
     Rows of tiles are blended from left to right, then into what is above them.
     """
-    scale = network.scale
+    scale, overlap = network.scale, min(overlap, tile // 2)
     columns, rows = cut(image.width, tile, overlap), cut(image.height, tile, overlap)
     result = np.empty((image.height * scale, image.width * scale, 3), np.uint8)
     above: Tensor | None = None
@@ -204,10 +205,9 @@ def _run_tiles(
 
 def cut(length: int, tile: int, overlap: int) -> Sequence[tuple[int, int]]:
     """Return where the fewest tiles of `tile` pixels lie that cover `length`, spread evenly, overlapping by `overlap`
-    or more (at most half a tile); one alone when it is enough or `tile` is 0."""
+    or more; one alone when it is enough or `tile` is 0."""
     if tile == 0 or tile >= length:
         return [(0, length)]
-    overlap = min(overlap, tile // 2)
     count = math.ceil((length - overlap) / (tile - overlap))
     starts = [round(index * (length - tile) / (count - 1)) for index in range(count)]
     return [(start, start + tile) for start in starts]
