@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from webui.domain.plan import Plan
-from webui.domain.start import FromMaskedImage
+from webui.domain.start import FromExtendedImage, FromMaskedImage
 from webui.engine.denoise import Denoise
 from webui.engine.samplers import Sampler
 from webui.engine.vae import encode, to_pixels
@@ -68,14 +68,15 @@ def begin(
     original = torch.stack([_fit(encode(model, canvas.picture), size) for canvas in canvases])
     added = noise * (plan.picture.noise_multiplier * (sigma + plan.picture.extra_noise))
     start = plan.start
-    if not isinstance(start, FromMaskedImage):
+    if not isinstance(start, FromMaskedImage | FromExtendedImage):
         return Begin(original + added)
-    mask = model.place(torch.stack([latent_mask(canvas.mask, size, soft=start.soft) for canvas in canvases]))
+    soft = isinstance(start, FromMaskedImage) and start.soft
+    mask = model.place(torch.stack([latent_mask(canvas.mask, size, soft=soft) for canvas in canvases]))
     if start.content == "latent_noise":
         original = original + (noise - original) * mask
     elif start.content == "latent_nothing":
         original = original * (1 - mask)
-    return Begin(original + added, original, mask, start.soft)
+    return Begin(original + added, original, mask, soft)
 
 
 def _fit(latents: Tensor, size: Sequence[int]) -> Tensor:

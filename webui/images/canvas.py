@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageColor
 
 from webui.domain.plan import ImagePlan, Plan
-from webui.domain.start import FromImage, FromMaskedImage
+from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage, FromNoise, FromTiles
 from webui.errors import BadRequest
 from webui.images import masks
 from webui.images.colours import match_colours
+from webui.images.extension import extend
 from webui.images.masks import Box
 from webui.images.resize import resize
 
-BACKGROUND = (255, 255, 255)  # behind transparent pictures, as in A1111
+BACKGROUND = "#ffffff"  # behind transparent pictures, as in A1111
 
 
 @dataclass(frozen=True)
@@ -47,28 +48,33 @@ class Canvas:
 
 
 def prepare(plan: Plan, image: ImagePlan, inputs: Mapping[str, Image.Image]) -> Canvas | None:
-    """Return the canvas of one image of `plan`, None when it begins with noise; `inputs` are pictures by reference.
+    """Return the canvas of one image of `plan`; `inputs` are pictures by reference.
+
+    None when it begins with noise, or with tiles of a picture, which are canvases of their own.
 
     Raises `BadRequest` when only what is masked shall be painted and nothing is.
     """
     start = plan.start
-    if not isinstance(start, FromImage | FromMaskedImage):
+    if isinstance(start, FromNoise | FromTiles):
         return None
-    picture = _flatten(inputs[start.images[image.index % len(start.images)]])
-    corrects_colours = plan.picture.colour_correction
+    picture = flatten(inputs[start.images[image.index % len(start.images)]], start.background)
+    corrects_colours = plan.picture.colour_correction and plan.hires is None
     if isinstance(start, FromImage):
         return Canvas(_fit(picture, plan, start), corrects_colours=corrects_colours)
+    if isinstance(start, FromExtendedImage):
+        return _of_extended(plan, start, picture, corrects_colours)
     mask = masks.read_mask(inputs[start.mask], soft=start.soft)
     mask = masks.blur(masks.invert(mask) if start.invert else mask, start.mask_blur)
     make = _of_region if start.area == "masked" else _of_whole
     return make(plan, start, picture, mask, corrects_colours)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image, background: str | None) -> Image.Image:
+    """Return a picture without transparency: on `background` (#rrggbb, None: white)."""
     if image.mode != "RGBA":
         return image
-    background = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-    return Image.alpha_composite(background, image).convert("RGB")
+    behind = Image.new("RGBA", image.size, ImageColor.getrgb(background or BACKGROUND))
+    return Image.alpha_composite(behind, image).convert("RGB")
 
 
 def _fit(picture: Image.Image, plan: Plan, start: FromImage | FromMaskedImage) -> Image.Image:
@@ -111,6 +117,17 @@ def _of_region(
         whole=picture,
         overlay=_overlay(mask, start) if start.soft else mask,
         region=region,
+        corrects_colours=corrects_colours,
+    )
+
+
+def _of_extended(plan: Plan, start: FromExtendedImage, picture: Image.Image, corrects_colours: bool) -> Canvas:
+    extended = extend(picture, (plan.width, plan.height), start)
+    return Canvas(
+        picture=extended.filled,
+        mask=extended.mask,
+        whole=extended.whole,
+        overlay=extended.overlay,
         corrects_colours=corrects_colours,
     )
 
