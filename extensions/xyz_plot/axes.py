@@ -29,7 +29,8 @@ Values = Literal["whole", "fraction", "text", "orders"]
 class Axis:
     """One axis. `cost` orders the cells: what takes long to change is changed least often.
 
-    `page` None: on both. `missing` says why the axis cannot be used here. `needs` says what a request lacks for it.
+    `setting`: it changes A1111's option of that name and not the request. `page` None: on both. `missing` says why the
+    axis cannot be used here. `needs` says what a request lacks for it.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Axis:
     cost: float = 0.0
     page: Page | None = None
     choices: NameKind | tuple[str, ...] | None = None
+    setting: str = ""
     missing: str = ""
     needs: Literal["", "hires", "refiner", "picture"] = ""
 
@@ -187,10 +189,10 @@ AXES: tuple[Axis, ...] = (
     Axis("Eta", "fraction", _inner("sampling", "eta")),
     Axis("Clip skip", "whole", _field("clip_skip")),
     Axis("Denoising", "fraction", _strength, needs="picture"),
-    Axis("Initial noise multiplier", missing="the noise of img2img is always what the schedule asks for"),
-    Axis("Extra noise", missing="no noise is added to pictures besides the schedule's"),
+    Axis("Initial noise multiplier", "fraction", setting="initial_noise_multiplier"),
+    Axis("Extra noise", "fraction", setting="img2img_extra_noise"),
     Axis("Hires upscaler", apply=_inner("hires", "upscaler"), page="txt2img", choices="upscaler", needs="hires"),
-    Axis("Cond. Image Mask Weight", page="img2img", missing="inpainting checkpoints always see the whole mask"),
+    Axis("Cond. Image Mask Weight", "fraction", page="img2img", setting="inpainting_mask_weight"),
     Axis("VAE", apply=_field("vae"), cost=0.7, choices="vae"),
     Axis("Styles", apply=_styles, choices="style"),
     Axis("UniPC Order", missing="the order of UniPC is fixed"),

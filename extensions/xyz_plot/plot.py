@@ -53,6 +53,7 @@ def plot(request: GenerationRequest, options: XyzOptions, tools: Tools) -> Expan
     first_image = {cell: number * per_cell for number, cell in enumerate(cells)}
     return Expansion(
         requests=requests,
+        settings=tuple(_settings(scales, cell) for cell in cells),
         sheets=tuple(_sheets(scales, first_image, per_cell, options)),
         only_sheets=not options.include_lone_images,
     )
@@ -134,6 +135,11 @@ def _make_cell(
     for scale, number in sorted(chosen, key=lambda pair: pair[0].axis.needs == "refiner"):
         request = scale.axis.apply(request, scale.values[number], scale.values)
     return _vary_seed(request, scales, cell, options)
+
+
+def _settings(scales: Sequence[Scale], cell: Cell) -> dict[str, Any]:
+    chosen = zip(scales, cell, strict=True)
+    return {scale.axis.setting: scale.values[number] for scale, number in chosen if scale.axis.setting}
 
 
 def _vary_seed(

@@ -109,6 +109,7 @@ def test_a_value_that_no_request_can_have_is_the_callers_mistake() -> None:
     [
         Expansion(requests=(GenerationRequest(),), sheets=(SheetPlan(columns=1, cells=(1,)),)),
         Expansion(requests=(ask(),)),
+        Expansion(requests=(GenerationRequest(),), settings=({}, {})),
     ],
 )
 def test_an_expansion_that_cannot_be_carried_out_is_the_scripts_bug(expansion: Expansion) -> None:

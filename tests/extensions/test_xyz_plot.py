@@ -12,6 +12,7 @@ from webui.domain.passes import Hires, Refiner
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling_options import MAX_SEED, Variation
 from webui.errors import BadRequest, NotFound
+from webui.settings import ALIASES
 
 PLAIN = GenerationRequest(prompt="a red house", negative_prompt="red dots", seed=5)
 HIRES = PLAIN.replace(hires=Hires(), refiner=Refiner(model="r"))
@@ -75,8 +76,24 @@ def test_an_axis_changes_what_it_says(
     assert read(made) == expected
 
 
+SETTINGS = [
+    ("Initial noise multiplier", "initial_noise_multiplier"),
+    ("Extra noise", "img2img_extra_noise"),
+    ("Cond. Image Mask Weight", "inpainting_mask_weight"),
+]
+
+
+@pytest.mark.parametrize(("axis", "option"), SETTINGS)
+def test_an_axis_may_change_a_setting_for_its_cell_alone(axis: str, option: str) -> None:
+    made = expand(FROM_PICTURE, "X/Y/Z plot", x_type=axis, x_values="0.25, 0.5", y_type="Steps", y_values="1,2")
+    assert made.settings == ({option: 0.25}, {option: 0.5}) * 2
+    assert option in ALIASES.values()
+    assert {each.replace(steps=None) for each in made.requests} == {FROM_PICTURE}
+
+
 def test_every_axis_that_can_be_used_is_tested() -> None:
-    assert {change[0] for change in CHANGES} == {axis.label for axis in AXES if not axis.missing} - {"Nothing"}
+    tested = {change[0] for change in CHANGES} | {label for label, _ in SETTINGS}
+    assert tested == {axis.label for axis in AXES if not axis.missing} - {"Nothing"}
 
 
 @pytest.mark.parametrize("axis", [axis for axis in AXES if axis.missing], ids=lambda axis: axis.label)

@@ -96,3 +96,13 @@ def test_images_that_are_not_kept_have_no_grid() -> None:
 )
 def test_the_shape_of_grids_follows_the_settings(settings: dict[str, Any], count: int, columns: int) -> None:
     assert find_columns(count, Settings(**settings), batch_size=3) == columns
+
+
+def test_settings_of_a_part_hold_for_that_part_alone() -> None:
+    def expand(request: GenerationRequest, options: Counts, tools: Tools) -> Expansion:
+        return Expansion(requests=(request, request), settings=({"img2img_extra_noise": 0.5}, {}))
+
+    shelf = FakeShelf(MODEL, scripts=(Script("Noisy", Counts, expand),))
+    resolved = planner.plan(GenerationRequest(script=ScriptCall(name="Noisy")), Settings(), shelf, lambda: 7)
+    assert isinstance(resolved, SeriesPlan)
+    assert [part.picture.extra_noise for part in resolved.parts] == [0.5, 0.0]

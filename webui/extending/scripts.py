@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -36,12 +36,14 @@ class Tools:
 class Expansion(Data):
     """What a script made of a request: requests that are carried out in this order as one job, and sheets.
 
-    The cells of the sheets are indices of images, counted through all requests. `chained`: each request begins with the
+    `settings` (one for each request, or none at all) hold for that request alone, by name or A1111's option name. The
+    cells of the sheets are indices of images, counted through all requests. `chained`: each request begins with the
     pictures of the one before, image by image, and not with those it names. `only_sheets`: the images are made for the
     sheets alone. `notes` tell the user what had no effect.
     """
 
     requests: tuple[GenerationRequest, ...]
+    settings: tuple[Mapping[str, Any], ...] = ()
     sheets: tuple[SheetPlan, ...] = ()
     chained: bool = False
     only_sheets: bool = False
@@ -131,6 +133,8 @@ def _check(expansion: Expansion) -> None:
     cells = {cell for sheet in expansion.sheets for cell in sheet.cells if cell is not None}
     if wrong := sorted(cell for cell in cells if not 0 <= cell < total):
         raise IndexError(f"a sheet shows image {wrong[0]} of {total}")
+    if expansion.settings and len(expansion.settings) != len(expansion.requests):
+        raise ValueError(f"{len(expansion.settings)} settings for {len(expansion.requests)} requests")
     if any(request.script for request in expansion.requests):
         raise ValueError("a request of a script names a script again")
 

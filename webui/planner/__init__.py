@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from webui.domain.plan import (
     AnyPlan,
@@ -52,12 +53,12 @@ def plan(
     if isinstance(request, UpscaleRequest):
         return plan_upscaling(request, settings, shelf)
 
-    def plan_part(part: GenerationRequest, first_index: int) -> Plan:
-        return plan_generation(part, settings, shelf, draw_seed, words, first_index)
+    def plan_part(part: GenerationRequest, first_index: int, changes: Mapping[str, Any]) -> Plan:
+        return plan_generation(part, settings.overridden(changes), shelf, draw_seed, words, first_index)
 
     if request.script is not None:
         return plan_series(request, shelf, draw_seed, plan_part)
-    return plan_part(request, 0)
+    return plan_part(request, 0, {})
 
 
 def plan_generation(

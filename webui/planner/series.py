@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from webui.domain.plan import Plan, SeriesPlan
 from webui.domain.request import GenerationRequest
 from webui.extending.scripts import Tools, expand_request
 from webui.planner.shelf import Shelf
 
-PlanPart = Callable[[GenerationRequest, int], Plan]
-"""(request, index of its first image) → its plan."""
+PlanPart = Callable[[GenerationRequest, int, Mapping[str, Any]], Plan]
+"""(request, index of its first image, settings for it alone) → its plan."""
 
 
 def plan_series(
@@ -22,8 +23,9 @@ def plan_series(
     expansion = expand_request(request, script, Tools(draw_seed, shelf.names, shelf.picture_size))
     parts: list[Plan] = []
     first = 0
-    for asked in expansion.requests:
-        part = plan_part(asked, first)
+    changes = expansion.settings or ({},) * len(expansion.requests)
+    for asked, changed in zip(expansion.requests, changes, strict=True):
+        part = plan_part(asked, first, changed)
         first = part.images[-1].index + 1
         parts.append(part.replace(sheets=()))
     notes = dict.fromkeys([*expansion.notes, *(note for part in parts for note in part.notes)])
