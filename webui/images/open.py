@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from webui.errors import BadFile
+from webui.images.embedded import texts_of
 from webui.images.encode import INFOTEXT_KEY
+from webui.images.json_text import parse_json
+from webui.images.stealth import read_stealth
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+LOSSLESS: Final = ("PNG", "WEBP")  # formats whose pixels can hide a text
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 64 * 1024 * 1024  # 8192×8192
 MAX_SIDE: Final = 32_768
@@ -35,19 +38,31 @@ def open_image(source: Source) -> Image.Image:
 def read_infotext(source: Source) -> tuple[str | None, dict[str, str]]:
     """Return the generation parameters in an image file, if there are any, and its other texts by name.
 
-    PNG keeps them in a text chunk, JPEG and WebP in the EXIF field UserComment. Raises `BadFile` like `open_image`.
+    PNG keeps them in text chunks, JPEG, WebP and AVIF in the EXIF field UserComment; a file without any text may hide
+    one in its pixels. Raises `BadFile` like `open_image`.
     """
     with _open_header(_read(source)) as image:
         if image.format == "PNG" and INFOTEXT_KEY not in image.info:
             _load(image)  # texts may also stand behind the pixels
-        texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
-        comment = _user_comment(image)
-    if comment is not None and INFOTEXT_KEY not in texts:
-        texts[INFOTEXT_KEY] = comment
+        texts = texts_of(image)
+        if not texts and image.format in LOSSLESS:
+            _load(image)
+            texts = _hidden(image)
     if sum(map(len, texts.values())) > MAX_TEXT:
         raise BadFile("The image holds too much text.", hint=f"At most {MAX_TEXT // 2**20} million characters.")
     infotext = texts.pop(INFOTEXT_KEY, None)
     return infotext or None, texts
+
+
+def _hidden(image: Image.Image) -> dict[str, str]:
+    """Return what the pixels hide: parameters, or the text chunks of a PNG as JSON."""
+    text = read_stealth(image)
+    if text is None:
+        return {}
+    chunks = parse_json(text)
+    if not isinstance(chunks, dict):
+        return {INFOTEXT_KEY: text}
+    return {key: value for key, value in chunks.items() if isinstance(value, str)}
 
 
 def read_size(source: Source) -> tuple[int, int]:
@@ -137,34 +152,3 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA" or image.has_transparency_data:
         return image.convert("RGBA")
     return image.convert("RGB")
-
-
-_CODES: Mapping[bytes, str] = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp", b"\0" * 8: "utf-8"}
-
-
-def _user_comment(image: Image.Image) -> str | None:
-    """Return EXIF's UserComment, or None when there is none or it cannot be read."""
-    try:
-        raw = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    except Exception:  # a damaged EXIF block is as good as none
-        return None
-    if isinstance(raw, str):
-        return raw.strip("\0") or None
-    if not isinstance(raw, bytes):
-        return None
-    return _comment_text(raw[:8], raw[8:]).strip("\0") or None
-
-
-def _comment_text(code: bytes, content: bytes) -> str:
-    if code == b"UNICODE\0":
-        return content.decode(_utf16_order(content), "replace")
-    if code in _CODES:
-        return content.decode(_CODES[code], "replace")
-    return (code + content).decode("utf-8", "replace")  # written without the eight bytes of its code
-
-
-def _utf16_order(content: bytes) -> str:
-    """Tell the byte order: programs disagree, but the high bytes of most text are zero."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    return "utf-16-le" if content[1::2].count(0) > content[0::2].count(0) else "utf-16-be"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from webui.domain.plan import AnyPlan, ImagePlan, SeriesPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, SeriesPlan, UpscalePlan
 from webui.images.infotext.grammar import NEGATIVE, quoted, split, with_plain_lines
 from webui.images.infotext.names import POSTPROCESS
 from webui.images.infotext.parameters import number, parameters_of
@@ -19,7 +19,7 @@ def write(plan: AnyPlan, index: int) -> str:
         return _with_postprocessing(plan, plan.image(index).infotext)
     part = plan.part(index)
     image = part.image(index)
-    return _joined(image, parameters_of(part, image))
+    return compose(image.prompt, image.negative_prompt, parameters_of(part, image))
 
 
 def write_sheet(plan: AnyPlan, index: int, facts: Mapping[str, str] = NO_FACTS) -> str:
@@ -29,17 +29,18 @@ def write_sheet(plan: AnyPlan, index: int, facts: Mapping[str, str] = NO_FACTS) 
         return write(plan, index)
     part = plan.part(index)
     image = part.image(index)
-    return _joined(image, {**parameters_of(part, image), "Script": plan.script, **facts})
+    return compose(image.prompt, image.negative_prompt, {**parameters_of(part, image), "Script": plan.script, **facts})
 
 
-def _joined(image: ImagePlan, parameters: dict[str, str]) -> str:
-    lines = [with_plain_lines(image.prompt)] if image.prompt else []
-    if image.negative_prompt:
-        lines.append(f"{NEGATIVE} {with_plain_lines(image.negative_prompt)}")
-    return "\n".join([*lines, _line(parameters)])
+def compose(prompt: str, negative_prompt: str, parameters: Mapping[str, str]) -> str:
+    """Return prompts and parameters as one text."""
+    lines = [with_plain_lines(prompt)] if prompt else []
+    if negative_prompt:
+        lines.append(f"{NEGATIVE} {with_plain_lines(negative_prompt)}")
+    return "\n".join([*lines, *([_line(parameters)] if parameters else [])])
 
 
-def _line(parameters: dict[str, str]) -> str:
+def _line(parameters: Mapping[str, str]) -> str:
     return ", ".join(f"{key}: {quoted(value)}" for key, value in parameters.items())
 
 
