@@ -125,3 +125,23 @@ def test_the_images_of_a_plot_are_on_the_disk_and_its_sheet_among_the_grids(api:
     grids = list(outputs.glob("txt2img-grids/**/*.png"))
     assert len(images) == 2
     assert len(grids) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "size"),
+    [
+        ("SD upscale", [None, 64, 1, 2], (256, 256)),
+        ("SD upscale", [None, 64, 0, 2], (128, 128)),
+        ("Outpainting mk2", [None, 64, 4, ["left", "down"], 1.0, 0.05], (192, 192)),
+        ("Poor man's outpainting", [64, 4, 0, ["right"]], (192, 128)),
+    ],
+)
+def test_scripts_that_enlarge_a_picture_give_it_its_new_size(
+    api: Any, script: str, args: list[object], size: tuple[int, int]
+) -> None:
+    result = api.img2img(
+        images=[Image.new("RGB", (128, 128), "red")], width=128, height=128, steps=2, script_name=script,
+        script_args=args,
+    )  # fmt: skip
+    (picture,) = result.images
+    assert picture.size == size
