@@ -33,7 +33,7 @@ def add_generation(router: APIRouter, running: Running) -> None:
         When the client goes away before, the job is interrupted, unless it was told to save its images.
         """
         asked = await run_in_threadpool(_filled, studio, asked)
-        translated = await run_in_threadpool(to_request, asked, studio.script_call)
+        translated = await run_in_threadpool(to_request, asked, studio.script_call, running.store)
         images, info = await _answer(running, client, asked, translated)
         return TextToImageResponse(images=images, parameters=asked.model_dump(), info=info)
 

@@ -84,9 +84,9 @@ def to_info(job: JobView, read_parameters: ReadParameters) -> str:
 
 
 def _strength(plan: Plan) -> float | None:
-    if not isinstance(plan.start, FromNoise):
-        return plan.start.strength
-    return plan.hires.strength if plan.hires else None
+    if plan.hires is not None:
+        return plan.hires.strength
+    return None if isinstance(plan.start, FromNoise) else plan.start.strength
 
 
 def _extra_parameters(done: Sequence[ImageDone], plan: Plan, read_parameters: ReadParameters) -> dict[str, Any]:

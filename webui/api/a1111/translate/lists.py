@@ -86,6 +86,11 @@ def _script_arg(name: str, field: Mapping[str, Any], definitions: Mapping[str, A
     )
 
 
+def _choices(field: Mapping[str, Any]) -> list[str] | None:
+    found = field.get("enum", field.get("choices"))
+    return None if found is None else [str(choice) for choice in found]
+
+
 def to_parameters(fields: Mapping[str, str], request: GenerationRequest | None) -> dict[str, Any]:
     """Return the parsed infotext as A1111 does: names to texts, the prompts among them, sizes as two."""
     if request is None:

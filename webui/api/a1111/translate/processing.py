@@ -16,10 +16,11 @@ from webui.api.a1111.translate.fields import checked
 from webui.api.a1111.translate.hires import read_hires, read_refiner, read_size
 from webui.api.a1111.translate.infotext import Asked, filled
 from webui.api.a1111.translate.overrides import read_overrides
-from webui.api.a1111.translate.pictures import Store, read_start
+from webui.api.a1111.translate.pictures import Store, read_base64_image, read_start
 from webui.domain.passes import ScriptCall
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SamplerInfo, ScheduleInfo, find_sampler, find_schedule, split_combined
+from webui.domain.start import FromImage
 from webui.errors import BadRequest, NotFound
 
 NO_SCRIPT = frozenset({"", "None"})
@@ -41,14 +42,20 @@ def with_always_on(asked: Asked) -> Asked:
     return filled(asked, fields_of_always_on(asked), "alwayson_scripts")
 
 
-def to_request(asked: StableDiffusionProcessingTxt2Img, find_script: FindScript) -> Translated:
-    """Return what `asked` means; raise `BadRequest` or `NotFound` naming the field that asks for the impossible."""
-    _refuse(MISSING_IN_TXT2IMG, asked)
-    return _translate(asked, find_script, {**read_size(asked), "hires": read_hires(asked)})
+def to_request(asked: StableDiffusionProcessingTxt2Img, find_script: FindScript, store: Store) -> Translated:
+    """Return what `asked` means; raise `BadRequest` or `NotFound` naming the field that asks for the impossible.
+
+    `store` keeps a picture that stands in for the first pass and returns the reference to it.
+    """
+    translated = _translate(asked, find_script, {**read_size(asked), "hires": read_hires(asked)})  # stores nothing yet
+    if not asked.firstpass_image or translated.request.hires is None:
+        return translated
+    picture = store(read_base64_image(asked.firstpass_image, "firstpass_image"))
+    return Translated(translated.request.replace(start=FromImage(images=(picture,))), translated.overrides)
 
 
 def to_picture_request(asked: StableDiffusionProcessingImg2Img, find_script: FindScript, store: Store) -> Translated:
-    """The same for img2img; `store` keeps each picture that was sent and returns the reference to it."""
+    """The same for img2img; `store` keeps each picture that was sent."""
     _refuse(MISSING_IN_IMG2IMG, asked)
     soft = wants_soft_inpainting(asked)
     translated = _translate(asked, find_script, {"width": asked.width, "height": asked.height})  # stores nothing yet
@@ -126,7 +133,6 @@ Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
 """(field, whether it asks for something, its neutral value)."""
 
 MISSING: Missing = (("restore_faces", lambda asked: asked.restore_faces, "false"),)
-MISSING_IN_TXT2IMG: Missing = (("firstpass_image", lambda asked: asked.enable_hr and asked.firstpass_image, ""),)
 MISSING_IN_IMG2IMG: Missing = (
     ("initial_noise_multiplier", lambda asked: asked.initial_noise_multiplier not in (None, 1), "1"),
     ("latent_mask", lambda asked: asked.latent_mask and asked.latent_mask != asked.mask, ""),
