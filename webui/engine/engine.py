@@ -15,6 +15,7 @@ from webui.engine.extras import enlarge
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
 from webui.engine.models import Models
 from webui.engine.series import run_series
+from webui.engine.tiles import generate_tiles
 from webui.errors import EaselError, GenerationError, OutOfMemory
 from webui.weights.memory import EngineOptions, choose_device, free_unused, is_out_of_memory
 
@@ -61,7 +62,8 @@ class Engine:
 
     def _generate(self, plan: Plan, control: Control, inputs: Mapping[str, Image]) -> Iterator[Output]:
         with self._models.fitted(plan):
-            yield from generate(plan, self._models, control, inputs)
+            make = generate_tiles if plan.tiles else generate
+            yield from make(plan, self._models, control, inputs)
 
     def release(self) -> None:
         """Give back the memory that models take up."""

@@ -194,7 +194,7 @@ def _run_tiles(
             yield TileDone(index * len(columns) + number + 1, len(rows) * len(columns))
         shared = (rows[index - 1][1] - top) * scale if above is not None else 0
         if above is not None:
-            share = _ramp(shared)[:, None]
+            share = fade_in(shared)[:, None]
             strip[:, :shared] = above[:, above.shape[1] - shared :] * (1 - share) + strip[:, :shared] * share
         finished = bottom if index + 1 == len(rows) else rows[index + 1][0]
         numbers = (strip[:, : (finished - top) * scale].clamp(0, 1) * 255).round().to(torch.uint8)
@@ -216,13 +216,13 @@ def cut(length: int, tile: int, overlap: int) -> Sequence[tuple[int, int]]:
 def _blend(strip: Tensor, pixels: Tensor, start: int, end: int) -> None:
     """Put `pixels` [3,w,h] into `strip` [3,W,h] at `start`; up to `end` they fade in."""
     shared = end - start
-    share = _ramp(shared)[:, None]
+    share = fade_in(shared)[:, None]
     strip[:, start:end] = strip[:, start:end] * (1 - share) + pixels[:, :shared] * share
     strip[:, end : start + pixels.shape[1]] = pixels[:, shared:]
 
 
-def _ramp(length: int) -> Tensor:
-    """Return the share [length] of the later one of two overlapping tiles, from 0 to 1.
+def fade_in(length: int) -> Tensor:
+    """Return the share [length] of the later one of two tiles that overlap by `length`, from 0 to 1.
 
     The outer quarter of each tile's overlap is not used at all: there a network saw the end of the tile.
     """
