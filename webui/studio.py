@@ -21,7 +21,8 @@ from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.errors import BadRequest, NotFound
 from webui.extending.loader import Extensions
 from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
-from webui.images.infotext import ReadInfotext, read
+from webui.images.dialects.interpret import interpret
+from webui.images.encode import INFOTEXT_KEY
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
 from webui.jobs.inputs import InputStore, StoredInput
@@ -32,6 +33,7 @@ from webui.prompt.tokens import count_tokens, limit
 from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
+from webui.weights.embeddings import EmbeddingFile, find_embeddings
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
@@ -42,7 +44,7 @@ RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn se
 class InfotextFacts(Data):
     """What a text says about how an image was made. `infotext` is None when it says nothing, otherwise in A1111's form.
 
-    `program` is the name of what wrote it, empty if that cannot be told. See `images.infotext.ReadInfotext`.
+    `program` is the name of what wrote it, empty if that cannot be told. See `images.dialects.interpret`.
     """
 
     program: str = ""
@@ -217,6 +219,10 @@ class Studio:
         """Return all upscaler networks, unusable ones with their `problem`; the built-in ways are in the domain."""
         return self._shelf.upscalers.models()
 
+    def embeddings(self) -> tuple[EmbeddingFile, ...]:
+        """Return the files of embeddings; prompts cannot use them yet."""
+        return find_embeddings(self.config.models_dir / "embeddings")
+
     def scripts(self) -> tuple[AnyScript, ...]:
         """Return all scripts that extensions offer."""
         return self._extensions.scripts
@@ -306,11 +312,11 @@ class Studio:
             raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
         infotext, items = read_infotext(content)  # before the pixels: a cut-off file may still say how it was made
         width, height = read_size(content)
-        return ImageFacts(width=width, height=height, items=items, **_facts(infotext))
+        return ImageFacts(width=width, height=height, items=items, **_facts({**items, INFOTEXT_KEY: infotext or ""}))
 
     def read_infotext(self, text: str) -> InfotextFacts:
         """Return what a text says about how an image was made; any text that says nothing more is a prompt."""
-        return InfotextFacts(**_facts(text))
+        return InfotextFacts(**_facts({INFOTEXT_KEY: text}))
 
     def add_input(self, content: bytes) -> StoredInput:
         """Store a picture or mask for jobs to begin with; `BadFile` when it is not an image."""
@@ -362,6 +368,6 @@ class Studio:
         self._runner.stop()
 
 
-def _facts(infotext: str | None) -> dict[str, Any]:
-    found: ReadInfotext | None = read(infotext) if infotext else None
-    return {"infotext": infotext or None, **(dict(found) if found else {})}
+def _facts(texts: Mapping[str, str]) -> dict[str, Any]:
+    found = interpret(texts)
+    return dict(found) if found else {}

@@ -31,7 +31,12 @@ def tell(texts: Texts) -> Told | None:
         return _tell_metadata(as_mapping(parse_json(texts["invokeai_metadata"])))
     if "sd-metadata" in texts:
         return _tell_old(as_mapping(parse_json(texts["sd-metadata"])))
-    return _tell_line(texts["Dream"]) if "Dream" in texts else None
+    if "Dream" in texts:
+        return _tell_line(texts["Dream"])
+    if '"positive_prompt"' in texts.get("parameters", ""):  # copied from its page
+        content = as_mapping(parse_json(texts["parameters"]))
+        return _tell_metadata(content) if "positive_prompt" in content else None
+    return None
 
 
 def _tell_metadata(content: Mapping[str, Any]) -> Told:
