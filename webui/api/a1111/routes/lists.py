@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
 from webui.api.a1111.schemas import (
+    EmbeddingItem,
     EmbeddingsResponse,
     FaceRestorerItem,
     HypernetworkItem,
@@ -71,6 +72,12 @@ def _add_upscalers(router: APIRouter, studio: Studio) -> None:
         """Return the networks that enlarge pictures."""
         return [to_realesrgan_item(model) for model in _usable(studio.upscalers())]
 
+    @router.get(**operation("get_embeddings embeddings"), response_model=EmbeddingsResponse)
+    def list_embeddings() -> EmbeddingsResponse:
+        """Return the files in models/embeddings, all of them as skipped: prompts cannot use them yet."""
+        skipped = {file.name: EmbeddingItem(shape=file.length, vectors=file.vectors) for file in studio.embeddings()}
+        return EmbeddingsResponse(loaded={}, skipped=skipped)
+
 
 def _usable(models: tuple[ModelInfo, ...]) -> list[ModelInfo]:
     return [model for model in models if model.problem is None]
@@ -108,8 +115,3 @@ def _add_empty(router: APIRouter) -> None:
 
     for name, item in EMPTY_LISTS:
         router.add_api_route(**operation(name), endpoint=list_nothing, response_model=list[item])  # type: ignore[valid-type]
-
-    @router.get(**operation("get_embeddings embeddings"), response_model=EmbeddingsResponse)
-    def list_embeddings() -> EmbeddingsResponse:
-        """Return the embeddings: none."""
-        return EmbeddingsResponse(loaded={}, skipped={})
