@@ -114,6 +114,23 @@ def test_a_mask_with_a1111s_values(site: Site) -> None:
     assert facts["parameters"]["Masked content"] == "fill"
 
 
+def test_the_noise_multiplier_holds_for_one_request(site: Site) -> None:
+    text = infotext(site, initial_noise_multiplier=1.2)
+    assert site.studio.jobs(1)[0].plan.picture.noise_multiplier == 1.2 and "Noise multiplier: 1.2" in text
+    assert "Noise multiplier" not in infotext(site)
+    answer = send(site, initial_noise_multiplier=9)
+    assert answer.status_code == 422 and "initial_noise_multiplier" in answer.json()["detail"]
+
+
+def test_a_latent_mask_that_is_the_mask_changes_nothing(site: Site) -> None:
+    generate(site, mask=encoded("white"), latent_mask=encoded("white"))
+    assert isinstance(newest_start(site), FromMaskedImage)
+
+
+def test_instruct_pix2pix_guidance_means_nothing_to_other_models(site: Site) -> None:
+    generate(site, image_cfg_scale=1.5, mask_round=False)
+
+
 def test_an_empty_mask_is_none(site: Site) -> None:
     generate(site, mask="")
     assert isinstance(newest_start(site), FromImage)
@@ -140,7 +157,6 @@ def test_kept_images_go_to_their_own_folder(site: Site) -> None:
         ({"mask": "AAAA", "mask_blur": 65}, "mask_blur"),
         ({"mask": "AAAA", "mask_blur_x": 3}, "mask_blur_y"),
         ({"mask": "AAAA", "inpaint_full_res_padding": 1000}, "inpaint_full_res_padding"),
-        ({"initial_noise_multiplier": 1.2}, "initial_noise_multiplier"),
         ({"latent_mask": "AAAA"}, "latent_mask"),
         ({"mask": "AAAA", "mask_round": False}, "mask_round"),
         ({"mask": "AAAA", "alwayson_scripts": {"Soft Inpainting": {"args": [True, 2]}}}, "alwayson_scripts.Soft"),

@@ -69,7 +69,7 @@ def _add_scripts(router: APIRouter, studio: Studio) -> None:
                 "aliases": list(script.aliases),
                 "pages": list(script.pages),
                 "description": script.description,
-                "options": script.options.model_json_schema(),
+                "options": studio.script_schema(script),
             }
             for script in studio.scripts()
         ]

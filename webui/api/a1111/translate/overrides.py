@@ -12,12 +12,7 @@ from webui.settings import ALIASES, NAMES
 OF_THE_REQUEST = ("sd_model_checkpoint", "sd_vae")
 """Options that are fields of our request."""
 
-NEUTRAL_OVERRIDES: Mapping[str, tuple[object, ...]] = MappingProxyType(
-    {
-        "forge_additional_modules": (None, []),
-        "inpainting_mask_weight": (None, 1),
-    }
-)
+NEUTRAL_OVERRIDES: Mapping[str, tuple[object, ...]] = MappingProxyType({"forge_additional_modules": (None, [])})
 """Foreign options that common clients send along, with the values that ask for nothing."""
 
 

@@ -62,7 +62,10 @@ def to_picture_request(asked: StableDiffusionProcessingImg2Img, find_script: Fin
     start = read_start(asked, store, soft=soft)
     batch_size = len(start["images"]) if len(start["images"]) > 1 else asked.batch_size
     values = {**dict(translated.request), "start": start, "batch_size": batch_size}
-    return Translated(checked(values), translated.overrides)
+    overrides = dict(translated.overrides)
+    if asked.initial_noise_multiplier is not None:
+        overrides["initial_noise_multiplier"] = asked.initial_noise_multiplier
+    return Translated(checked(values), overrides)
 
 
 def _translate(asked: Processing, find_script: FindScript, more: Mapping[str, object]) -> Translated:
@@ -134,7 +137,6 @@ Missing = tuple[tuple[str, Callable[[Any], object], str], ...]
 
 MISSING: Missing = (("restore_faces", lambda asked: asked.restore_faces, "false"),)
 MISSING_IN_IMG2IMG: Missing = (
-    ("initial_noise_multiplier", lambda asked: asked.initial_noise_multiplier not in (None, 1), "1"),
     ("latent_mask", lambda asked: asked.latent_mask and asked.latent_mask != asked.mask, ""),
     ("mask_round", lambda asked: asked.mask and not asked.mask_round, "true"),
 )
