@@ -31,6 +31,7 @@ IMG2IMG = "img2img"
 PREVIEWS = "Live previews"
 GRIDS = "Image grids"
 SAMPLING = "Sampler parameters"
+UPSCALING = "Upscaling"
 INFOTEXT = "Infotext"
 
 
@@ -464,6 +465,27 @@ class Settings(Data):
             json_schema_extra=_shown(SAMPLING, "Beta scheduler: beta", step=0.01),
         ),
     ] = 0.6
+    upscaler_tile: Annotated[
+        int,
+        Field(
+            alias="ESRGAN_tile",
+            ge=0,
+            le=2048,
+            description="Pixels of a picture that an upscaler sees at once. Smaller tiles need less memory. "
+            "0: the whole picture.",
+            json_schema_extra=_shown(UPSCALING, "Tile size for upscalers", step=16),
+        ),
+    ] = 192
+    upscaler_overlap: Annotated[
+        int,
+        Field(
+            alias="ESRGAN_tile_overlap",
+            ge=0,
+            le=256,
+            description="Pixels by which tiles overlap at least. Low values can leave visible seams.",
+            json_schema_extra=_shown(UPSCALING, "Tile overlap for upscalers", step=1),
+        ),
+    ] = 8
     add_model_hash: Annotated[
         bool,
         Field(

@@ -10,8 +10,11 @@ import pytest
 from tests.planner_parts import FakeShelf
 from webui import planner
 from webui.domain.models import Family, ModelInfo
-from webui.domain.plan import PLANS, UpscalePlan
-from webui.domain.request import REQUESTS, UpscaleRequest
+from webui.domain.passes import Hires
+from webui.domain.plan import PLANS, Plan, UpscalePlan
+from webui.domain.request import REQUESTS, AnyRequest, GenerationRequest, UpscaleRequest
+from webui.domain.start import FromTiles
+from webui.domain.upscaling import UpscalerRef
 from webui.errors import BadRequest, NotFound
 from webui.settings import Settings
 
@@ -73,3 +76,35 @@ def test_a_result_beyond_all_measure_is_refused() -> None:
 def test_an_unknown_upscaler_is_named() -> None:
     with pytest.raises(NotFound, match="sharpest"):
         plan(upscaler="sharpest")
+
+
+def upscalers_of(request: AnyRequest, settings: Settings) -> list[UpscalerRef | None]:
+    resolved = planner.plan(request, settings, FakeShelf(MODEL), lambda: 1)
+    if isinstance(resolved, UpscalePlan):
+        return [resolved.upscaler, resolved.second_upscaler]
+    assert isinstance(resolved, Plan)
+    chosen = resolved.hires or resolved.tiles
+    assert chosen is not None
+    return [chosen.upscaler]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        UpscaleRequest(images=(ONE,), upscaler="net", second_upscaler="net", second_share=0.5),
+        GenerationRequest(hires=Hires(upscaler="net")),
+        GenerationRequest(start=FromTiles(images=(ONE,), upscaler="net", overlap=8)),
+    ],
+)
+def test_the_settings_say_how_large_a_networks_tiles_are(request_: AnyRequest) -> None:
+    for upscaler in upscalers_of(request_, Settings()):
+        assert upscaler is not None and (upscaler.tile, upscaler.overlap) == (192, 8)
+    for upscaler in upscalers_of(request_, Settings().overridden({"ESRGAN_tile": 0, "ESRGAN_tile_overlap": 32})):
+        assert upscaler is not None and (upscaler.tile, upscaler.overlap) == (0, 32)
+
+
+def test_tiles_cannot_be_enlarged_as_latents() -> None:
+    request = GenerationRequest(start=FromTiles(images=(ONE,), upscaler="Latent", overlap=8))
+    with pytest.raises(BadRequest, match="enlarges latents") as raised:
+        planner.plan(request, Settings(), FakeShelf(MODEL), lambda: 1)
+    assert raised.value.field == "start.upscaler"

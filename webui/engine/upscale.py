@@ -145,8 +145,9 @@ def _count_later(size: tuple[int, int], upscaler: UpscalerRef, wanted: tuple[int
         size = (size[0] * scale, size[1] * scale)
         if scale == 1 or (size[0] >= wanted[0] and size[1] >= wanted[1]):
             break
-        overlap = min(upscaler.overlap, upscaler.tile // 2)
-        count += len(cut(size[0], upscaler.tile, overlap)) * len(cut(size[1], upscaler.tile, overlap))
+        tile = _tile(upscaler, size)
+        overlap = min(upscaler.overlap, tile // 2)
+        count += len(cut(size[0], tile, overlap)) * len(cut(size[1], tile, overlap))
     return count
 
 
@@ -155,22 +156,27 @@ def _count_later(size: tuple[int, int], upscaler: UpscalerRef, wanted: tuple[int
 
 def _run_pass(image: Image.Image, upscaler: UpscalerRef, network: Upscaler) -> Generator[TileDone, None, Image.Image]:
     """Return `image` enlarged once. When memory runs out, the pass begins anew with tiles half as large."""
-    tile = upscaler.tile or max(image.size)
+    tile = _tile(upscaler, image.size)
     while True:
         try:
             return (yield from _run_tiles(image, network, tile, upscaler.overlap))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if min(tile, max(image.size)) // 2 < SMALLEST_TILE:
+            if tile // 2 < SMALLEST_TILE:
                 raise OutOfMemory(
                     f"Too little memory to enlarge even {tile} pixels at a time with {upscaler.name}.",
                     hint="Choose a smaller upscaler, Lanczos, or end other programs.",
                     field="upscaler",
                 ) from error
-        tile = min(tile, max(image.size)) // 2
+        tile //= 2
         log.warning("Too little memory for the upscaler %s; tiles have %d pixels now.", upscaler.name, tile)
         free_unused()
+
+
+def _tile(upscaler: UpscalerRef, size: tuple[int, int]) -> int:
+    """Return how many pixels of a picture of `size` are enlarged at once."""
+    return min(max(upscaler.tile, SMALLEST_TILE) if upscaler.tile else max(size), max(size))
 
 
 @torch.inference_mode()

@@ -104,7 +104,7 @@ def plan_generation(
         hires=hires,
         refiner=plan_refiner(full, model, shelf),
         start=_with_background(full.start, settings),
-        tiles=plan_tiles(full, full.start, shelf) if isinstance(full.start, FromTiles) else None,
+        tiles=plan_tiles(full, full.start, settings, shelf) if isinstance(full.start, FromTiles) else None,
         sampling=plan_sampling(full.sampling, settings, sampler),
         variation=plan_variation(full.variation or Variation(), width, height),
         picture=PicturePlan(

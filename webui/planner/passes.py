@@ -12,6 +12,7 @@ from webui.errors import BadFile, BadRequest
 from webui.planner.sampling import plan_sampling
 from webui.planner.shelf import Shelf, about
 from webui.planner.sizes import Size, find_hires_size
+from webui.planner.upscaling import find_upscaler
 from webui.settings import Settings
 
 
@@ -69,8 +70,6 @@ def plan_hires(
         )
     assert request.steps and request.sampler and request.schedule and request.guidance is not None
     enlarged, (width, height) = find_hires_size(asked, size)
-    with about("hires.upscaler"):
-        upscaler = shelf.upscaler(asked.upscaler)
     sampler, schedule = split_combined(asked.sampler or request.sampler, asked.schedule or request.schedule)
     found = find_sampler(sampler)
     return HiresPlan(
@@ -78,7 +77,7 @@ def plan_hires(
         height=height,
         enlarged=enlarged,
         scale=asked.scale if asked.width is None and asked.height is None else None,
-        upscaler=upscaler,
+        upscaler=find_upscaler(asked.upscaler, settings, shelf, "hires.upscaler"),
         steps=asked.steps or request.steps,
         strength=asked.strength,
         sampler=found.name,

@@ -10,6 +10,8 @@ from webui.domain.request import MAX_IMAGES, GenerationRequest
 from webui.domain.start import FromExtendedImage, FromImage, FromNoise, FromTiles
 from webui.errors import BadRequest
 from webui.planner.shelf import Shelf
+from webui.planner.upscaling import find_picture_upscaler
+from webui.settings import Settings
 
 MULTIPLE = 8  # pixels of one latent
 MIN_SIDE = 64
@@ -55,7 +57,7 @@ def find_hires_size(hires: Hires, size: Size) -> tuple[Size, Size]:
     return _whole(*covering), wanted
 
 
-def plan_tiles(request: GenerationRequest, start: FromTiles, shelf: Shelf) -> TilesPlan:
+def plan_tiles(request: GenerationRequest, start: FromTiles, settings: Settings, shelf: Shelf) -> TilesPlan:
     """Return how the enlarged picture is covered with tiles of the request's size."""
     assert request.width and request.height
     if start.overlap >= min(request.width, request.height):
@@ -68,7 +70,8 @@ def plan_tiles(request: GenerationRequest, start: FromTiles, shelf: Shelf) -> Ti
     size = _checked(_whole(width * start.factor, height * start.factor), "factor", most=4 * MAX_SIDE)
     columns = _count_tiles(size[0], request.width, start.overlap)
     rows = _count_tiles(size[1], request.height, start.overlap)
-    return TilesPlan(width=size[0], height=size[1], upscaler=shelf.upscaler(start.upscaler), count=columns * rows)
+    upscaler = find_picture_upscaler(start.upscaler, settings, shelf, "start.upscaler")
+    return TilesPlan(width=size[0], height=size[1], upscaler=upscaler, count=columns * rows)
 
 
 def _count_tiles(length: int, tile: int, overlap: int) -> int:

@@ -32,8 +32,8 @@ def plan_upscaling(request: UpscaleRequest, settings: Settings, shelf: Shelf) ->
             UpscaleImage(index=index, picture=picture, infotext=infotext)
             for index, (picture, infotext) in enumerate(zip(request.images, infotexts, strict=True))
         ),
-        upscaler=_find(request.upscaler, shelf, "upscaler"),
-        second_upscaler=_find(second, shelf, "second_upscaler") if second else None,
+        upscaler=find_picture_upscaler(request.upscaler, settings, shelf, "upscaler"),
+        second_upscaler=find_picture_upscaler(second, settings, shelf, "second_upscaler") if second else None,
         second_share=request.second_share if second else 0.0,
         scale=request.scale,
         width=request.width,
@@ -44,9 +44,16 @@ def plan_upscaling(request: UpscaleRequest, settings: Settings, shelf: Shelf) ->
     )
 
 
-def _find(name: str, shelf: Shelf, field: str) -> UpscalerRef:
+def find_upscaler(name: str, settings: Settings, shelf: Shelf, field: str) -> UpscalerRef:
+    """Return the upscaler called `name` with the tiles that the settings want for it."""
     with about(field):
         found = shelf.upscaler(name)
+    return found.replace(tile=settings.upscaler_tile, overlap=settings.upscaler_overlap)
+
+
+def find_picture_upscaler(name: str, settings: Settings, shelf: Shelf, field: str) -> UpscalerRef:
+    """Return the upscaler called `name`; `BadRequest` for one that enlarges latents."""
+    found = find_upscaler(name, settings, shelf, field)
     if found.kind == "latent":
         raise BadRequest(f"{found.name} enlarges latents, not pictures.", hint="Choose another upscaler.", field=field)
     return found
