@@ -26,7 +26,10 @@ FALL_OFF, COLOUR_VARIATION = 1.0, 0.05
 
 Pixels = Annotated[int, Field(title="Pixels to expand", ge=8, le=256, multiple_of=8)]
 Blur = Annotated[int, Field(title="Mask blur", ge=0, le=64)]
-Direction = Annotated[tuple[Side, ...], Field(title="Outpainting direction", min_length=1, max_length=4)]
+Direction = Annotated[
+    tuple[Side, ...],
+    Field(title="Outpainting direction", min_length=1, max_length=4, description="Some of left, right, up, down."),
+]
 
 
 class PoorMansOptions(Data):

@@ -140,9 +140,13 @@ def _check(expansion: Expansion) -> None:
 
 
 def read_options(script: Script[Options], call: ScriptCall) -> Options:
-    """Return the options of a call as the script's own model; raise `BadRequest` naming the one that cannot be."""
+    """Return the options of a call as the script's own model; what is null keeps its default.
+
+    Raises `BadRequest` naming the option that cannot be.
+    """
+    given = {name: value for name, value in call.options.items() if value is not None}
     try:
-        return script.options.model_validate(dict(call.options))
+        return script.options.model_validate(given)
     except ValidationError as error:
         known = ", ".join(script.options.model_fields)
         raise BadRequest(
