@@ -14,13 +14,13 @@ from torch import Tensor
 from webui.domain.events import Stepped
 from webui.domain.plan import PicturePlan, Plan
 from webui.domain.sampling import SAMPLERS
-from webui.domain.start import FromImage, FromMaskedImage
+from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage
 from webui.engine import starts
 from webui.engine.engine import Control, Engine, ImageReady
 from webui.engine.samplers import Sampler, euler
 from webui.engine.vae import decode, encode
 from webui.errors import BadRequest
-from webui.images.canvas import Canvas
+from webui.images.canvas import Canvas, prepare
 from webui.weights.memory import Resident
 
 PlanMaker = Callable[..., Plan]
@@ -185,6 +185,41 @@ def test_transparent_pictures_stand_on_white(engine: Engine, make_plan: PlanMake
     plan = make_plan(start=FromImage(images=(PICTURE,), strength=0.3))
     one, other = (pixels(run(engine, plan, a=source))[0] for source in (clear, white))
     assert (one == other).all()
+
+
+def test_transparent_pictures_stand_on_the_background_of_the_plan(engine: Engine, make_plan: PlanMaker) -> None:
+    clear, green = Image.new("RGBA", (64, 64), (200, 0, 0, 0)), Image.new("RGB", (64, 64), (0, 128, 32))
+    start = FromImage(images=(PICTURE,), strength=0.3)
+    one = pixels(run(engine, make_plan(start=start.replace(background="#008020")), a=clear))[0]
+    assert (one == pixels(run(engine, make_plan(start=start), a=green))[0]).all()
+    assert (one != pixels(run(engine, make_plan(start=start), a=clear))[0]).any()
+
+
+@pytest.mark.parametrize("content", ["fill", "original", "latent_noise", "latent_nothing"])
+def test_an_extended_picture_keeps_its_pixels(engine: Engine, make_plan: PlanMaker, content: str) -> None:
+    source = photo(61, 51)
+    start = FromExtendedImage(images=(PICTURE,), left=16, down=8, overlap=10, content=content, strength=1.0)
+    painted = pixels(run(engine, make_plan(start=start, width=80, height=64), a=source))[0]
+    before = np.asarray(source, np.int16)
+    assert painted.shape == (64, 80, 3)
+    assert (painted[:41, 29:] == before[:41, 10:]).all(), "beyond the overlap every byte stays"
+    assert (painted[:41, 19:29] != before[:41, :10]).any(), "the seam is soft"
+    edges = np.pad(before, ((0, 13), (19, 0), (0, 0)), "edge")
+    assert np.abs(painted - edges)[:, :19].mean() > 10
+    assert np.abs(painted - edges)[51:].mean() > 10
+
+
+def test_what_an_extension_begins_with(tiny: Resident, make_plan: PlanMaker) -> None:
+    """Zeros where the canvas is new, the picture's latents elsewhere."""
+    start = FromExtendedImage(images=(PICTURE,), right=32, overlap=8, content="latent_nothing")
+    plan = make_plan(start=start, width=96)
+    canvas = prepare(plan, plan.images[0], {PICTURE: photo(64, 64)})
+    assert canvas is not None
+    found = starts.begin(tiny, plan, [canvas], torch.zeros(1, 4, 8, 12), Sampler(euler), 3.0)
+    assert found.mask is not None and found.original is not None
+    assert found.mask[0, 0, 0].tolist() == [0.0] * 7 + [1.0] * 5
+    assert (found.original[..., 7:] == 0).all()
+    assert torch.allclose(found.original[..., :7], encode(tiny, canvas.picture)[..., :7])
 
 
 def test_an_empty_mask_is_the_users_error(engine: Engine, make_plan: PlanMaker) -> None:
