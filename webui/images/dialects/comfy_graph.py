@@ -81,14 +81,13 @@ class Graph:
 
     def last_sampler(self) -> Node | None:
         """Return the sampler behind the picture that was saved, else one that no other sampler begins with."""
-        for node in self._nodes.values():
-            if "Save" in node.kind or "Preview" in node.kind:
-                for before in self._way(node, _PICTURES):
-                    if _is_sampler(before):
-                        return before
+        outputs = [node for node in self._nodes.values() if "Save" in node.kind or "Preview" in node.kind]
         samplers = [node for node in self._nodes.values() if _is_sampler(node)]
-        begun_with = {before.id for node in samplers[:100] for before in list(self._way(node, _PICTURES))[1:]}
-        return next((node for node in samplers if node.id not in begun_with), samplers[0] if samplers else None)
+        saved = next((node for node in self._before(outputs) if _is_sampler(node)), None)
+        begun_with = {node.id for node in self._before(samplers) if _is_sampler(node)}
+        return saved or next(
+            (node for node in samplers if node.id not in begun_with), samplers[0] if samplers else None
+        )
 
     def first_of(self, sampler: Node) -> Node:
         """Return the sampler that the way to `sampler` begins with."""
@@ -195,6 +194,17 @@ class Graph:
             seen.add(following.id)
             links = (self._node(following.inputs.get(name)) for name in (*names, ""))
             following = next((link for link in links if link is not None), None)
+
+    def _before(self, nodes: list[Node]) -> Iterator[Node]:
+        """Yield what lies before several nodes; a way that another one went already is not gone again."""
+        seen: set[str] = set()
+        for start in nodes:
+            for node in self._way(start, _PICTURES):
+                if node is not start:
+                    yield node
+                if node.id in seen:
+                    break
+                seen.add(node.id)
 
     def _way_from(self, link: Any, names: tuple[str, ...]) -> Iterator[Node]:
         node = self._node(link)
