@@ -46,8 +46,8 @@ def test_any_json_is_read(name: str, content: dict[str, object]) -> None:
 
 LONG = 100_000
 UNITS = (
-    "a", "{", "[", '"', "\\", '{"a":', "(a", "a+", "(", "a:1)", "-s ", "[a", "\\\"", "<exif:UserComment>", " : ",
-    "<rdf:li", "&amp;", "1", "{}", "a, ", "sui_image_params", "extraMetadata", '"positive_prompt"', "Steps: 1, ",
+    "a", "-", "a-", "{", "[", '"', "\\", '{"a":', "(a", "a+", "(", "a:1)", "-s ", "[a", "\\\"", "<exif:UserComment>",
+    " : ", "<rdf:li", "&amp;", "1", "{}", "a, ", "sui_image_params", "extraMetadata", '"positive_prompt"', "Steps: 1, ",
     "Negative prompt:\n", 'aa: "\\", ',
 )  # fmt: skip
 
