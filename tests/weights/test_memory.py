@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.tiny_models import make_single_file
+from tests.tiny_models import make_networks, make_single_file, make_taesd
 from webui.domain.models import Family
 from webui.domain.plan import ModelRef
 from webui.weights import memory
@@ -128,6 +128,45 @@ def test_recasting(checkpoint: Checkpoint) -> None:
     assert resident.dtype("vae") == torch.float32
     with resident.on_device("unet"), resident.on_device("vae") as vae:
         assert next(vae.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", ["normal", "medvram", "lowvram"])
+def test_exchanging_the_vae(checkpoint: Checkpoint, mode: str) -> None:
+    resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT, mode))  # type: ignore[arg-type]
+    other = make_networks(5)["vae"]
+    latents = torch.randn(1, 4, 8, 8)
+
+    def decode() -> torch.Tensor:
+        with resident.on_device("unet"), resident.on_device("vae") as vae, torch.inference_mode():
+            return vae.decode(latents, return_dict=False)[0]
+
+    own, parts, weight = decode(), resident.parts, resident.weigh()
+    before = resident.exchange("vae", other)
+    with torch.inference_mode():
+        assert torch.equal(decode(), other.decode(latents, return_dict=False)[0])
+    assert resident.exchange("extra", make_taesd()) is None
+    assert resident.parts == (*parts, "extra")
+    assert resident.exchange("vae", before) is other
+    assert resident.exchange("extra", None) is not None
+    assert (resident.parts, resident.weigh()) == (parts, weight)
+    assert torch.equal(decode(), own)
+
+
+def test_an_exchanged_network_leaves_the_device(checkpoint: Checkpoint) -> None:
+    """With the meta device in the GPU's place."""
+    resident = Resident(load(checkpoint, FLOAT), Placement(torch.device("meta"), FLOAT, "normal"))
+    other = make_networks(5)["vae"]
+    before = resident.exchange("vae", other)
+    assert before is not None
+    assert next(before.parameters()).device.type == "cpu"
+    assert next(other.parameters()).device.type == "meta"
+
+
+def test_others_code_pictures_for_a_while(checkpoint: Checkpoint) -> None:
+    resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT))
+    with resident.coding_with(encoder="a"), resident.coding_with(decoder="b"):
+        assert (resident.encoder, resident.decoder) == ("a", "b")
+    assert (resident.encoder, resident.decoder) == ("vae", "vae")
 
 
 def reference(path: Path, sha256: str = "0" * 64) -> ModelRef:
