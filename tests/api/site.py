@@ -83,13 +83,20 @@ class Site:
 
 
 @contextmanager
-def open_site(data_dir: Path, *flags: str, delay: float = 0.0, models: tuple[str, ...] = ("tiny",)) -> Iterator[Site]:
-    """Build a site in `data_dir` with these models; `delay` is the stub's seconds per step."""
+def open_site(
+    data_dir: Path,
+    *flags: str,
+    delay: float = 0.0,
+    models: tuple[str, ...] = ("tiny",),
+    runner: StubRunner | None = None,
+) -> Iterator[Site]:
+    """Build a site in `data_dir` with these models; `delay` is the seconds per step of the stub, if no `runner` is
+    given."""
     config = configure(data_dir, *flags)
     prepare(config)
     for name in models:
         make_model(config.checkpoint_dirs[0], name)
-    studio = build_studio(config, StubRunner(delay))
+    studio = build_studio(config, runner or StubRunner(delay))
     studio.start()
     app = Gate(build_api(studio, config), config)
     try:

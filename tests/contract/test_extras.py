@@ -86,7 +86,7 @@ def test_what_a_picture_says_is_kept(site: Site) -> None:
 
 
 def test_openoutpaint_sends_text_and_a_misspelt_name(site: Site) -> None:
-    plan, _ = enlarge(site, **{"resize-mode": 0, "upscaling_resize": "2", "upscaler_1": "Lanczos"})
+    plan, _ = enlarge(site, **{"resize-mode": 0, "resize_mode": "0", "upscaling_resize": "2", "upscaler_1": "Lanczos"})
     assert plan.scale == 2
     answer = site.client.post("/sdapi/v1/extra-single-image/", json={"image": f"data:image/png;base64,{encoded()}"})
     assert answer.status_code == 200

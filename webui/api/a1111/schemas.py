@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -124,8 +124,8 @@ Visibility = Annotated[float, Field(ge=0, le=1)]
 class ExtrasBaseRequest(Incoming):
     """What extra-single-image and extra-batch-images have in common."""
 
-    resize_mode: Literal[0, 1] = Field(
-        default=0, description="0: by upscaling_resize; 1: to upscaling_resize_w × upscaling_resize_h."
+    resize_mode: int = Field(
+        default=0, ge=0, le=1, description="0: by upscaling_resize; 1: to upscaling_resize_w × upscaling_resize_h."
     )
     show_extras_results: bool = True
     gfpgan_visibility: Visibility = 0
