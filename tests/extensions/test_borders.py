@@ -1,0 +1,101 @@
+"""Bundled extensions get by with what strangers get, and the documents say what there is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tests.extensions.parts import EXTENSIONS, make_tools
+from webui.domain.passes import ScriptCall
+from webui.domain.request import GenerationRequest
+from webui.extending import api
+from webui.extending.loader import load_extensions
+from webui.extending.scripts import Expansion, NameKind, Script, Tools, expand_request, options_schema
+from webui.ui.texts import Texts
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "extensions").rglob("*.py"))
+GUIDE = (ROOT / "docs" / "extensions.md").read_text("utf-8")
+README = (ROOT / "extensions" / "README.md").read_text("utf-8")
+OPEN = ("webui.extending.api", "pydantic")
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_extensions_import_the_public_api_alone(path: Path) -> None:
+    own = f"extensions.{path.parent.name}"
+    allowed = {*OPEN, *sys.stdlib_module_names}
+    foreign = [
+        name for name in imported(path) if not name.startswith(own) and name not in allowed
+        and name.partition(".")[0] not in sys.stdlib_module_names
+    ]  # fmt: skip
+    assert foreign == []
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_the_public_api_says_what_it_has() -> None:
+    module = importlib.import_module("webui.extending.api")
+    assert all(hasattr(module, name) for name in api.__all__)
+    public = {name for name in vars(module) if not name.startswith("_")} - {"annotations", "AnyScript"}
+    assert set(api.__all__) == public
+
+
+def test_every_script_and_its_arguments_are_in_the_readme() -> None:
+    rows = {line.split("|")[1].strip(): line for line in README.splitlines() if line.startswith("| ")}
+    for script in EXTENSIONS.scripts:
+        arguments = re.findall(r"`(\w+)`", rows[script.name])
+        assert arguments == list(script.options.model_fields), script.name
+
+
+@pytest.mark.parametrize(("kind", "heading"), [(Script, "Script"), (Tools, "Script"), (Expansion, "Expansion")])
+def test_every_field_is_in_the_guide(kind: type, heading: str) -> None:
+    names = kind.model_fields if issubclass(kind, Expansion) else [each.name for each in fields(kind)]
+    section = GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| `(\w+)", section, re.MULTILINE))
+    assert set(names) <= rows
+
+
+def test_every_kind_of_names_is_in_the_guide() -> None:
+    assert all(f'"{kind}"' in GUIDE for kind in NameKind.__args__)
+
+
+def test_the_first_script_of_the_guide_works(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    folder = tmp_path / "guide_extensions"
+    (folder / "step_ladder").mkdir(parents=True)
+    (folder / "step_ladder" / "extension.py").write_text(code)
+    before = list(sys.path)
+    try:
+        loaded = load_extensions(folder)
+    finally:
+        sys.path[:] = before
+    (script,) = loaded.scripts
+    request = GenerationRequest(script=ScriptCall(name=script.name, options={"most": 40}))
+    expansion = expand_request(request, script, make_tools())
+    assert [each.steps for each in expansion.requests] == [10, 20, 30, 40]
+    assert expansion.sheets[0].column_titles == ("10 steps", "20 steps", "30 steps", "40 steps")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+
+
+def test_what_the_panels_say_is_in_every_locale() -> None:
+    known = Texts.load().translations["en"].keys()
+    said = {script.description for script in EXTENSIONS.scripts}
+    for script in EXTENSIONS.scripts:
+        for field in options_schema(script, lambda kind: ())["properties"].values():
+            if not field.get("hidden"):
+                said |= {field[key] for key in ("title", "description") if key in field}
+    assert said - known == set()
