@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from tests.tiny_upscalers import (
     write,
 )
 from webui.errors import BadFile
-from webui.weights.upscaler_files import CompactShape, RrdbShape, Swin2srShape, identify_upscaler
+from webui.weights import upscaler_files
+from webui.weights.upscaler_files import CompactShape, RrdbShape, Swin2srShape, UpscalerFile, identify_upscaler
 from webui.weights.upscalers import load_upscaler
 
 PICTURE = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(3))
@@ -113,3 +116,63 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     odd = weights | {"body.2.weight": torch.zeros(8, 7, 3, 3)}
     with pytest.raises(BadFile, match=r"body\.2\.weight has the shape \[8, 7, 3, 3\] instead of \[8, 8, 3, 3\]"):
         load_upscaler(identify_upscaler(write(tmp_path / "c.safetensors", odd)))
+
+
+def foreign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> UpscalerFile:
+    """Return a file that only spandrel could know, as if it were installed."""
+    monkeypatch.setattr(upscaler_files, "SPANDREL", ())
+    return identify_upscaler(write(folder / "dat.safetensors", {"scale": torch.tensor(3.0)}))
+
+
+def test_a_library_that_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(BadFile, match=r"dat\.safetensors: spandrel, which could open it, does not work here"):
+        load_upscaler(foreign(tmp_path, monkeypatch))
+
+
+class Stretch(torch.nn.Module):
+    def __init__(self, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(int(self.scale), 2).repeat_interleave(int(self.scale), 3)
+
+
+class Descriptor:
+    """What spandrel says of a network, as far as it concerns us."""
+
+    input_channels = output_channels = 3
+    supports_half = False
+
+    def __init__(self, scale: torch.Tensor) -> None:
+        self.model = Stretch(scale)
+        self.scale = int(scale)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x)
+
+
+class Loader:
+    def __init__(self, device: str) -> None:
+        assert device == "cpu"
+
+    def load_from_state_dict(self, weights: dict[str, torch.Tensor]) -> Descriptor:
+        return Descriptor(weights["scale"])
+
+
+def test_what_spandrel_builds_enlarges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = types.ModuleType("spandrel")
+    library.__dict__.update(ImageModelDescriptor=Descriptor, ModelLoader=Loader)
+    monkeypatch.setitem(sys.modules, "spandrel", library)
+    file = foreign(tmp_path, monkeypatch)
+    upscaler = load_upscaler(file)
+    assert (upscaler.scale, upscaler.multiple, upscaler.robust) == (3, 1, False)
+    assert not any(each.requires_grad for each in upscaler.network.parameters())
+    torch.testing.assert_close(upscaler.network(PICTURE)[:, :, ::3, ::3], PICTURE)
+    monkeypatch.setattr(Descriptor, "output_channels", 1)
+    with pytest.raises(BadFile, match="does not make one picture of another"):
+        load_upscaler(file)
+    monkeypatch.setattr(Loader, "load_from_state_dict", lambda self, weights: weights["unknown"])
+    with pytest.raises(BadFile, match="neither Easel nor spandrel knows"):
+        load_upscaler(file)

@@ -446,7 +446,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 # -- both layouts ------------------------------------------------------------------------------------------------------
 
-_CONVERT = "Convert it to .safetensors."
+_CONVERT = "Convert it to .safetensors; models/README.md says how."
 
 
 _LARGEST = 100_000  # any number in a configuration; the vocabulary is the largest one

@@ -124,12 +124,22 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
 
 def _load_with_spandrel(file: UpscalerFile, weights: dict[str, Tensor]) -> Upscaler:
     """Let spandrel, an optional library, find out what the network is."""
-    from spandrel import ImageModelDescriptor, ModelLoader
-
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader
+    except Exception as error:  # a torchvision made for another torch fails in ways of its own
+        raise BadFile(
+            f"{file.path.name}: spandrel, which could open it, does not work here: {error}",
+            hint="Install the torchvision that belongs to this torch.",
+            field="upscaler",
+        ) from error
     try:
         found: Any = ModelLoader(device="cpu").load_from_state_dict(weights)
     except Exception as error:  # a foreign file can fail in any way inside the library
-        raise BadFile(f"{file.path.name}: spandrel does not know this network: {error}", field="upscaler") from error
+        raise BadFile(
+            f"{file.path.name}: neither Easel nor spandrel knows this network.",
+            hint="Choose another upscaler.",
+            field="upscaler",
+        ) from error
     if not isinstance(found, ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
         raise BadFile(f"{file.path.name}: this network does not make one picture of another.", field="upscaler")
     return Upscaler(Foreign(found), found.scale, robust=found.supports_half)
