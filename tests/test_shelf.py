@@ -87,6 +87,8 @@ def test_without_a_checkpoint_it_says_where_to_put_one(shelf: Shelf) -> None:
 def test_names_are_those_that_can_be_used(shelf: Shelf) -> None:
     assert list(shelf.names("vae")) == ["Automatic", "None", "anime.vae", "soft"]
     assert shelf.names("upscaler")[0] == "Latent"
+    assert list(shelf.names("picture_upscaler"))[:3] == ["None", "Lanczos", "Nearest"]
+    assert set(shelf.names("picture_upscaler")) < set(shelf.names("upscaler"))
 
 
 def test_taesd_is_found_below_the_models_folder(shelf: Shelf, tmp_path: Path) -> None:

@@ -80,9 +80,10 @@ def plan_generation(
     hires = plan_hires(full, settings, model, size, shelf)
     check_cost(full, (hires.width, hires.height) if hires else size)
     sampler = find_sampler(full.sampler)
+    calls = full.steps * sampler.calls_per_step
     full = _draw_seeds(full, draw_seed)
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
-    check_wordings(images, full.steps * sampler.calls_per_step)
+    check_wordings(images, calls)
     taesd = plan_taesd(settings, shelf)
     return Plan(
         model=model,
