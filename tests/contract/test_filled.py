@@ -23,9 +23,12 @@ Clip skip: 2, ENSD: 31337, RNG: NV, Hires upscale: 1.5, Hires steps: 3, Hires up
 Version: v1.10.1"""
 
 
+TINY = {"sd_model_checkpoint": "tiny"}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_site(tmp_path_factory.mktemp("site")) as opened:
+    with open_site(tmp_path_factory.mktemp("site"), models=("tiny", "zoom")) as opened:
         yield opened
 
 
@@ -44,7 +47,7 @@ def encoded(colour: str = "red") -> str:
 
 
 def test_a_text_fills_all_fields(site: Site) -> None:
-    plan, answer = generate(site, infotext=TEXT)
+    plan, answer = generate(site, infotext=TEXT, override_settings=TINY)
     assert (plan.images[0].prompt, plan.images[0].negative_prompt) == ("a dog, (running:1.2)", "blur")
     assert (plan.steps, plan.sampler, plan.schedule, plan.guidance) == (5, "DPM++ 2M", "Exponential", 4.5)
     assert (plan.width, plan.height, plan.clip_skip) == (72, 96, 2)
@@ -69,11 +72,32 @@ def test_what_was_sent_counts(site: Site) -> None:
     assert (plan.sampling.noise_source, plan.sampling.seed_delta) == ("CPU", 31337)
 
 
-def test_the_same_picture_comes_out_of_its_own_text(site: Site) -> None:
-    first, answer = generate(
-        site, prompt="a cat", steps=3, width=64, height=64, seed=5, sampler_name="Euler a", eta=0.5
-    )
-    again, repeated = generate(site, infotext=json.loads(answer["info"])["infotexts"][0])
+ROUND_TRIPS: tuple[dict[str, Any], ...] = (
+    {"sampler_name": "Euler a", "eta": 0.5, "scheduler": "Beta"},
+    {"sampler_name": "Euler", "s_churn": 3, "s_noise": 1.01, "s_tmin": 0.1, "s_tmax": 5},
+    {"tiling": True, "s_min_uncond": 0.5, "subseed": 3, "subseed_strength": 0.5},
+    {"seed_resize_from_w": 128, "seed_resize_from_h": 96, "negative_prompt": "a, b: c\nd"},
+    {"refiner_checkpoint": "zoom", "refiner_switch_at": 0.6},
+    {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Nearest", "denoising_strength": 0.3},
+    {
+        "enable_hr": True, "hr_resize_x": 128, "hr_resize_y": 96, "hr_second_pass_steps": 2, "hr_cfg": 3,
+        "hr_sampler_name": "Heun", "hr_scheduler": "Karras", "hr_checkpoint_name": "zoom", "hr_prompt": "a dog, b",
+        "hr_negative_prompt": "x: y",
+    },
+    {
+        "prompt": "(a) cat", "sampler_name": "Euler a",
+        "override_settings": {**TINY, "CLIP_stop_at_last_layers": 2, "randn_source": "NV", "eta_noise_seed_delta": 7,
+                              "sigma_max": 9, "emphasis": "No norm"},
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", ROUND_TRIPS)
+def test_the_same_picture_comes_out_of_its_own_text(site: Site, fields: dict[str, Any]) -> None:
+    small = {"prompt": "a cat", "steps": 3, "width": 64, "height": 64, "seed": 5, "override_settings": TINY}
+    first, answer = generate(site, **{**small, **fields})
+    text = json.loads(answer["info"])["infotexts"][0]
+    again, repeated = generate(site, infotext=text, override_settings=TINY)
     assert again == first
     assert repeated["images"] == answer["images"]
 
