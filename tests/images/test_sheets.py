@@ -126,8 +126,20 @@ def test_sheets_of_a_run_keep_no_more_than_they_need() -> None:
     assert sheet.width * sheet.height <= 6 * 24 * 16
 
 
+def test_many_sheets_keep_no_more_than_two_of_them_need() -> None:
+    together = SheetPlan(columns=6, cells=tuple(range(6)))
+    apart = [SheetPlan(columns=1, cells=(number,)) for number in range(6)]
+    sheets = Sheets([together, *apart], max_pixels=96 * 64)
+    for number in range(6):
+        sheets.take(number, picture(number))
+    assert sum(kept.width * kept.height for kept in sheets._pictures.values()) <= 2 * 96 * 64 * 1.05
+    first, *others = [sheet for _, _, sheet in sheets.compose()]
+    assert first.width * first.height <= 96 * 64
+    assert {sheet.size for sheet in others} == {(55, 37)}  # not enlarged again
+
+
 def test_a_picture_on_a_small_and_a_large_sheet_is_sharp_on_the_small_one() -> None:
-    sheets = Sheets([SheetPlan(columns=6, cells=tuple(range(6))), SheetPlan(columns=1, cells=(0,))], max_pixels=6144)
+    sheets = Sheets([SheetPlan(columns=2, cells=(0, 1)), SheetPlan(columns=1, cells=(0,))], max_pixels=6144)
     for number in range(6):
         sheets.take(number, picture(number))
     (_, _, large), (_, _, small) = sheets.compose()

@@ -24,18 +24,19 @@ Size = tuple[int, int]
 class Sheets:
     """Takes the images of a run as they come and composes the sheets they belong to.
 
-    Images are kept no larger than the largest sheet that shows them needs, so a thousand of them take no more memory
-    than one sheet of `max_pixels`.
+    Images are kept no larger than the sheet that shows them largest needs, and so that all together have no more pixels
+    than two sheets of `max_pixels`, however many there are.
     """
 
     def __init__(self, plans: Sequence[SheetPlan], max_pixels: int = MAX_PIXELS) -> None:
         self._plans = plans
         self._max_pixels = max_pixels
         self._largest_share: dict[int, float] = {}  # pixels that an image may have in the sheet with the fewest cells
+        most = 2 * max_pixels / max(1, len({cell for plan in plans for cell in plan.cells if cell is not None}))
         for plan in plans:
-            share = max_pixels / len(plan.cells) if plan.cells else 0
             for cell in plan.cells:
                 if cell is not None:
+                    share = min(most, max_pixels / len(plan.cells))
                     self._largest_share[cell] = max(share, self._largest_share.get(cell, 0))
         self._pictures: dict[int, Image.Image] = {}
         self._sizes: dict[int, Size] = {}
@@ -80,7 +81,7 @@ def _compose(
 ) -> Image.Image:
     shown = [cell for cell in plan.cells if cell is not None and cell in pictures]
     cell = max(sizes[index][0] for index in shown), max(sizes[index][1] for index in shown)
-    scale = 1.0
+    scale = min(pictures[index].width / sizes[index][0] for index in shown)
     layout = _lay_out(plan, cell, scale)
     while layout.width * layout.height > max_pixels or max(layout.width, layout.height) > MAX_SIDE:
         scale *= 0.99 * min(
