@@ -89,6 +89,11 @@ def test_a_start_is_shown_and_read_back(start: Start) -> None:
 def test_an_infotext_brings_options_without_a_picture() -> None:
     given = {"strength": 0.3, "content": "fill", "upscaler": "Lanczos"}
     assert actions.picture_values({}, given) == {"strength": 0.3, "content": "fill"}
+    grown = {"kind": "extended_image", "left": 64, "overlap": 16, "content": "original"}
+    expected = {"mode": "outpaint", "left": 64, "overlap": 16, "extension_content": "original"}
+    assert actions.picture_values({}, grown) == expected
+    assert actions.picture_values({}, {"kind": "tiles", "overlap": 64, "factor": 2}) == {}
+    assert actions.picture_values({}, {"scale": 1.5}) == {"by_scale": True, "scale": 1.5}
 
 
 def test_choices_are_restored_if_they_still_exist() -> None:

@@ -157,7 +157,7 @@ def test_the_size_by_a_factor_and_from_the_picture(page: Page, screen: Screen, s
     expect(words).to_have_text("Picture 200×120 → result 200×120")
     page.locator("#img2img_by_scale input").check()
     page.locator("#img2img_scale input[type=number]").fill("1.5")
-    expect(words).to_have_text("Picture 200×120 → result 304×184")
+    expect(words).to_have_text("Picture 200×120 → result 296×176")
     set_colour(page, "#336699", "img2img_background_colour")
     job = generate(page, screen, site)
     start = job["request"]["start"]

@@ -15,7 +15,7 @@ from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.errors import EaselError
 from webui.studio import Studio
 from webui.ui.form import Form, FormError, explain
-from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_of
+from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_given, fields_of
 
 PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
 CHOICES = {
@@ -178,7 +178,7 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
 def picture_values(asked: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the img2img page shows of a request's start, changed by `given` fields (each checked)."""
     values = fields_of(GenerationRequest.model_validate(asked).start)
-    values |= {name: value for name, value in given.items() if name in PictureFields.model_fields}
+    values |= fields_given(given)
     return {name: value for name, value in PictureFields.model_validate(values) if name in values}
 
 

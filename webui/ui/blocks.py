@@ -15,7 +15,7 @@ from webui.ui.actions import Outcome
 from webui.ui.components import Factory
 from webui.ui.form import Form
 from webui.ui.picture_form import PictureFields
-from webui.ui.tabs import img2img, pnginfo, settings, txt2img
+from webui.ui.tabs import extras, img2img, pnginfo, settings, txt2img
 from webui.ui.texts import Texts
 
 KEEP_UPLOADS = (3600, 86400)  # seconds: how often Gradio looks, how old one of its files may get
@@ -77,6 +77,8 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
                 picture_page = img2img.build(
                     Factory("img2img", text), picture_form, picture, defaults, actions.style_names(studio)
                 )
+            with gradio.Column(elem_id="tab_extras", elem_classes=["page"]):
+                extras.build(Factory("extras", text))
             with gradio.Column(elem_id="tab_pnginfo", elem_classes=["page"]):
                 pnginfo.build(Factory("pnginfo", text))
             with gradio.Column(elem_id="tab_settings", elem_classes=["page"]):

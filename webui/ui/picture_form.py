@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -117,6 +118,23 @@ NO_MASK = {
     "inpaint_sketch": "Paint on the picture first: what is painted changes",
     "inpaint_upload": "Choose a mask first: what is white in it changes",
 }
+
+
+def fields_given(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the page's fields for what an infotext says of a start, under the names of `domain.start`.
+
+    Options of a kind that the page has no mode for say nothing here.
+    """
+    values = {name: value for name, value in found.items() if value is not None}
+    kind = values.pop("kind", None)
+    if kind == "extended_image":
+        content = values.pop("content", None)
+        values |= {"mode": "outpaint"} | ({"extension_content": content} if content else {})
+    elif kind == "tiles":
+        values.pop("overlap", None)
+    if "scale" in values:
+        values["by_scale"] = True
+    return {name: value for name, value in values.items() if name in PictureFields.model_fields}
 
 
 def fields_of(start: Start) -> dict[str, Any]:

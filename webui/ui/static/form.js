@@ -6,7 +6,7 @@ import { reuseSeed } from "./gallery.js";
 import { requestOf } from "./infotext.js";
 import { add } from "./jobs.js";
 import { facts, t } from "./page.js";
-import { readDropped } from "./pnginfo.js";
+import { isInfotext, readDropped, readText } from "./pnginfo.js";
 import { get } from "./server.js";
 import { show } from "./tabs.js";
 import { toast } from "./toast.js";
@@ -14,7 +14,7 @@ import { receive, send } from "./wires.js";
 
 const BY_PYTHON = ["model", "sampler", "schedule", "styles", "resize", "content", "extension_content", "area"]; // only it can set a dropdown
 const HOVER = {
-  paste: "Use the settings of the last job",
+  paste: "Use the settings of the last job, or the parameters that stand in the prompt",
   clear_prompt: "Clear both prompts",
   res_switch_btn: "Swap width and height",
   random_seed: "Random seed each time",
@@ -166,6 +166,11 @@ class PageForm {
   }
 
   async useLast() {
+    const written = this.input("prompt").value;
+    if (isInfotext(written)) {
+      await readText(written, this.page);
+      return;
+    }
     const jobs = await get("api/v2/jobs?limit=50").catch(() => []);
     const kinds = this.page === "txt2img" ? ["noise"] : ["image", "masked_image"];
     const job = jobs.find((each) => each.images.length && kinds.includes(each.plan.start.kind));

@@ -1,7 +1,9 @@
 // Starts everything, in order, once Gradio has drawn the page.
 
+import * as batch from "./batch.js";
 import * as compat from "./compat.js";
 import { byId } from "./dom.js";
+import * as extras from "./extras.js";
 import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import * as jobs from "./jobs.js";
@@ -33,6 +35,8 @@ compat.onLoaded(async () => {
   picture.build();
   outpaint.build();
   sizes.build();
+  batch.build();
+  extras.build();
   results.build();
   shortcuts.build();
   status.build();

@@ -232,7 +232,6 @@ function fitMode() {
 // After a reload, or when settings were put into the form
 
 async function restore(found) {
-  modes.choose(form().input("mode").value);
   await display(found.base);
   if (found.mask) layer("mask").restore(await asMask(inputAddress(found.mask), editor.size, maskColour()));
   if (found.paint) layer("colours").restore(await decode(inputAddress(found.paint)));
@@ -256,16 +255,17 @@ function open(found) {
 function reopen() {
   const found = remembered();
   const images = form().input("images").value;
-  if (!images) modes.choose(form().input("mode").value);
-  else if (found.images === images && found.base?.length) open(found);
+  modes.choose(form().input("mode").value);
+  if (!images) return;
+  if (found.images === images && found.base?.length) open(found);
   else open({ base: images.split(","), mask: form().input("mask").value });
 }
 
 /** Show what a request began with. */
 function applied({ page, picture }) {
-  if (page !== "img2img" || !picture?.images) return;
-  write("mode", picture.mode);
-  open({ base: picture.images.split(","), mask: picture.mask });
+  if (page !== "img2img" || !picture?.mode) return;
+  modes.choose(picture.mode);
+  if (picture.images) open({ base: picture.images.split(","), mask: picture.mask });
 }
 
 // Generate waits for uploads

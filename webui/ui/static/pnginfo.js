@@ -1,59 +1,110 @@
-// The PNG info page: a picture in, the parameters out, and from there into the form.
+// The PNG info page: a picture in, what it says about itself out, and from there to the other pages.
 
 import { byId, copy, make, mount } from "./dom.js";
 import { pairs } from "./infotext.js";
 import { t } from "./page.js";
-import { upload } from "./server.js";
+import { sendTo, takes } from "./sending.js";
+import { post, upload } from "./server.js";
 import { toast } from "./toast.js";
 import { send } from "./wires.js";
 
 let parts = null;
 
-const apply = (found, page = "txt2img") => send("apply", { page, request: found.request, picture: found.start, unmapped: found.unmapped });
+/** Return what the "apply" message wants to know of something that was read; null when it has no parameters. */
+const settingsOf = (found) => (found.request ? { request: found.request, picture: found.start, unmapped: found.unmapped } : null);
+
+function apply(found, page) {
+  const settings = settingsOf(found);
+  if (settings) send("apply", { page, ...settings });
+  else toast(t("This picture carries no generation parameters"));
+}
 
 /** Read a picture dropped on the prompt and put its settings into the form. */
 export async function readDropped(file, page) {
   try {
-    const found = await upload("api/v2/png-info", file);
-    if (found.request) apply(found, page);
-    else toast(t("This picture carries no generation parameters"));
+    apply(await upload("api/v2/png-info", file), page);
   } catch (error) {
     toast(error.message, { kind: "error" });
   }
 }
 
-function result(found) {
-  if (!found.infotext) {
-    return [make("p", { className: "quiet", textContent: t("This picture carries no generation parameters") })];
+/** Return whether a text in the prompt is more than a prompt: parameters that were pasted there. */
+export const isInfotext = (text) => /^\s*(Steps|Sampler|Seed):\s/m.test(text) || /^\s*Negative prompt:/m.test(text);
+
+/** Put the settings that a text holds into the form. */
+export async function readText(text, page) {
+  try {
+    apply(await post("api/v2/infotext", { text }), page);
+  } catch (error) {
+    toast(error.message, { kind: "error" });
   }
-  const buttons = make(
-    "div",
-    { className: "button-line" },
-    make("button", { type: "button", id: "pnginfo_send_to_txt2img", className: "solid primary", textContent: t("Send to txt2img"), disabled: !found.request, onclick: () => apply(found) }),
-    make("button", { type: "button", id: "pnginfo_send_to_img2img", className: "solid", textContent: t("Send to img2img"), disabled: !found.request, onclick: () => apply(found, "img2img") }),
+}
+
+// What was found
+
+function sendButtons(found, file) {
+  const settings = settingsOf(found);
+  const button = (target, text, more = {}) =>
     make("button", {
       type: "button",
+      id: `pnginfo_send_to_${target}`,
       className: "solid",
-      textContent: t("Copy parameters"),
-      onclick: async () => {
-        await copy(found.infotext);
-        toast(t("Parameters copied"));
-      },
-    }),
+      textContent: text,
+      onclick: () => sendTo(target, { file, settings: target === "extras" ? null : settings }).catch((error) => toast(error.message, { kind: "error" })),
+      ...more,
+    });
+  return make(
+    "div",
+    { className: "button-line" },
+    button("txt2img", t("Send to txt2img"), { className: "solid primary", disabled: !settings }),
+    button("img2img", t("Send to img2img")),
+    button("inpaint", t("Send to inpaint")),
+    button("extras", t("Send to Extras")),
+    copyButton(found),
   );
-  const prompts = [];
-  if (found.request?.prompt) prompts.push(make("p", { className: "infotext-prompt", textContent: found.request.prompt }));
-  if (found.request?.negative_prompt) {
-    prompts.push(make("p", { className: "infotext-negative" }, make("b", { textContent: t("Without:") }), ` ${found.request.negative_prompt}`));
-  }
-  const unmapped = found.unmapped.length
-    ? make("div", { className: "form-note warning" }, make("span", { textContent: t("Not taken over: {fields}", { fields: found.unmapped.join("; ") }) }))
-    : null;
+}
+
+function copyButton(found) {
+  const act = async () => {
+    await copy(found.infotext);
+    toast(t("Parameters copied"));
+  };
+  return make("button", { type: "button", className: "solid", textContent: t("Copy parameters"), disabled: !found.infotext, onclick: act });
+}
+
+function prompts(request) {
   return [
-    buttons,
-    make("div", { className: "infotext" }, ...prompts, pairs(Object.entries(found.fields))),
-    unmapped,
-    make("details", {}, make("summary", { textContent: t("Parameters as text") }), make("pre", { className: "infotext-raw", id: "html_info_pnginfo", textContent: found.infotext })),
+    request?.prompt ? make("p", { className: "infotext-prompt", textContent: request.prompt }) : null,
+    request?.negative_prompt ? make("p", { className: "infotext-negative" }, make("b", { textContent: t("Without:") }), ` ${request.negative_prompt}`) : null,
+  ];
+}
+
+const raw = (title, text, more = {}) =>
+  make("details", more.open ? { open: true } : {}, make("summary", { textContent: title }), make("pre", { className: "infotext-raw", id: more.id ?? "", textContent: text }));
+
+function unmapped(list) {
+  if (!list.length) return null;
+  const lines = list.map((reason) => make("li", { textContent: reason }));
+  return make("div", { className: "form-note warning" }, make("div", {}, make("b", { textContent: t("Cannot be taken over:") }), make("ul", {}, ...lines)));
+}
+
+function result(found, file) {
+  const made = found.program ? make("p", { className: "quiet", id: "pnginfo_program", textContent: t("Made with {program}", { program: found.program }) }) : null;
+  const parameters = found.infotext
+    ? [
+        make("div", { className: "infotext" }, ...prompts(found.request).filter(Boolean), pairs(Object.entries(found.fields))),
+        unmapped(found.unmapped),
+        raw(t("Parameters as text"), found.infotext, { id: "html_info_pnginfo", open: true }),
+      ]
+    : [make("p", { className: "quiet", textContent: t("This picture carries no generation parameters") })];
+  const texts = Object.entries(found.items).map(([name, text]) => raw(name, text));
+  return [
+    sendButtons(found, file),
+    make("p", { className: "quiet", id: "pnginfo_size", textContent: `${file.name} · ${found.width}×${found.height}` }),
+    made,
+    ...parameters,
+    texts.length ? make("h3", { className: "quiet", textContent: t("Other texts in the file") }) : null,
+    ...texts,
   ].filter(Boolean);
 }
 
@@ -63,21 +114,37 @@ async function read(file) {
   parts.zone.classList.add("filled");
   parts.answer.replaceChildren(make("p", { className: "quiet", textContent: t("Reading…") }));
   try {
-    const found = await upload("api/v2/png-info", file);
-    parts.answer.replaceChildren(
-      make("p", { className: "quiet", textContent: `${file.name} · ${found.width}×${found.height}` }),
-      ...result(found),
-    );
+    parts.answer.replaceChildren(...result(await upload("api/v2/png-info", file), file));
   } catch (error) {
     parts.zone.classList.remove("filled");
-    parts.answer.replaceChildren(
-      make("p", { className: "field-problem", role: "alert", textContent: error.message }),
-    );
+    parts.answer.replaceChildren(make("p", { className: "field-problem", role: "alert", textContent: error.message }));
   }
 }
 
+takes("pnginfo", (file) => read(file instanceof File ? file : new File([file], t("Picture"), { type: file.type })));
+
+// The page
+
+const firstPicture = (files) => [...(files ?? [])].find((each) => each.type.startsWith("image/")) ?? files?.[0];
+
+function listen() {
+  parts.zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    parts.zone.classList.add("over");
+  });
+  parts.zone.addEventListener("dragleave", () => parts.zone.classList.remove("over"));
+  parts.zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    parts.zone.classList.remove("over");
+    if (event.dataTransfer.files[0]) read(firstPicture(event.dataTransfer.files));
+  });
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData?.files.length && byId("tab_pnginfo").classList.contains("selected")) read(firstPicture(event.clipboardData.files));
+  });
+}
+
 export function build() {
-  const chooser = make("input", { type: "file", accept: "image/*", id: "pnginfo_file", onchange: () => chooser.files[0] && read(chooser.files[0]) });
+  const chooser = make("input", { type: "file", accept: "image/*", id: "pnginfo_file", "aria-label": t("Choose a picture"), onchange: () => chooser.files[0] && read(chooser.files[0]) });
   parts = { picture: make("img", { alt: t("The picture that was read") }), answer: make("div", { className: "answer" }) };
   parts.zone = make(
     "label",
@@ -87,19 +154,6 @@ export function build() {
     make("span", { className: "drop-words" }, make("b", { textContent: t("Drop a picture here") }), make("span", { textContent: t("or click to choose one · Ctrl+V pastes") })),
   );
   parts.answer.append(make("p", { className: "quiet", textContent: t("The parameters a picture was made with appear here.") }));
-  parts.zone.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    parts.zone.classList.add("over");
-  });
-  parts.zone.addEventListener("dragleave", () => parts.zone.classList.remove("over"));
-  parts.zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    parts.zone.classList.remove("over");
-    if (event.dataTransfer.files[0]) read(event.dataTransfer.files[0]);
-  });
-  document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (file && byId("tab_pnginfo").classList.contains("selected")) read(file);
-  });
+  listen();
   mount("pnginfo_view").append(make("div", { className: "pnginfo" }, parts.zone, parts.answer));
 }

@@ -1,14 +1,15 @@
 // Sends pictures and their settings from one page to another. Every "Send to …" button calls `sendTo`; a page that
 // takes pictures says so with `takes`.
 
+import { take } from "./picture.js";
 import { show } from "./tabs.js";
 import { send } from "./wires.js";
 
 const takers = new Map();
 
-/** Let `take(file, {settings})` receive what is sent to `target`: "img2img", "inpaint", "extras" or "pnginfo". */
-export function takes(target, take) {
-  takers.set(target, take);
+/** Let `take(file, {settings})` receive what is sent to `target`: "img2img", "sketch", "inpaint", "extras" or "pnginfo". */
+export function takes(target, act) {
+  takers.set(target, act);
 }
 
 /** Whether anything receives what is sent to `target`. */
@@ -25,4 +26,12 @@ export async function sendTo(target, { file = null, settings = null }) {
   }
   await takers.get(target)(file, { settings });
   if (target === "extras" || target === "pnginfo") show(`tab_${target}`);
+}
+
+for (const mode of ["img2img", "sketch", "inpaint"]) {
+  takes(mode, async (file, { settings }) => {
+    await take([file], { proposesSize: !settings, mode });
+    if (settings) await send("apply", { page: "img2img", ...settings, picture: { ...settings.picture, mode } });
+    else show("tab_img2img");
+  });
 }

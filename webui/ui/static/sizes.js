@@ -12,13 +12,14 @@ const form = () => formOf("img2img");
 const number = (name) => Number(form().input(name).value);
 let parts = null;
 
-const rounded = (side) => Math.max(64, Math.round(side / 8) * 8);
+const rounded = (side) => Math.floor(side / 8 + 1e-9) * 8; // cut off to whole latents, as the server does
+const roundedUp = (side) => Math.ceil(side / 8) * 8;
 
 /** Return [width, height] of the result. */
 function resulting(picture) {
   if (mode() === "outpaint") {
     const { left, right, up, down } = sides();
-    return [picture[0] + left + right, picture[1] + up + down];
+    return [picture[0] + left + right, picture[1] + up + down].map(roundedUp);
   }
   if (form().value("by_scale")) return picture.map((side) => rounded(side * number("scale")));
   return [number("width"), number("height")];
