@@ -107,7 +107,7 @@ class Screen:
 
     @property
     def thumbnails(self) -> Locator:
-        return self.page.locator("#txt2img_gallery .thumbnail-item")
+        return self.page.locator("#txt2img_gallery .thumbnail-item.image")
 
     @property
     def picture(self) -> Locator:

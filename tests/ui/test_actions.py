@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio.components import Component
 
 from tests.api.site import Site, make_model, open_site
 from tests.serving import run_async
@@ -130,7 +131,7 @@ def test_opening_shows_the_current_model_and_its_proposals(studio: Studio) -> No
 
 def test_opening_after_a_reload_keeps_what_was_chosen(studio: Studio) -> None:
     outcome = actions.open_page(studio, {"sampler": "Heun", "schedule": "made up", "width": "320"})
-    assert outcome.values == {"sampler": "Heun", "schedule": "Automatic", "model": "pocket"}
+    assert outcome.values == {"sampler": "Heun", "schedule": "Automatic", "model": "pocket", "styles": []}
 
 
 def test_without_any_model_the_page_opens_and_says_so(tmp_path: Path) -> None:
@@ -145,9 +146,11 @@ def test_without_any_model_the_page_opens_and_says_so(tmp_path: Path) -> None:
 
 def test_the_page_binds_every_field_it_shows_and_stays_small(page: Page) -> None:
     shown = "prompt negative_prompt model sampler schedule steps guidance width height seed clip_skip styles"
-    shown += " batch_size batch_count variation.seed variation.strength"
+    shown += " batch_size batch_count parts"
     assert page.form.components.keys() == set(shown.split())
-    assert len(page.blocks.blocks) <= 150
+    blocks = page.blocks.blocks.values()
+    assert len([block for block in blocks if isinstance(block, Component)]) <= 100, "each costs time at every click"
+    assert len(blocks) <= 165, "with rows and columns"
 
 
 def test_every_text_of_the_components_is_known(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -11,7 +12,7 @@ import pytest
 
 from webui.domain.request import MAX_PROMPT, GenerationRequest
 from webui.domain.sampling_options import Variation
-from webui.ui.form import Form, FormError, Problem
+from webui.ui.form import PARTS, Form, FormError, Problem
 
 
 @pytest.fixture
@@ -31,15 +32,29 @@ def test_a_field_is_bound_once(form: Form[GenerationRequest]) -> None:
         form.bind(seed=gradio.Number(render=False))
 
 
-def test_a_name_with_a_point_is_a_field_of_a_part(form: Form[GenerationRequest]) -> None:
-    form.bind(**{"variation.seed": gradio.Number(render=False)})
-    request = form.read({"seed": 1, "variation.seed": 5, "variation.strength": 0.5})
-    assert request == GenerationRequest(seed=1, variation=Variation(seed=5, strength=0.5))
+def test_parts_without_components_come_as_json(form: Form[GenerationRequest]) -> None:
+    form.bind(parts=gradio.Textbox(render=False))
+    parts = {"variation": {"seed": 5, "strength": 0.5}, "tiling": "x", "hires": None}
+    request = form.read({"seed": 1, PARTS: json.dumps(parts)})
+    assert request == GenerationRequest(seed=1, variation=Variation(seed=5, strength=0.5), tiling="x")
+    assert form.read({PARTS: ""}) == form.read({PARTS: None}) == GenerationRequest()
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ('{"variation": {"strength": 2}}', Problem("variation.strength", "must be at most {limit}", 1)),
+        ('{"refiner": {"switch_at": 0.5}}', Problem("refiner.model", "must be chosen")),
+        ('{"refinery": {}}', Problem("refinery", "Extra inputs are not permitted")),
+        ("[1]", Problem(PARTS, "The page is broken: reload it")),
+        ("{", Problem(PARTS, "The page is broken: reload it")),
+        ("[" * 100_000, Problem(PARTS, "The page is broken: reload it")),
+    ],
+)
+def test_problems_of_parts_are_named_too(form: Form[GenerationRequest], parts: str, problem: Problem) -> None:
     with pytest.raises(FormError) as caught:
-        form.read({"variation.strength": 2})
-    assert caught.value.problems == (Problem("variation.strength", "must be at most {limit}", 1),)
-    with pytest.raises(ValueError, match="no field"):
-        form.bind(**{"variations.seed": gradio.Number(render=False)})
+        form.read({PARTS: parts})
+    assert caught.value.problems == (problem,)
 
 
 def test_values_become_a_request_and_blanks_stay_blank(form: Form[GenerationRequest]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -21,7 +23,7 @@ def test_tokens_are_counted_while_typing(screen: Screen) -> None:
     expect(screen.page.locator("#txt2img_negative_token_counter")).to_have_text("3/75")
 
 
-def test_a_chosen_style_reaches_the_picture(screen: Screen, site: Site) -> None:
+def test_a_chosen_style_reaches_the_picture_and_survives_a_reload(screen: Screen, site: Site) -> None:
     styles = site.data_dir / "styles.csv"
     styles.write_text('name,prompt\nfilm,"film of {prompt}"\n<b>ink</b>,ink\n', encoding="utf-8")
     try:
@@ -32,8 +34,17 @@ def test_a_chosen_style_reaches_the_picture(screen: Screen, site: Site) -> None:
         screen.page.locator("#txt2img_prompt textarea").click()
         screen.generate()
         screen.wait_for("finished")
+        first = site.jobs(1)[0]
+        screen.reload()
+        expect(screen.page.locator("#txt2img_styles .token")).to_have_text(re.compile("film"))
+        screen.fill(prompt="a dog")
+        screen.generate()
+        screen.wait_for("finished")
+        second = site.jobs(1)[0]
     finally:
         styles.unlink()
-    newest = site.jobs(1)[0]
-    assert newest["request"]["styles"] == ["film"]
-    assert newest["plan"]["images"][0]["prompt"] == "film of a cat"
+    assert first["request"]["styles"] == second["request"]["styles"] == ["film"]
+    assert first["plan"]["images"][0]["prompt"] == "film of a cat"
+    assert second["plan"]["images"][0]["prompt"] == "film of a dog"
+    screen.reload()  # a style that is gone is not chosen any more
+    expect(screen.page.locator("#txt2img_styles .token")).to_have_count(0)

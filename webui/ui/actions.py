@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from webui.domain.models import ModelInfo
+from webui.domain.passes import Hires
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.errors import EaselError
 from webui.studio import Studio
+from webui.ui import groups
+from webui.ui.choices import all_choices
 from webui.ui.form import Form, FormError, explain
 from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_given, fields_of
+from webui.ui.replay import onward_request, request_of, upscale_request
 
 PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
 CHOICES = {
@@ -28,6 +32,9 @@ PICTURE_CHOICES = {
     "extension_content": tuple(value for _, value in CONTENTS),
     "area": ("whole", "masked"),
 }
+
+NOT_SHOWN = ("kind", "model", "keep", "start", "emphasis", "sampling", *groups.PARTS)
+"""What of a request is not a component of the form."""
 
 Message = dict[str, Any]
 
@@ -160,7 +167,7 @@ def about(model: ModelInfo | None) -> dict[str, Any]:
 def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = (), page: str = "txt2img") -> Outcome:
     """Put a request (of an image or an old job) into the form of `page`; blanks leave their field as it is."""
     request = GenerationRequest.model_validate(asked)
-    values = {name: value for name, value in request if value is not None and name not in ("model", "keep", "start")}
+    values = {name: value for name, value in request if value is not None and name not in NOT_SHOWN}
     chosen = studio.current_model()
     notes = list(unmapped)
     known = style_names(studio)
@@ -172,7 +179,35 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
             values["model"] = chosen.name
         except EaselError as error:
             notes.append(f"model: {error.message}")
-    return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes}, values)
+    parts = request.model_dump(mode="json", include=set(groups.PARTS))
+    return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes, "parts": parts}, values)
+
+
+def asked_for(studio: Studio, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request that settings are to be taken from: the one given, or that of image `index` of a `job`.
+
+    With `onwards` it begins with that image: its size, any seed, no second pass.
+    """
+    if "job" not in content:
+        asked: Mapping[str, Any] = content["request"]
+        return asked
+    build = onward_request if content.get("onwards") else request_of
+    return build(studio.job(content["job"]), content["index"]).model_dump(mode="json")
+
+
+def upscale(studio: Studio, job_id: str, index: int, hires: Mapping[str, Any]) -> Message:
+    """Queue a second pass over one finished image, with the settings of "Hires. fix" on the page."""
+
+    def read() -> GenerationRequest:
+        try:
+            wanted = Hires.model_validate(hires)
+        except ValidationError as error:
+            problems = [explain(details) for details in error.errors()]
+            raise FormError(tuple(replace(each, field=f"hires.{each.field}") for each in problems)) from error
+        picture = studio.add_input(studio.image_path(job_id, index).read_bytes())
+        return upscale_request(studio.job(job_id), index, picture.id, wanted)
+
+    return _submit(studio, read, "txt2img")
 
 
 def picture_values(asked: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +230,9 @@ def open_page(studio: Studio, stored: Mapping[str, Any]) -> Outcome:
     values = {
         name: stored[name] if stored.get(name) in CHOICES.get(name, ()) else getattr(defaults, name) for name in names
     }
-    greeting = message("opened", **about(model))
+    known = style_names(studio)
+    values["styles"] = [name for name in stored.get("styles") or () if name in known]
+    greeting = message("opened", **about(model), choices=all_choices(studio), vae=studio.settings().vae)
     if model is None:
         greeting["problems"] = [_missing_model(studio)]
     return Outcome(greeting, {**values, "model": model.name if model else None})

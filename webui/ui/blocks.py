@@ -9,8 +9,9 @@ from typing import Any
 import gradio
 
 from webui.domain.request import GenerationRequest
+from webui.errors import EaselError
 from webui.studio import Studio
-from webui.ui import actions
+from webui.ui import actions, groups
 from webui.ui.actions import Outcome
 from webui.ui.components import Factory
 from webui.ui.form import Form
@@ -32,6 +33,12 @@ window.dispatchEvent(new Event("easel:wires"));
 """
 
 
+STYLES_CHANGED = """
+(styles) => {{ window.dispatchEvent(new CustomEvent("easel:styles", {{detail: {{page: "{page}", styles}}}})); }}
+"""
+"""A browser event too: what is chosen cannot be read from the drawn list, and must survive a reload."""
+
+
 @dataclass(frozen=True)
 class Page:
     """The page and its forms: txt2img's, and img2img's two (what it has in common with txt2img, and the rest)."""
@@ -45,11 +52,16 @@ class Page:
         """Return the ids the scripts may rely on once the page is drawn."""
         return [block.elem_id for block in self.blocks.blocks.values() if block.elem_id]
 
-    def forms(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Return page → its fields' element ids and labels, for the scripts."""
+    def forms(self) -> dict[str, dict[str, Any]]:
+        """Return page → its fields' element ids and labels, and its groups, for the scripts."""
         return {
-            "txt2img": {"fields": self.form.element_ids(), "labels": self.form.labels()},
+            "txt2img": {
+                "fields": self.form.element_ids(),
+                "labels": self.form.labels(),
+                **groups.described("txt2img"),
+            },
             "img2img": {
+                **groups.described("img2img"),
                 "fields": {**self.picture_form.element_ids(), **self.picture.element_ids()},
                 "labels": {**self.picture_form.labels(), **self.picture.labels()},
             },
@@ -105,6 +117,7 @@ def _build_quick_row(
             )
         )
         refresh = make.tool("refresh_sd_model_checkpoint", "refresh")
+        make.mount("easel_vae")
         form.bind(
             clip_skip=make.slider("setting_CLIP_stop_at_last_layers", "Clip skip", 1, 12, 1, defaults.clip_skip or 1)
         )
@@ -159,12 +172,20 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
     def on_apply(event: gradio.EventData) -> dict[Any, Any]:
         content = event._data
         unmapped = tuple(content.get("unmapped", ()))
-        if content.get("page") != "img2img":
-            return show(actions.apply(studio, content["request"], unmapped))
-        values = actions.picture_values(content["request"], content.get("picture") or {})
-        outcome = actions.apply(studio, content["request"], unmapped, "img2img")
+        try:
+            asked = actions.asked_for(studio, content)
+        except EaselError as error:
+            return {wires: actions.problem(error, content["page"])}
+        if content["page"] != "img2img":
+            return show(actions.apply(studio, asked, unmapped))
+        values = actions.picture_values(asked, content.get("picture") or {})
+        outcome = actions.apply(studio, asked, unmapped, "img2img")
         outcome = Outcome({**outcome.message, "picture": values}, outcome.values)
         return {**show(outcome, page.picture_form), **page.picture.show(values)}
+
+    def on_upscale(event: gradio.EventData) -> Mapping[str, Any]:
+        content = event._data
+        return actions.upscale(studio, content["job"], content["index"], content["hires"])
 
     def on_open(event: gradio.EventData) -> dict[Any, Any]:
         stored = event._data.get("stored") or {}
@@ -176,8 +197,8 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
             **page.picture_form.show(other.values),
             **page.picture.show(actions.restored_choices(of_picture)),
             **show(outcome),
-            form.components["styles"]: gradio.Dropdown(choices=styles),
-            page.picture_form.components["styles"]: gradio.Dropdown(choices=styles),
+            form.components["styles"]: gradio.Dropdown(choices=styles, value=outcome.values["styles"]),
+            page.picture_form.components["styles"]: gradio.Dropdown(choices=styles, value=other.values["styles"]),
         }
 
     everything = [wires, shown, *form.components.values(), *pictures.values(), *page.picture.components.values()]
@@ -189,3 +210,6 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
     refresh.click(on_refresh, inputs=[shown], outputs=everything, **QUIET)
     wires.apply(on_apply, outputs=everything, **QUIET)
     wires.submit(on_open, outputs=everything, queue=False, **QUIET)
+    wires.retry(on_upscale, outputs=wires, **QUIET)
+    for name, each in (("txt2img", form), ("img2img", page.picture_form)):
+        each.components["styles"].change(None, each.components["styles"], js=STYLES_CHANGED.format(page=name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,9 @@ from pydantic_core import ErrorDetails
 from webui.domain.frozen import Data
 
 Model = TypeVar("Model", bound=Data)
+
+PARTS = "parts"
+"""A form's field for all that has no component of its own: the scripts write the parts of the model there, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,13 @@ class FormError(Exception):
 
 @dataclass(frozen=True)
 class Form(Generic[Model]):
-    """Components by field name of `model`. A name the model does not have fails when the page is built.
-
-    `variation.seed` is the field `seed` of the part `variation`.
-    """
+    """Components by field name of `model`. A name the model does not have fails when the page is built."""
 
     model: type[Model]
     components: dict[str, Component] = field(default_factory=dict)
 
     def bind(self, **components: Component) -> None:
-        unknown = {name for name in components if name.partition(".")[0] not in self.model.model_fields}
+        unknown = components.keys() - self.model.model_fields.keys() - {PARTS}
         twice = components.keys() & self.components.keys()
         if unknown or twice:
             raise ValueError(
@@ -53,8 +54,9 @@ class Form(Generic[Model]):
 
     def read(self, values: Mapping[str, Any]) -> Model:
         """Return the model made of raw component values; raise `FormError` naming each field at fault."""
+        given = {name: value for name, value in values.items() if name != PARTS and value not in (None, "")}
         try:
-            return self.model(**_nested({name: value for name, value in values.items() if value not in (None, "")}))
+            return self.model(**{**given, **read_parts(values.get(PARTS))})
         except ValidationError as error:
             raise FormError(tuple(explain(details) for details in error.errors())) from error
 
@@ -71,16 +73,15 @@ class Form(Generic[Model]):
         return {name: getattr(component.label, "key", name) for name, component in self.components.items()}
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with those of parts in mappings of their own: `variation.seed` → {"variation": {"seed": …}}."""
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        part, _, field_name = name.partition(".")
-        if field_name:
-            nested.setdefault(part, {})[field_name] = value
-        else:
-            nested[name] = value
-    return nested
+def read_parts(text: str | None) -> dict[str, Any]:
+    """Return the parts of the model that the field `PARTS` holds; nothing for an empty one."""
+    try:
+        parts = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, dict):
+        raise FormError((Problem(PARTS, "The page is broken: reload it"),))
+    return parts
 
 
 LIMITS = {
@@ -95,6 +96,8 @@ def explain(details: ErrorDetails) -> Problem:
     """Return what is wrong in words a user knows."""
     name = ".".join(str(part) for part in details["loc"])
     kind = details["type"]
+    if kind == "missing":
+        return Problem(name, "must be chosen")
     if kind in LIMITS:
         text, key = LIMITS[kind]
         return Problem(name, text, details.get("ctx", {}).get(key))

@@ -1,17 +1,19 @@
 // The forms of txt2img and img2img: they survive a reload, show what is wrong at the field, and know the model's
-// proposals and examples.
+// proposals and examples. Their groups (groups.js) keep what they say themselves.
 
 import { byId, make, mount, type } from "./dom.js";
 import { reuseSeed } from "./gallery.js";
-import { requestOf } from "./infotext.js";
+import { Groups } from "./groups.js";
 import { add } from "./jobs.js";
 import { facts, t } from "./page.js";
 import { isInfotext, readDropped, readText } from "./pnginfo.js";
+import * as quick from "./quick.js";
 import { get } from "./server.js";
 import { show } from "./tabs.js";
 import { toast } from "./toast.js";
 import { receive, send } from "./wires.js";
 
+const BY_GROUPS = "parts";
 const BY_PYTHON = ["model", "sampler", "schedule", "styles", "resize", "content", "extension_content", "area"]; // only it can set a dropdown
 const HOVER = {
   paste: "Use the settings of the last job, or the parameters that stand in the prompt",
@@ -27,12 +29,13 @@ const forms = {};
 export const formOf = (page) => forms[page];
 
 class PageForm {
-  constructor(page, { fields, labels }) {
+  constructor(page, { fields, labels, groups, tilings }) {
     this.page = page;
     this.fields = fields;
     this.labels = labels;
     this.key = `easel.${page}.form`;
     this.examples = [];
+    this.styles = []; // names of those chosen
     this.note = make("div", { className: "form-note", role: "status" });
     mount(`${page}_note`).append(this.note);
     this.chips = make("div", { className: "chips", hidden: true });
@@ -41,6 +44,7 @@ class PageForm {
     for (const name of this.names) this.block(name).addEventListener("input", () => this.clearProblem(name));
     this.block("prompt").addEventListener("input", () => this.drawExamples());
     byId(`${page}_generate`).addEventListener("click", () => this.save());
+    this.groups = new Groups(this, { groups, tilings });
   }
 
   get names() {
@@ -63,8 +67,9 @@ class PageForm {
   // What was typed survives a reload
 
   save() {
-    const values = Object.fromEntries(this.names.filter((name) => name !== "model").map((name) => [name, this.choice(name)]));
-    localStorage.setItem(this.key, JSON.stringify(values));
+    const names = this.names.filter((name) => name !== "model" && name !== BY_GROUPS);
+    const values = Object.fromEntries(names.map((name) => [name, this.choice(name)]));
+    localStorage.setItem(this.key, JSON.stringify({ ...values, styles: this.styles }));
   }
 
   /** Return a field's value; of a dropdown the value behind the label that it shows. */
@@ -83,7 +88,7 @@ class PageForm {
 
   restore(values) {
     for (const [name, value] of Object.entries(values)) {
-      if (!this.has(name) || BY_PYTHON.includes(name)) continue;
+      if (!this.has(name) || name === BY_GROUPS || BY_PYTHON.includes(name)) continue;
       if (["string", "boolean"].includes(typeof value) && this.value(name) !== value) this.set(name, value);
     }
   }
@@ -98,10 +103,16 @@ class PageForm {
 
   clearProblems() {
     this.names.forEach((name) => this.clearProblem(name));
+    this.groups.clearProblems();
   }
 
   showProblem({ field, text, limit, hint }) {
     const words = t(text, { limit });
+    const place = this.groups.place(field ?? "");
+    if (place) {
+      this.groups.showProblem(place, [words, hint].filter(Boolean).join(" "));
+      return;
+    }
     if (!this.has(field) || this.block(field).offsetParent === null) {
       toast(words, { kind: "error", hint });
       return;
@@ -172,9 +183,9 @@ class PageForm {
       return;
     }
     const jobs = await get("api/v2/jobs?limit=50").catch(() => []);
-    const kinds = this.page === "txt2img" ? ["noise"] : ["image", "masked_image"];
-    const job = jobs.find((each) => each.images.length && kinds.includes(each.plan.start.kind));
-    if (job) send("apply", { page: this.page, request: requestOf(job, job.images[0]) });
+    const isHere = ({ request }) => request.kind === "generate" && (request.start.kind === "noise") === (this.page === "txt2img");
+    const job = jobs.find((each) => each.images.length && isHere(each));
+    if (job) send("apply", { page: this.page, job: job.id, index: job.images[0].index });
     else toast(t("There is no earlier job yet"));
   }
 
@@ -198,6 +209,7 @@ class PageForm {
       button.setAttribute("aria-label", t(text));
       button.addEventListener("click", acts[name]);
     }
+    this.input("styles").placeholder = t("Styles");
     for (const name of this.names) {
       for (const each of this.block(name).querySelectorAll("textarea, input")) each.setAttribute("aria-label", this.label(name));
     }
@@ -252,6 +264,8 @@ function listen() {
   });
   receive("opened", (message) => {
     shownModel(message);
+    quick.offerVaes(message.choices.names.vae, message.vae);
+    for (const form of Object.values(forms)) form.groups.offer(message.choices);
     (message.problems ?? []).forEach((problem) => forms.txt2img.showProblem(problem));
     document.documentElement.dataset.easel = "ready";
   });
@@ -259,6 +273,7 @@ function listen() {
     const form = forms[message.page];
     form.clearProblems();
     shownModel(message);
+    form.groups.show(message.parts);
     show(`tab_${message.page}`);
     form.say(message.notes.length ? t("Not taken over: {fields}", { fields: message.notes.join("; ") }) : "");
     toast(t("The settings are in the form"));
@@ -266,6 +281,7 @@ function listen() {
 }
 
 export function build() {
+  quick.build();
   const refresh = byId("refresh_sd_model_checkpoint");
   refresh.title = t("Look for new checkpoints");
   refresh.setAttribute("aria-label", refresh.title);
@@ -273,6 +289,7 @@ export function build() {
   for (const [page, described] of Object.entries(facts.forms)) {
     forms[page] = new PageForm(page, described);
     stored[page] = forms[page].stored();
+    forms[page].styles = stored[page].styles ?? [];
     forms[page].restore(stored[page]);
   }
   takeImages();
@@ -280,5 +297,8 @@ export function build() {
   const save = () => Object.values(forms).forEach((form) => form.save());
   window.addEventListener("pagehide", save);
   document.addEventListener("visibilitychange", () => document.hidden && save());
+  window.addEventListener("easel:styles", ({ detail: { page, styles } }) => {
+    forms[page].styles = styles ?? [];
+  });
   send("submit", { stored });
 }

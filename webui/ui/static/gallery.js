@@ -1,60 +1,42 @@
 // The results: one large picture (or the live preview), thumbnails below, what made it, and what can be done with it.
 
-import { byId, copy, make, mount, type } from "./dom.js";
-import { describe, requestOf } from "./infotext.js";
-import { news } from "./jobs.js";
+import { byId, make, mount, type } from "./dom.js";
+import { describe } from "./infotext.js";
+import { failures, news } from "./jobs.js";
 import * as lightbox from "./lightbox.js";
 import { t } from "./page.js";
-import { take } from "./picture.js";
+import { pageOf, plannedImage, sizeOf } from "./plans.js";
+import { buildTools } from "./gallery_tools.js";
 import { imageAddress } from "./server.js";
 import { toast } from "./toast.js";
-import { send } from "./wires.js";
+
+const FAILED = "failed"; // the role of an image that could not be made
 
 let parts = null;
 let job = null;
-let images = [];
-let selected = -1;
+let items = []; // sheets, then images as they are numbered, those that failed among them
+let selected = null; // the index of an item
 let chosenByUser = false;
 
-export const selectedImage = () => (images[selected] ? { job, image: images[selected] } : null);
+const find = (index) => items.find((item) => item.index === index);
+const pictures = () => items.filter((item) => item.role !== FAILED);
 
-function tool(icon, name, act) {
-  return make("button", { type: "button", className: `plain-tool icon-${icon}`, title: name, "aria-label": name, onclick: act });
-}
-
-function tools() {
-  const bar = make(
-    "div",
-    { className: "stage-tools" },
-    tool("open", t("Enlarge"), () => lightbox.open(images, selected, select)),
-    tool("paste", t("Put these settings into the form"), () => send("apply", { page: pageOf(job), request: requestOf(job, images[selected]) })),
-    tool("reuse", t("Reuse this seed"), () => reuseSeed()),
-    tool("to-img2img", t("Send to img2img"), beginWith),
-    tool("copy", t("Copy parameters"), async () => {
-      await copy(images[selected].infotext);
-      toast(t("Parameters copied"));
-    }),
-  );
-  parts.download = make("a", { className: "plain-tool icon-download", title: t("Download"), "aria-label": t("Download"), download: "" });
-  bar.append(parts.download);
-  return bar;
+/** Return {job, image} of the picture shown; null when none is. */
+export function shownPicture() {
+  const image = find(selected);
+  return image && image.role !== FAILED ? { job, image } : null;
 }
 
 export function reuseSeed(page = pageOf(job)) {
-  if (images[selected]) type(byId(`${page}_seed`).querySelector("input"), images[selected].seed);
+  const shown = shownPicture();
+  if (shown) type(byId(`${page}_seed`).querySelector("input"), shown.image.seed);
   else toast(t("There is no picture yet whose seed could be reused"));
 }
 
-const pageOf = (each) => (each?.plan.start.kind === "noise" ? "txt2img" : "img2img");
-
-/** Put the picture and what it was made with into the img2img page, whose tools then paint a mask on it. */
-async function beginWith() {
-  const image = images[selected];
-  if (!image) return;
-  const { start: _, ...request } = requestOf(job, image);
-  const picture = await (await fetch(image.address)).blob();
-  await take([picture], { proposesSize: false });
-  send("apply", { page: "img2img", request: { ...request, width: image.width, height: image.height, seed: -1 } });
+/** Show the picture over the whole window. */
+export function enlarge() {
+  const list = pictures();
+  lightbox.open(list, list.indexOf(find(selected)), (place) => select(list[place].index));
 }
 
 function fit(width, height) {
@@ -62,53 +44,73 @@ function fit(width, height) {
   parts.frame.style.setProperty("--image-height", height);
 }
 
+function showPicture(image) {
+  fit(image.width, image.height);
+  parts.picture.src = image.address;
+  parts.picture.alt = plannedImage(job.plan, image.index).prompt || t("Generated picture");
+  parts.stage.dataset.shows = "image";
+  parts.info.replaceChildren(describe(job, image));
+  parts.tools.follow({ job, image });
+}
+
+function showFailure(item) {
+  parts.stage.dataset.shows = FAILED;
+  parts.failure.replaceChildren(
+    make("strong", { textContent: t("Image {n} could not be made", { n: item.index + 1 }) }),
+    make("span", { textContent: [item.message, item.hint].filter(Boolean).join(" ") }),
+  );
+  parts.info.replaceChildren();
+}
+
 function select(index, byUser = true) {
   selected = index;
   chosenByUser = byUser;
-  const image = images[index];
-  fit(image.width, image.height);
-  parts.picture.src = image.address;
-  parts.picture.alt = job.plan.images[image.index]?.prompt || t("Generated picture");
-  parts.stage.dataset.shows = "image";
-  parts.download.href = `${image.address}?download=1`;
-  [...parts.thumbnails.children].forEach((item, place) => {
-    item.classList.toggle("selected", place === index);
-    item.setAttribute("aria-selected", place === index);
-    item.tabIndex = place === index ? 0 : -1;
-  });
-  parts.info.replaceChildren(describe(job, image));
+  const item = find(index);
+  if (item.role === FAILED) showFailure(item);
+  else showPicture(item);
+  for (const thumbnail of parts.thumbnails.children) {
+    const isSelected = thumbnail.dataset.index === String(index);
+    thumbnail.classList.toggle("selected", isSelected);
+    thumbnail.setAttribute("aria-selected", isSelected);
+    thumbnail.tabIndex = isSelected ? 0 : -1;
+  }
 }
 
-function thumbnail(image) {
+function nameOf(item) {
+  if (item.role === "sheet") return t("Overview of all images");
+  if (item.role === FAILED) return t("Image {n} could not be made", { n: item.index + 1 });
+  return t("Image {n}, seed {seed}", { n: item.index + 1, seed: item.seed });
+}
+
+function thumbnail(item) {
+  const name = nameOf(item);
+  const content = item.role === FAILED ? make("span", { className: "thumbnail-failed", textContent: "!" }) : make("img", { src: item.address, alt: "", loading: "lazy" });
   return make(
     "button",
-    {
-      type: "button",
-      className: "thumbnail-item",
-      role: "option",
-      "aria-label": t("Image {n}, seed {seed}", { n: image.index + 1, seed: image.seed }),
-      onclick: (event) => select([...parts.thumbnails.children].indexOf(event.currentTarget)),
-    },
-    make("img", { src: image.address, alt: "", loading: "lazy" }),
+    { type: "button", className: `thumbnail-item ${item.role}`, role: "option", title: item.role === "image" ? "" : name, "aria-label": name, "data-index": item.index, onclick: () => select(item.index) },
+    content,
+    item.role === "sheet" ? make("span", { className: "thumbnail-mark", textContent: t("Overview") }) : null,
   );
 }
 
-function add(image) {
-  if (images.some((known) => known.index === image.index)) return;
-  images.push({ ...image, address: imageAddress(job.id, image.index) });
-  parts.thumbnails.append(thumbnail(images.at(-1)));
-  parts.thumbnails.hidden = images.length < 2;
+function add(item) {
+  if (find(item.index)) return;
+  items.push({ ...item, address: item.role === FAILED ? "" : imageAddress(job.id, item.index) });
+  items.sort((one, other) => (other.role === "sheet") - (one.role === "sheet") || one.index - other.index);
+  parts.thumbnails.replaceChildren(...items.map(thumbnail));
+  parts.thumbnails.hidden = items.length < 2;
   parts.stage.classList.remove("stale");
-  if (!chosenByUser) select(images.length - 1, false);
+  parts.tools.count(pictures().length);
+  if (!chosenByUser) select(item.index, false);
+  else select(selected, true);
 }
 
 function clear() {
-  images = [];
-  selected = -1;
+  items = [];
+  selected = null;
   chosenByUser = false;
   parts.thumbnails.replaceChildren();
   parts.thumbnails.hidden = true;
-  parts.info.replaceChildren();
 }
 
 function preview(progress) {
@@ -116,7 +118,7 @@ function preview(progress) {
   parts.preview.dataset.number = progress.preview_number;
   parts.preview.onload = () => {
     if (parts.preview.dataset.job !== job?.id || chosenByUser || !job.isRunning) return;
-    fit(job.plan.width, job.plan.height);
+    fit(...(sizeOf(job.plan) ?? [parts.preview.naturalWidth, parts.preview.naturalHeight]));
     parts.stage.dataset.shows = "preview";
     parts.stage.classList.remove("stale");
   };
@@ -124,28 +126,50 @@ function preview(progress) {
   parts.preview.src = `api/v2/jobs/${encodeURIComponent(job.id)}/preview?n=${progress.preview_number}`;
 }
 
-/** Show a job that has ended, with all its images. */
-export function showJob(finished) {
+const asFailed = (event) => ({ ...event, role: FAILED });
+
+/** Show a job that has ended, with all its images and those that failed. */
+export async function showJob(finished) {
   job = finished;
   clear();
   finished.images.forEach(add);
-  if (images.length) select(0, false);
+  for (const failed of await failures(finished)) add(asFailed(failed));
+  if (items.length) select(items[0].index, false);
 }
 
 function move(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step || !images.length) return;
+  if (!step || !items.length) return;
   event.preventDefault();
-  select((selected + step + images.length) % images.length);
-  parts.thumbnails.children[selected].focus();
+  const place = (items.indexOf(find(selected)) + step + items.length) % items.length;
+  select(items[place].index);
+  parts.thumbnails.children[place].focus();
+}
+
+function begin(started) {
+  if (job?.id === started.id && items.length) return;
+  job = { ...started, isRunning: true };
+  parts.preview.dataset.number = "";
+  clear();
+  parts.stage.classList.add("stale");
+  if (parts.stage.dataset.shows !== "image") parts.stage.dataset.shows = "nothing";
+}
+
+function end() {
+  job.isRunning = false;
+  parts.stage.classList.remove("stale");
+  if (items.length && !chosenByUser) select(items[0].index, false);
+  else if (!items.length) parts.stage.dataset.shows = "nothing";
 }
 
 export function build() {
   parts = {
-    picture: make("img", { className: "picture", alt: "", onclick: () => lightbox.open(images, selected, select) }),
+    picture: make("img", { className: "picture", alt: "", onclick: enlarge }),
     preview: make("img", { className: "livePreview", alt: t("Live preview") }),
+    failure: make("div", { className: "failure", role: "alert" }),
     thumbnails: make("div", { className: "thumbnails grid-container", role: "listbox", "aria-label": t("Images"), hidden: true, onkeydown: move }),
     info: mount("html_info_txt2img"),
+    tools: buildTools({ shownPicture, enlarge, reuseSeed }),
   };
   parts.frame = make("div", { className: "frame" }, parts.picture, parts.preview);
   parts.stage = make(
@@ -153,24 +177,14 @@ export function build() {
     { className: "stage", "data-shows": "nothing" },
     make("div", { className: "empty" }, make("span", { className: "empty-mark" }), make("span", { textContent: t("Your picture appears here") })),
     parts.frame,
+    parts.failure,
   );
-  mount("txt2img_gallery").append(parts.stage, tools(), parts.thumbnails);
+  mount("txt2img_gallery").append(parts.stage, parts.tools.bar, parts.thumbnails);
 
-  news.addEventListener("start", ({ detail }) => {
-    if (job?.id === detail.job.id && images.length) return;
-    job = { ...detail.job, isRunning: true };
-    parts.preview.dataset.number = "";
-    clear();
-    parts.stage.classList.add("stale");
-    if (parts.stage.dataset.shows === "preview") parts.stage.dataset.shows = "nothing";
-  });
-  news.addEventListener("progress", ({ detail }) => detail.job.id === job?.id && preview(detail.progress));
-  news.addEventListener("image", ({ detail }) => detail.job.id === job?.id && add(detail.image));
-  news.addEventListener("end", ({ detail }) => {
-    if (detail.job.id !== job?.id) return;
-    job.isRunning = false;
-    parts.stage.classList.remove("stale");
-    if (images.length && !chosenByUser) select(images.length > 1 ? 0 : images.length - 1, false);
-    else if (!images.length) parts.stage.dataset.shows = "nothing";
-  });
+  const ofThis = (act) => ({ detail }) => detail.job.id === job?.id && act(detail);
+  news.addEventListener("start", ({ detail }) => begin(detail.job));
+  news.addEventListener("progress", ofThis(({ progress }) => preview(progress)));
+  news.addEventListener("image", ofThis(({ image }) => add(image)));
+  news.addEventListener("imageFailed", ofThis(({ image }) => add(asFailed(image))));
+  news.addEventListener("end", ofThis(end));
 }

@@ -1,33 +1,50 @@
 // How a picture was made, in readable form.
 
 import { make } from "./dom.js";
-import { t } from "./page.js";
+import { number, t } from "./page.js";
+import { partOf, plannedImage } from "./plans.js";
 
-/** Return [label, value] pairs of one image of a job. */
-function facts(plan, image) {
+/** Return [label, value] pairs of what one image of a generation was made with. */
+function generated(plan, image) {
+  const { hires, refiner } = plan;
   return [
-    [t("Seed"), image.seed],
-    [t("Size"), `${image.width}×${image.height}`],
-    [t("Steps"), plan.steps],
+    [t("Steps"), hires && hires.steps !== plan.steps ? `${plan.steps} + ${hires.steps}` : plan.steps],
     [t("Sampler"), plan.sampler],
     [t("Schedule"), plan.schedule],
     [t("CFG scale"), plan.guidance],
     ...(plan.start.kind === "noise" ? [] : [[t("Denoising strength"), plan.start.strength]]),
+    ...(hires ? [[t("Hires. fix"), `${hires.upscaler.name}, ${number(hires.strength, 2)}`]] : []),
+    ...(refiner ? [[t("Refiner"), `${refiner.model.name} (${number(refiner.switch_at, 2)})`]] : []),
+    ...(plan.tiling === "none" ? [] : [[t("Seamless tiling"), plan.tiling]]),
     ...(plan.clip_skip > 1 ? [[t("Clip skip"), plan.clip_skip]] : []),
+    ...(plan.vae ? [[t("VAE"), plan.vae.name]] : []),
     [t("Model"), plan.model.name],
   ];
 }
 
+/** Return [label, value] pairs of one image of a job. */
+function facts(job, image) {
+  const plan = partOf(job.plan, image.index);
+  const isSheet = image.role === "sheet";
+  return [
+    ...(isSheet || plan.kind === "upscale" ? [] : [[t("Seed"), image.seed]]),
+    [t("Size"), `${image.width}×${image.height}`],
+    ...(plan.kind === "upscale" ? [[t("Upscaler"), plan.upscaler.name]] : isSheet ? [] : generated(plan, image)),
+    ...(job.plan.kind === "series" ? [[t("Script"), job.plan.script]] : []),
+    [t("File"), `outputs/${image.path}`],
+  ];
+}
+
 export function describe(job, image) {
-  const planned = job.plan.images[image.index] ?? { prompt: "", negative_prompt: "" };
+  const planned = image.role === "sheet" ? plannedImage(job.plan, 0) : plannedImage(job.plan, image.index);
   return make(
     "div",
     { className: "infotext" },
-    make("p", { className: "infotext-prompt", textContent: planned.prompt || t("(no prompt)") }),
+    planned.prompt === undefined ? null : make("p", { className: "infotext-prompt", textContent: planned.prompt || t("(no prompt)") }),
     planned.negative_prompt
       ? make("p", { className: "infotext-negative" }, make("b", { textContent: t("Without:") }), ` ${planned.negative_prompt}`)
       : null,
-    pairs(facts(job.plan, image)),
+    pairs(facts(job, image)),
     make(
       "details",
       {},
@@ -46,26 +63,4 @@ export function pairs(list) {
       make("div", {}, make("dt", { textContent: label }), make("dd", { textContent: String(value) })),
     ),
   );
-}
-
-/** Return where one image began: with one of the job's pictures. */
-const startOf = (start, index) => (start.images ? { ...start, images: [start.images[index % start.images.length]] } : start);
-
-/** Return the request that makes this one image again. */
-export function requestOf(job, image) {
-  const planned = job.plan.images[image.index];
-  return {
-    prompt: planned.prompt,
-    negative_prompt: planned.negative_prompt,
-    model: job.plan.model.name,
-    sampler: job.plan.sampler,
-    schedule: job.plan.schedule,
-    steps: job.plan.steps,
-    guidance: job.plan.guidance,
-    width: job.plan.width,
-    height: job.plan.height,
-    clip_skip: job.plan.clip_skip,
-    seed: image.seed,
-    start: startOf(job.plan.start, image.index),
-  };
 }

@@ -1,8 +1,9 @@
 // The jobs of this page: follows the oldest unfinished one by server-sent events, and finds them again after a reload.
 //
-// Events: start {job}, progress {job, progress}, loading {job, model}, image {job, image}, end {job, event},
-// waiting {count, position}.
+// Events: start {job}, progress {job, progress}, loading {job, model}, image {job, image}, imageFailed {job, image},
+// end {job, event}, waiting {count, position}.
 
+import { plannedImages } from "./plans.js";
 import { get, post } from "./server.js";
 
 const KEY = "easel.txt2img.jobs";
@@ -79,6 +80,7 @@ function listen() {
   on("previewed", () => {});
   on("image_done", (event) => tell("image", { job, image: event }));
   on("image_skipped", () => {});
+  on("image_failed", (event) => tell("imageFailed", { job, image: event }));
   on("finished", (event) => end(here, event));
   on("cancelled", (event) => end(here, event));
   on("failed", (event) => event.will_retry || end(here, event));
@@ -126,6 +128,15 @@ export async function cancelWaiting() {
   own = own.filter((id) => id === followed?.job.id);
   remember();
   await Promise.allSettled(behind.map((id) => post(`api/v2/jobs/${encodeURIComponent(id)}/interrupt`)));
+}
+
+/** Return the images of a job that has ended which could not be made: {index, message, hint} each. */
+export async function failures(job) {
+  const made = job.images.filter((image) => image.role === "image").length;
+  if (made === plannedImages(job.plan).length) return [];
+  const log = await fetch(`api/v2/jobs/${encodeURIComponent(job.id)}/events`).then((answer) => answer.text());
+  const failed = log.split("\n\n").filter((entry) => entry.includes("\nevent: image_failed\n"));
+  return failed.map((entry) => JSON.parse(entry.slice(entry.indexOf("\ndata: ") + 7)));
 }
 
 /** After a load: follow what still runs, else return the last job so that its result can be shown. */

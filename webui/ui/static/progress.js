@@ -3,6 +3,7 @@
 import { byId, make, mount } from "./dom.js";
 import { cancelWaiting, current, interrupt, news, skip, waiting } from "./jobs.js";
 import { duration, t } from "./page.js";
+import { partOf, plannedImages } from "./plans.js";
 import { toast } from "./toast.js";
 
 const PAGES = ["txt2img", "img2img"];
@@ -10,12 +11,15 @@ const PAGES = ["txt2img", "img2img"];
 let parts = null;
 let position = null;
 let stopping = false;
+let made = 0; // images of the followed job, without its sheets
+let failed = 0;
 
 function line(progress) {
   const words = [];
   if (progress.step) words.push(t("Step {step}/{steps}", { step: progress.step, steps: progress.steps }));
   if (progress.batches > 1) {
-    const batched = current()?.plan?.batch_size > 1;
+    const plan = current()?.plan;
+    const batched = plan && partOf(plan, 0).batch_size > 1;
     const place = { n: Math.min(progress.batch + 1, progress.batches), total: progress.batches };
     words.push(batched ? t("batch {n} of {total}", place) : t("image {n} of {total}", place));
   }
@@ -45,17 +49,19 @@ function showWaiting() {
 }
 
 function outcome(job, event) {
-  const count = event.images ?? 0;
+  const count = made;
   if (event.kind === "failed") {
     toast(event.message, { kind: "error", hint: event.hint });
     return ["failed", [t("Failed:"), event.message, event.hint].filter(Boolean).join(" ")];
   }
   if (event.kind === "cancelled") {
-    const total = job.plan?.images?.length ?? count;
+    const total = plannedImages(job.plan).length;
     return ["cancelled", count ? t("Interrupted after {n} of {total} images", { n: count, total }) : t("Interrupted")];
   }
   const time = duration(event.seconds);
-  return ["finished", count === 1 ? t("1 image in {time}", { time }) : t("{n} images in {time}", { n: count, time })];
+  const words = [count === 1 ? t("1 image in {time}", { time }) : t("{n} images in {time}", { n: count, time })];
+  if (failed) words.push(failed === 1 ? t("1 image failed") : t("{n} images failed", { n: failed }));
+  return ["finished", words.join(" · ")];
 }
 
 const guarded = (act) => async () => {
@@ -108,6 +114,7 @@ export function build() {
 
   news.addEventListener("start", () => {
     stopping = false;
+    made = failed = 0;
     position = null;
     parts.box.dataset.state = "running";
     buttons(true);
@@ -116,6 +123,8 @@ export function build() {
   news.addEventListener("progress", ({ detail: { progress } }) => {
     if (progress.state !== "queued") say(line(progress), progress.fraction);
   });
+  news.addEventListener("image", ({ detail: { image } }) => (made += image.role === "image"));
+  news.addEventListener("imageFailed", () => (failed += 1));
   news.addEventListener("loading", ({ detail }) => say(t("Loading {model}…", { model: detail.model })));
   news.addEventListener("waiting", ({ detail }) => {
     showWaiting();

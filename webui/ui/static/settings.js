@@ -1,6 +1,7 @@
 // The settings page, drawn from the schema the server sends: one row per setting, in sections, with a search.
 
 import { byId, make, mount } from "./dom.js";
+import { control, describeProperty } from "./fields.js";
 import { facts, t } from "./page.js";
 import { get, post } from "./server.js";
 import { toast } from "./toast.js";
@@ -10,59 +11,9 @@ let schema = {};
 let values = {};
 const changed = new Map();
 
-const kindOf = (property) => {
-  const kinds = [property.type, ...(property.anyOf ?? []).map((each) => each.type)].filter((each) => each && each !== "null");
-  return kinds[0] ?? "string";
-};
-const isOptional = (property) => (property.anyOf ?? []).some((each) => each.type === "null");
-const choicesOf = (property) => property.choices ?? property.enum ?? (property.anyOf ?? []).find((each) => each.enum)?.enum;
-const limit = (property, ...names) => {
-  for (const place of [property, ...(property.anyOf ?? [])]) for (const name of names) if (place[name] !== undefined) return place[name];
-  return "";
-};
-
-// The checkpoint row above has A1111's ids of its own settings.
+// The checkpoint row above has A1111's ids of its own settings; checkpoint and VAE are chosen there alone.
 const idOf = (name) => (Object.values(facts.forms.txt2img.fields).includes(`setting_${name}`) ? `settings_${name}` : `setting_${name}`);
-const isElsewhere = (name) => facts.forms.txt2img.fields.model === `setting_${name}`;
-
-function control(name, property) {
-  const kind = kindOf(property);
-  const id = idOf(name);
-  const value = values[name];
-  const choices = choicesOf(property);
-  if (choices) {
-    const list = isOptional(property) ? ["", ...choices] : choices;
-    return make(
-      "select",
-      { id, onchange: (event) => change(name, event.target.value === "" && isOptional(property) ? null : event.target.value) },
-      ...list.map((each) => make("option", { value: each, textContent: each === "" ? "–" : each, selected: each === (value ?? "") })),
-    );
-  }
-  if (kind === "boolean") {
-    return make("input", { id, type: "checkbox", checked: value, className: "switch", onchange: (event) => change(name, event.target.checked) });
-  }
-  if (kind === "integer" || kind === "number") {
-    return make("input", {
-      id,
-      type: "number",
-      min: limit(property, "minimum", "exclusiveMinimum"),
-      max: limit(property, "maximum"),
-      step: property.step ?? (kind === "integer" ? 1 : "any"),
-      value: value ?? "",
-      oninput: (event) => change(name, event.target.value === "" ? null : Number(event.target.value)),
-    });
-  }
-  const asText = Array.isArray(value) ? value.join(", ") : (value ?? "");
-  return make("input", {
-    id,
-    type: "text",
-    value: asText,
-    spellcheck: false,
-    oninput: (event) => change(name, Array.isArray(value) ? split(event.target.value) : event.target.value === "" && isOptional(property) ? null : event.target.value),
-  });
-}
-
-const split = (text) => text.split(",").map((each) => each.trim()).filter(Boolean);
+const isElsewhere = (name) => ["sd_model_checkpoint", "sd_vae"].includes(name);
 
 function change(name, value) {
   byId(`problem_setting_${name}`)?.remove();
@@ -78,12 +29,15 @@ function showCount() {
 }
 
 function row(name, property) {
-  const label = property.label ?? property.title ?? name;
+  const about = describeProperty(name, property);
+  const { label } = about;
+  const made = control(about, idOf(name), () => change(name, made.read()));
+  made.write(values[name]);
   return make(
     "div",
     { className: "setting", id: `row_${name}`, "data-words": `${name} ${label} ${t(label)} ${property.description ?? ""}`.toLowerCase() },
     make("label", { for: idOf(name) }, make("span", { textContent: t(label) }), make("code", { textContent: name })),
-    control(name, property),
+    made.node,
     property.description ? make("p", { className: "quiet", textContent: t(property.description) }) : null,
   );
 }

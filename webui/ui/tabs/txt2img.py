@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio
-from gradio.components import Component
 
 from webui.domain.request import GenerationRequest
 from webui.ui.actions import CHOICES
@@ -40,8 +39,7 @@ def build_top(make: Factory, form: Form[GenerationRequest], styles: Sequence[str
         with gradio.Column(elem_id=make.identity("prompt_container"), elem_classes=["prompts"], scale=6):
             _build_prompts(make, form)
         with gradio.Column(elem_id=make.identity("actions_column"), elem_classes=["actions"], scale=1, min_width=220):
-            generate = _build_actions(make)
-            form.bind(styles=make.dropdown("styles", "Styles", styles, None, multiselect=True))
+            generate = _build_actions(make, form, styles)
     return generate
 
 
@@ -60,7 +58,7 @@ def _build_prompts(make: Factory, form: Form[GenerationRequest]) -> None:
     make.mount("examples")
 
 
-def _build_actions(make: Factory) -> gradio.Button:
+def _build_actions(make: Factory, form: Form[GenerationRequest], styles: Sequence[str]) -> gradio.Button:
     generate = make.button("generate", "Generate", variant="primary")
     with gradio.Row(elem_classes=["stoppers"]):
         make.button("interrupt", "Interrupt")
@@ -68,6 +66,7 @@ def _build_actions(make: Factory) -> gradio.Button:
     with gradio.Row(elem_id=make.identity("tools"), elem_classes=["tools"]):
         make.tool("paste", "paste")
         make.tool("clear_prompt", "clear")
+        form.bind(styles=make.dropdown("styles", "Styles", styles, None, multiselect=True, show_label=False))
     return generate
 
 
@@ -98,9 +97,5 @@ def build_controls(make: Factory, form: Form[GenerationRequest], defaults: Gener
         form.bind(seed=make.number("seed", "Seed", -1))
         make.tool("random_seed", "dice")
         make.tool("reuse_seed", "reuse")
-    with gradio.Row(elem_id=make.identity("subseed_row")):
-        variation: dict[str, Component] = {
-            "variation.seed": make.number("subseed", "Variation seed", -1),
-            "variation.strength": make.slider("subseed_strength", "Variation strength", 0, 1, 0.01, 0),
-        }
-        form.bind(**variation)
+    make.mount("groups")
+    form.bind(parts=make.hidden("parts", "Groups"))

@@ -1,0 +1,35 @@
+"""What the page's own lists offer: names that only the running program knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from webui.studio import Studio
+
+
+def all_choices(studio: Studio) -> dict[str, Any]:
+    """Return what `static/groups.js` offers: names by kind, checkpoints with their titles, scripts with their options.
+
+    Checkpoints that cannot be used are left out.
+    """
+    names = {
+        "sampler": studio.names("sampler"),
+        "schedule": studio.names("schedule"),
+        "checkpoint": studio.names("checkpoint"),
+        "vae": studio.names("vae"),
+        "upscaler": studio.names("upscaler"),
+        "picture_upscaler": studio.names("picture_upscaler"),
+        "style": studio.names("style"),
+    }
+    scripts = [
+        {
+            "label": script.name,
+            "value": script.name,
+            "pages": list(script.pages),
+            "description": script.description,
+            "schema": script.options.model_json_schema(),
+        }
+        for script in studio.scripts()
+    ]
+    models = [{"label": model.title, "value": model.name} for model in studio.models() if model.problem is None]
+    return {"names": {kind: list(found) for kind, found in names.items()}, "models": models, "scripts": scripts}
