@@ -45,7 +45,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def place(self, plan: Plan, image: ImageEncoded) -> str:
+    def place(self, plan: Plan, image: ImageEncoded, started: float | None = None) -> str:
         seed = next(planned.seed for planned in plan.images if planned.index == image.index)
         self.root.mkdir(parents=True, exist_ok=True)
         used = [int(path.name.split("-")[0]) for path in self.root.glob("*.png")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webui.domain.models import Family
-from webui.domain.plan import ImagePlan, ModelRef, Plan, SavePlan
+from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan, RefinerPlan, SamplingPlan, SavePlan, VaeRef
+from webui.domain.start import FromImage
+from webui.domain.upscaling import UpscalerRef
 from webui.images.naming import MAX_NAME_BYTES, Naming, fill, image_folder, image_names
 from webui.images.save import contained
 
 MOMENT = datetime(2026, 11, 20, 9, 5, 7, tzinfo=timezone.utc)
+STARTED = datetime(2026, 11, 20, 9, 4, 1)
 
 
 def naming(prompt: str = "a cat, (on a mat:1.2)", index: int = 0, images: int = 1, **changes: Any) -> Naming:
@@ -34,7 +38,7 @@ def naming(prompt: str = "a cat, (on a mat:1.2)", index: int = 0, images: int = 
         ),
     }
     plan = Plan(**{**facts, **changes})
-    return Naming(plan, plan.images[index], MOMENT)
+    return Naming(plan, plan.images[index], MOMENT, STARTED, plan.size, b"png")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,14 @@ def naming(prompt: str = "a cat, (on a mat:1.2)", index: int = 0, images: int = 
         ("[prompt_words]", "a cat on a mat 1 2"),
         ("[hasprompt<cat><dog|nodog>]", "catnodog"),
         ("[clip_skip]", "1"),
+        ("[seed_first]-[seed_last]", "123"),
+        ("[job_timestamp]", "20261120090401"),
+        ("[styles]", "None"),
+        ("[prompt_hash<4>]", hashlib.sha256(b"a cat, (on a mat:1.2)").hexdigest()[:4]),
+        ("[prompt_hash<-1>]", hashlib.sha256(b"a cat, (on a mat:1.2)").hexdigest()[:8]),
+        ("[image_hash]", hashlib.sha256(b"png").hexdigest()),
+        ("[image_hash<6>]", hashlib.sha256(b"png").hexdigest()[:6]),
+        ("[seed]-[denoising]-[vae_filename]-[hires_upscaler]-[hires_steps]-[refiner]-[user]", "123"),
         ("[unknown] [seed]", "[unknown] 123"),
         ("[seed]-[batch_number]", "123"),
         ("[seed]-[generation_number]-x", "123-x"),
@@ -77,6 +89,34 @@ def test_numbers_within_a_batch_and_a_job() -> None:
     assert fill("[batch_number]-[generation_number]-[batch_size]-[seed]", third) == "1-3-2-125"
 
 
+def test_the_seeds_of_a_batch() -> None:
+    third = naming(index=2, images=4, batch_size=2)
+    assert fill("[seed]-[seed_first]-[seed_last]", third) == "125-123-126"
+    assert fill("[seed]-[seed_first]-[seed_last]", naming(index=2, images=4)) == "125-125"
+
+
+def test_styles_and_what_was_typed() -> None:
+    save = SavePlan(styles=("Ink", "a/b"), typed_prompt="a cat")
+    assert fill("[styles]-[prompt_no_styles]", naming("a cat, ink", save=save)) == "Ink, a_b-a cat"
+
+
+def test_what_a_plan_has_besides() -> None:
+    model = ModelRef(name="x/fine", path=Path("/m"), family=Family.SD1, layout="diffusers", sha256="0" * 64)
+    second = HiresPlan(
+        width=1024, height=1536, enlarged=(1024, 1536), upscaler=UpscalerRef(name="4x: sharp", kind="network"), steps=9,
+        strength=0.5, sampler="Euler", schedule="Karras", guidance=7, sampling=SamplingPlan(),
+    )  # fmt: skip
+    more = naming(
+        hires=second,
+        refiner=RefinerPlan(model=model, switch_at=0.8),
+        vae=VaeRef(name="soft", path=Path("/v/soft.v1.safetensors"), sha256="0" * 64),
+    )
+    assert fill("[width]x[height] [denoising] [hires_upscaler] [hires_steps]", more) == "1024x1536 0.5 4x_ sharp 9"
+    assert fill("[vae_filename] [refiner]", more) == "soft.v1 x_fine"
+    painted = naming(start=FromImage(images=("0" * 64,), strength=0.25))
+    assert fill("[denoising]", painted) == "0.25"
+
+
 def test_hashes_tell_prompts_apart() -> None:
     pattern = "[prompt_hash]-[negative_prompt_hash]-[full_prompt_hash]"
     assert fill(pattern, naming("a")) != fill(pattern, naming("b"))
@@ -84,8 +124,7 @@ def test_hashes_tell_prompts_apart() -> None:
 
 
 def test_words_are_counted() -> None:
-    plain = naming("one two three four")
-    assert fill("[prompt_words]", Naming(plain.plan, plain.image, MOMENT, prompt_words=2)) == "one two"
+    assert fill("[prompt_words]", naming("one two three four", save=SavePlan(prompt_words=2))) == "one two"
     assert fill("[prompt_words]", naming("")) == "empty"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from tests.jobs_parts import make_plan
@@ -43,6 +45,14 @@ def test_names_say_what_kind_of_file_it_is(tmp_path: Path) -> None:
         image = replace(IMAGE, role=role, suffix=".webp")
         path = output.write(plan, output.place(plan, image), image)
         assert path.endswith(".webp") and output.exists(path)
+
+
+def test_the_name_may_tell_when_the_job_began(tmp_path: Path) -> None:
+    output, plan = folder(tmp_path), make_plan(images=1)
+    plan = plan.replace(save=plan.save.replace(name="[job_timestamp]-[image_hash<4>]-[width]", number=False))
+    began = datetime(2026, 11, 20, 9, 4, 1)
+    path = output.place(plan, IMAGE, began.timestamp())
+    assert Path(path).name == f"20261120090401-{hashlib.sha256(IMAGE.content).hexdigest()[:4]}-8.png"
 
 
 def test_tidying_removes_unneeded_and_half_written_files_and_nothing_else(tmp_path: Path) -> None:

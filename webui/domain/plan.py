@@ -109,6 +109,8 @@ class SavePlan(Data):
     name: str = ""  # empty: [seed]
     number: bool = True  # put a running number before the name
     prompt_words: int = 8  # of [prompt_words]
+    styles: tuple[str, ...] = ()  # of [styles]
+    typed_prompt: str = ""  # the prompt without what styles and templates made of it, of [prompt_no_styles]
     format: ImageFormat = "png"
     quality: int = 80  # of JPEG, WebP and AVIF: 1 to 100
     lossless: bool = False  # WebP without loss

@@ -11,8 +11,9 @@ from datetime import datetime
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from webui.domain.plan import ImagePlan, Plan, SavePlan
+from webui.domain.plan import HiresPlan, ImagePlan, Plan, SavePlan
 from webui.domain.sampling import find_schedule
+from webui.domain.start import FromNoise
 from webui.storage import is_device_name
 
 MAX_NAME_BYTES = 200  # of one name, so that a number, a suffix and an extension still fit into 255
@@ -22,12 +23,17 @@ DEFAULT_PATTERN = "[seed]"
 
 @dataclass(frozen=True)
 class Naming:
-    """What a pattern can be filled from: image `image` of `plan`, finished at `moment` (local time)."""
+    """What a pattern can be filled from: image `image` of `plan`, finished at `moment` (local time).
+
+    Its job began at `started`; `size` is its width and height, `content` its file.
+    """
 
     plan: Plan
     image: ImagePlan
     moment: datetime
-    prompt_words: int = 8
+    started: datetime
+    size: tuple[int, int]
+    content: bytes = b""
 
 
 def image_folder(save: SavePlan, naming: Naming) -> str:
@@ -48,6 +54,8 @@ def image_names(save: SavePlan, naming: Naming, suffix: str = ".png") -> Callabl
         return lambda number: f"{number:05}-{name}{suffix}"
     return lambda number: f"{name}-{number}{suffix}" if number else f"{name}{suffix}"
 
+
+_Maker = Callable[[Naming, tuple[str, ...]], str | None]
 
 _TOKEN = re.compile(r"\[([^\[\]<>]+)((?:<[^<>]*>)*)\]")
 _ARGUMENT = re.compile(r"<([^<>]*)>")
@@ -100,8 +108,14 @@ def _words(prompt: str, number: int) -> str:
     return _value(" ".join(words[:number]) or "empty")
 
 
-def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _hashed(content: str | bytes, arguments: tuple[str, ...], usual: int) -> str:
+    """Return the first digits of a SHA-256: as many as the argument says, otherwise `usual`."""
+    digits = int(arguments[0]) if arguments and re.fullmatch("[0-9]{1,2}", arguments[0]) else usual
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:digits]
+
+
+def _hashed_prompts(choose: Callable[[ImagePlan], str]) -> _Maker:
+    return lambda naming, arguments: _hashed(choose(naming.image), arguments, 8)
 
 
 def _moment(naming: Naming, arguments: tuple[str, ...]) -> str | None:
@@ -132,36 +146,74 @@ def _generation_number(naming: Naming, _: tuple[str, ...]) -> str | None:
     return str(naming.image.index + 1) if len(naming.plan.images) > 1 else None
 
 
+def _seed_first(naming: Naming, _: tuple[str, ...]) -> str:
+    return str((naming.plan.images[0] if naming.plan.batch_size > 1 else naming.image).seed)
+
+
+def _seed_last(naming: Naming, _: tuple[str, ...]) -> str | None:
+    return str(naming.plan.images[-1].seed) if naming.plan.batch_size > 1 else None
+
+
+def _styles(naming: Naming, _: tuple[str, ...]) -> str:
+    return _value(", ".join(naming.plan.save.styles) or "None")
+
+
+def _denoising(naming: Naming, _: tuple[str, ...]) -> str | None:
+    """Return how much of a picture was painted anew: of the one it began with, or of the first pass's result."""
+    if not isinstance(naming.plan.start, FromNoise):
+        return _number(naming.plan.start.strength)
+    return _number(naming.plan.hires.strength) if naming.plan.hires else None
+
+
+def _vae(naming: Naming, _: tuple[str, ...]) -> str | None:
+    return _value(naming.plan.vae.path.stem) if naming.plan.vae else None
+
+
+def _hires(choose: Callable[[HiresPlan], str]) -> _Maker:
+    """Return the maker of a fact about the second pass, which does not apply where there is none."""
+    return lambda naming, _: _value(choose(naming.plan.hires)) if naming.plan.hires else None
+
+
 def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else str(value)
 
 
-_Maker = Callable[[Naming, tuple[str, ...]], str | None]
-
 _TOKENS: Mapping[str, _Maker] = MappingProxyType(
     {
         "seed": lambda naming, _: str(naming.image.seed),
+        "seed_first": _seed_first,
+        "seed_last": _seed_last,
         "steps": lambda naming, _: str(naming.plan.steps),
         "cfg": lambda naming, _: _number(naming.plan.guidance),
-        "width": lambda naming, _: str(naming.plan.width),
-        "height": lambda naming, _: str(naming.plan.height),
+        "width": lambda naming, _: str(naming.size[0]),
+        "height": lambda naming, _: str(naming.size[1]),
         "clip_skip": lambda naming, _: str(naming.plan.clip_skip),
         "sampler": lambda naming, _: _value(naming.plan.sampler),
         "scheduler": lambda naming, _: find_schedule(naming.plan.schedule).name,
         "model_name": lambda naming, _: _value(naming.plan.model.name),
         "model_hash": lambda naming, _: naming.plan.model.short_hash,
+        "vae_filename": _vae,
+        "styles": _styles,
+        "denoising": _denoising,
+        "hires_upscaler": _hires(lambda hires: hires.upscaler.name),
+        "hires_steps": _hires(lambda hires: str(hires.steps)),
+        "refiner": lambda naming, _: _value(naming.plan.refiner.model.name) if naming.plan.refiner else None,
         "date": lambda naming, _: naming.moment.strftime("%Y-%m-%d"),
         "datetime": _moment,
+        "job_timestamp": lambda naming, _: naming.started.strftime("%Y%m%d%H%M%S"),
         "prompt": lambda naming, _: _value(naming.image.prompt.replace(" ", "_")),
         "prompt_spaces": lambda naming, _: _value(naming.image.prompt),
-        "prompt_words": lambda naming, _: _words(naming.image.prompt, naming.prompt_words),
-        "prompt_hash": lambda naming, _: _hashed(naming.image.prompt),
-        "negative_prompt_hash": lambda naming, _: _hashed(naming.image.negative_prompt),
-        "full_prompt_hash": lambda naming, _: _hashed(f"{naming.image.prompt} {naming.image.negative_prompt}"),
+        "prompt_no_styles": lambda naming, _: _value(naming.plan.save.typed_prompt),
+        "prompt_words": lambda naming, _: _words(naming.image.prompt, naming.plan.save.prompt_words),
+        "prompt_hash": _hashed_prompts(lambda image: image.prompt),
+        "negative_prompt_hash": _hashed_prompts(lambda image: image.negative_prompt),
+        "full_prompt_hash": _hashed_prompts(lambda image: f"{image.prompt} {image.negative_prompt}"),
+        "image_hash": lambda naming, arguments: _hashed(naming.content, arguments, 64),
         "hasprompt": _has_prompt,
         "batch_number": _batch_number,
         "batch_size": lambda naming, _: str(naming.plan.batch_size),
         "generation_number": _generation_number,
+        "user": lambda naming, _: None,  # jobs belong to nobody
         "none": lambda naming, _: None,
     }
 )

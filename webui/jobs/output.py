@@ -26,12 +26,19 @@ class OutputFolder:
         self._outputs = outputs.resolve()
         self._temporary = temporary.resolve()
 
-    def place(self, plan: AnyPlan, image: ImageEncoded) -> str:
-        """Choose the path of an image relative to the outputs folder, with forward slashes; nothing is written."""
-        path = self._place_kept(plan, image) if plan.keep else self._temporary / f"{uuid.uuid4().hex}{image.suffix}"
+    def place(self, plan: AnyPlan, image: ImageEncoded, started: float | None = None) -> str:
+        """Choose the path of an image relative to the outputs folder, with forward slashes; nothing is written.
+
+        `started`: when its job began, UTC seconds since 1970 (None: just now).
+        """
+        path = (
+            self._place_kept(plan, image, started)
+            if plan.keep
+            else self._temporary / f"{uuid.uuid4().hex}{image.suffix}"
+        )
         return path.relative_to(self._outputs).as_posix()
 
-    def _place_kept(self, plan: AnyPlan, image: ImageEncoded) -> Path:
+    def _place_kept(self, plan: AnyPlan, image: ImageEncoded, started: float | None) -> Path:
         if image.role == "sheet":
             folder = contained(self._outputs, plan.save.grid_folder)
             return folder / f"{SHEET_NAME}{next_number(folder, SHEET_NAME):04}{image.suffix}"
@@ -40,7 +47,15 @@ class OutputFolder:
             folder = contained(self._outputs, save.folder)
             return folder / f"{next_number(folder):05}{image.suffix}"
         part = plan.part(image.index)
-        naming = Naming(part, part.image(image.index), datetime.now(), save.prompt_words)
+        moment = datetime.now()
+        naming = Naming(
+            part,
+            part.image(image.index),
+            moment,
+            started=moment if started is None else datetime.fromtimestamp(started),
+            size=(image.width, image.height),
+            content=image.content,
+        )
         named_folder = image_folder(save, naming)
         folder = contained(self._outputs, named_folder) if named_folder else self._outputs
         return folder / image_names(save, naming, image.suffix)(next_number(folder) if save.number else 0)

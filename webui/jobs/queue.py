@@ -28,8 +28,11 @@ JOIN = 5.0  # seconds for the dispatcher to end
 class OutputWriter(Protocol):
     """Puts finished images on disk. Paths are relative to the outputs folder, with forward slashes."""
 
-    def place(self, plan: AnyPlan, image: ImageEncoded) -> str:
-        """Choose the path for an image, without writing: it is noted in the database before the file is made."""
+    def place(self, plan: AnyPlan, image: ImageEncoded, started: float | None = None) -> str:
+        """Choose the path for an image, without writing: it is noted in the database before the file is made.
+
+        `started`: when its job began, UTC seconds since 1970.
+        """
 
     def write(self, plan: AnyPlan, path: str, image: ImageEncoded) -> str:
         """Write the file whole and durably (fsync) at `path`, or beside it if that is taken; return where it lies.
@@ -397,7 +400,7 @@ class JobQueue:
         if state == "done" and on_disk:
             return False
         if not on_disk:
-            placed = self._output.place(claim.plan, image)
+            placed = self._output.place(claim.plan, image, claim.started)
             self._store.image_placed(claim, image.index, placed)
             path = self._output.write(claim.plan, placed, image)
         last = claim.plan.images[-1].index

@@ -135,6 +135,7 @@ class Claim:
     plan: AnyPlan
     attempt: int
     fence: int
+    started: float  # UTC seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,7 @@ class JobStore:
                 attempt=row.attempts, images=len(plan.images), batches=len(plan.batches), steps=plan.total_steps
             )
             _append(connection, row.id, started, now)
-        return Claim(job_id=row.id, plan=plan, attempt=row.attempts, fence=row.fence)
+        return Claim(job_id=row.id, plan=plan, attempt=row.attempts, fence=row.fence, started=now)
 
     def heartbeat(self, claim: Claim, lease: float = LEASE) -> None:
         """Prolong the lease."""

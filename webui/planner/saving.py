@@ -19,6 +19,8 @@ def plan_saving(request: GenerationRequest, settings: Settings) -> SavePlan:
         name=settings.filename_pattern,
         number=settings.number_files,
         prompt_words=settings.prompt_words,
+        styles=request.styles,
+        typed_prompt=request.prompt,
         format=settings.image_format,
         quality=settings.quality,
         lossless=settings.lossless_webp,
