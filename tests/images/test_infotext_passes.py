@@ -22,6 +22,7 @@ from webui.domain.plan import (
     RefinerPlan,
     SamplingPlan,
     SeriesPlan,
+    TaesdPlan,
     UpscaleImage,
     UpscalePlan,
     VaeRef,
@@ -186,6 +187,15 @@ def test_what_the_settings_add_to_a_picture_is_written() -> None:
         start=masked, picture=picture
     )
     assert "Noise multiplier" not in text(picture=picture)
+    assert "Extra noise" not in text(picture=picture)
+    assert "Extra noise: 0.05" in text(picture=picture, hires=hires())
+
+
+def test_a_substitute_for_the_vae_is_written() -> None:
+    file = Path("/m/taesd.safetensors")
+    assert "VAE Encoder: TAESD, VAE Decoder: TAESD" in text(taesd=TaesdPlan(encoder=file, decoder=file))
+    assert "TAESD" not in text(taesd=TaesdPlan(preview=file))
+    assert "VAE type for decode" in read(text(taesd=TaesdPlan(decoder=file))).unmapped[0]
 
 
 def test_a_series_names_its_script_on_its_sheets_alone() -> None:

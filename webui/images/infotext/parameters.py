@@ -76,6 +76,10 @@ def _models(plan: Plan) -> dict[str, str]:
         parameters["Model"] = plan.model.name
     if plan.vae:
         parameters |= {"VAE hash": plan.vae.short_hash, "VAE": plan.vae.path.name}
+    if plan.taesd.encoder:
+        parameters["VAE Encoder"] = "TAESD"
+    if plan.taesd.decoder:
+        parameters["VAE Decoder"] = "TAESD"
     return parameters
 
 
@@ -151,7 +155,7 @@ def _start(plan: Plan) -> dict[str, str]:
     """Return what differs from A1111's usual way with the picture a job begins with."""
     start, picture = plan.start, plan.picture
     if isinstance(start, FromNoise):
-        return {}
+        return {"Extra noise": number(picture.extra_noise)} if plan.hires and picture.extra_noise else {}
     parameters: dict[str, str] = {}
     if picture.mask_weight != 1 and isinstance(start, FromMaskedImage):
         parameters["Conditional mask weight"] = number(picture.mask_weight)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from webui.api.a1111.schemas import Processing
+from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
 from webui.settings import NAMES
 
@@ -85,6 +85,10 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "Beta schedule beta": "beta_dist_beta",
         "Discard penultimate sigma": "always_discard_next_to_last_sigma",
         "Noise multiplier": "initial_noise_multiplier",
+        "Extra noise": "img2img_extra_noise",
+        "Conditional mask weight": "inpainting_mask_weight",
+        "VAE Encoder": "sd_vae_encode_method",
+        "VAE Decoder": "sd_vae_decode_method",
         "NGMS": "s_min_uncond",
     }
 )
