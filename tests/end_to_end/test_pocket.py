@@ -91,6 +91,32 @@ def test_inpainting_through_the_api_changes_the_masked_object_only(
             assert image.crop(box).tobytes() == before.crop(box).tobytes()
 
 
+def test_a_second_pass_through_the_api(pocket_server: RunningServer, scorer: Scorer) -> None:
+    images, info = generate(
+        pocket_server, prompt="a red circle, white background", seed=100, steps=12, enable_hr=True, hr_scale=1.5,
+        hr_upscaler="Lanczos", hr_second_pass_steps=4, denoising_strength=0.4,
+    )  # fmt: skip
+    assert images[0].size == (192, 192)
+    seen = scorer.describe(images[0])
+    assert (seen.colour, seen.object) == ("red", "circle")
+    assert "Hires steps: 4" in info["infotexts"][0]
+
+
+def test_outpainting_through_the_api(pocket_server: RunningServer, scorer: Scorer) -> None:
+    picture = generate(pocket_server, prompt="a yellow star, night sky", seed=101, steps=12)[0][0]
+    with pocket_server.client() as client:
+        stored = client.post("/api/v2/inputs", content=_png(picture, ""), headers={"Content-Type": "image/png"}).json()
+        start = {"kind": "extended_image", "images": [stored["id"]], "left": 64, "overlap": 8}
+        asked = {"prompt": "a yellow star, night sky", "seed": 102, "steps": 12, "guidance": 5, "start": start}
+        job = client.post("/api/v2/jobs", json=asked).json()
+        with client.stream("GET", f"/api/v2/jobs/{job['id']}/events") as events:
+            assert "finished" in [line.removeprefix("event: ") for line in events.iter_lines()]
+        made = Image.open(io.BytesIO(client.get(f"/api/v2/jobs/{job['id']}/images/0").content))
+    assert made.size == (192, 128)
+    assert made.crop((72, 0, 192, 128)).tobytes() == picture.crop((8, 0, 128, 128)).tobytes()
+    assert scorer.describe(made.crop((0, 0, 128, 128))).background == "night"
+
+
 def test_kept_images_lie_where_a1111_puts_them(pocket_server: RunningServer) -> None:
     generate(pocket_server, prompt="a pink heart", seed=99, save_images=True)
     found = list((pocket_server.outputs / "txt2img-images").rglob("*-99.png"))
