@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.tiny_models import original_weights, vae_weights, write_json
@@ -18,6 +20,7 @@ from webui.weights import upscaler_files
 from webui.weights.files import ModelFiles
 from webui.weights.hashes import HashCache
 from webui.weights.upscaler_files import OtherShape, identify_upscaler
+from webui.weights.upscalers import load_upscaler
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_networks_easel_does_not_know_need_another_library(
 ) -> None:
     file = write(tmp_path / "odd.safetensors", rrdb_weights() | change)
     monkeypatch.setattr(upscaler_files, "SPANDREL", ("json", "surely_missing"))
-    with pytest.raises(BadFile, match=r"odd\.safetensors: .*(`pip install surely_missing`|does not fit)"):
+    with pytest.raises(BadFile, match=r"odd\.safetensors: .*(`pip install surely_missing`|do not belong together)"):
         identify_upscaler(file)
 
 
@@ -169,3 +172,51 @@ def test_the_lists_follow_the_disk(models: Path) -> None:
     (models / "ESRGAN" / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     files.refresh()
     assert files.upscalers.models()[0].problem
+
+
+NAMES = st.one_of(
+    st.sampled_from(
+        [*rrdb_weights(), *compact_weights(), "conv_up3.weight", "upconv1.weight", "model.0.weight", "model.3.weight"]
+        + [f"swin2sr.encoder.stages.0.layers.0.{part}" for part in ("attention.self.logit_scale", "x")]
+        + ["swin2sr.first_convolution.weight", "swin2sr.encoder.stages.0.layers.0.intermediate.dense.weight"]
+        + ["upsample.conv.weight", "final_convolution.weight", "swin2sr.encoder.stages.9.layers.0.x"]
+    ),
+    st.builds("{}.{}.{}".format, st.sampled_from(["body", "model", "conv_up9"]), st.integers(0, 10**30), st.text("ab")),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shapes=st.dictionaries(NAMES, st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=12), more=st.booleans()
+)
+def test_whatever_a_header_says_is_told_or_refused(tmp_path: Path, shapes: dict[str, list[int]], more: bool) -> None:
+    known = rrdb_weights() if more else {}
+    weights = known | {name: torch.zeros(shape) for name, shape in shapes.items()}
+    file = write(tmp_path / "odd.safetensors", weights)
+    try:
+        load_upscaler(identify_upscaler(file))
+    except BadFile as error:
+        assert error.message.startswith("odd.safetensors") and error.hint
+
+
+@pytest.mark.parametrize("name", ["body.{}.rdb1.conv1.weight", "conv_up{}.weight", "model.{}.weight"])
+@pytest.mark.parametrize("number", ["101", "999999999999", "9" * 5000])
+def test_absurdly_many_layers_keep_nobody_busy(tmp_path: Path, name: str, number: str) -> None:
+    weights = rrdb_weights() | {name.format(number): torch.zeros(6, 6, 3, 3)}
+    with pytest.raises(BadFile):
+        load_upscaler(identify_upscaler(write(tmp_path / "odd.safetensors", weights)))
+
+
+def test_many_tensors_are_looked_through_at_once(tmp_path: Path) -> None:
+    names = [f"model.{number}.weight" for number in range(40_000)]
+    names += [f"swin2sr.encoder.stages.{number}.layers.0.x" for number in range(90)]
+    header = {
+        name: {"dtype": "U8", "shape": [1], "data_offsets": [place, place + 1]} for place, name in enumerate(names)
+    }
+    end = len(names)
+    first = {"dtype": "U8", "shape": [4, 3, 3, 3], "data_offsets": [end, end + 108]}
+    content = json.dumps({**header, "swin2sr.first_convolution.weight": first}).encode()
+    file = tmp_path / "many.safetensors"
+    file.write_bytes(len(content).to_bytes(8, "little") + content + bytes(end + 108))
+    with pytest.raises(BadFile, match="damaged"):
+        identify_upscaler(file)

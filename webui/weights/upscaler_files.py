@@ -18,10 +18,14 @@ from webui.weights.other_kinds import refuse_other_kind
 SPANDREL = ("spandrel", "torchvision")
 """What an installation must have to open networks that Easel does not know itself."""
 
+_AGAIN = "Download it again, or choose another one."
+_LARGEST_SCALE = 16
+_MOST_PARTS = 100  # of one kind in a network
 _WRAPPERS = ("params_ema.", "params.", "state_dict.", "module.", "generator.")  # of training programs; the best first
 _DENSE = re.compile(r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb)(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
 _TRUNK_END = re.compile(r"model\.1\.sub\.\d+\.(weight|bias)")
 _NUMBERED = re.compile(r"model\.(\d+)\.(weight|bias)")
+_LAYER = re.compile(r"swin2sr\.encoder\.stages\.(\d+)\.layers\.(\d+)\.")
 _OTHER_NAMES = {"trunk_conv": "conv_body", "HRconv": "conv_hr", "upconv1": "conv_up1", "upconv2": "conv_up2"}
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,6 +45,11 @@ class RrdbShape:
     def scale(self) -> int:
         return 2**self.doublings // self.unshuffle
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of a picture must be multiples of."""
+        return self.unshuffle
+
 
 @dataclass(frozen=True)
 class CompactShape:
@@ -49,6 +58,10 @@ class CompactShape:
     features: int
     convolutions: int
     scale: int
+
+    @property
+    def multiple(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True)
@@ -67,13 +80,18 @@ class Swin2srShape:
     window: int = 8
     value_range: float = 1.0
 
+    @property
+    def multiple(self) -> int:
+        return 2 * self.window  # it mirrors what is missing to whole windows, of which a small picture has not enough
+
 
 @dataclass(frozen=True)
 class OtherShape:
     """A network that spandrel may know."""
 
 
-NetworkShape = RrdbShape | CompactShape | Swin2srShape | OtherShape
+OwnShape = RrdbShape | CompactShape | Swin2srShape
+NetworkShape = OwnShape | OtherShape
 
 
 @dataclass(frozen=True)
@@ -100,12 +118,18 @@ def identify_upscaler(path: Path) -> UpscalerFile:
         header = read_header(file)
     except OSError as error:
         raise BadFile(f"{file.name} cannot be read: {error.strerror or error}.", field="upscaler") from error
-    names = own_names(header)
-    shapes = {own: header[name].shape for own, name in names.items()}
     try:
+        names = own_names(header)
+        shapes = {own: header[name].shape for own, name in names.items()}
         shape = _recognise(shapes)
-    except (KeyError, IndexError, ValueError) as error:
-        raise BadFile(f"{path.name}: a damaged upscaler: {error} does not fit.", field="upscaler") from error
+    except KeyError as error:
+        raise BadFile(f"{path.name}: a damaged upscaler: it lacks {error}.", hint=_AGAIN, field="upscaler") from error
+    except (IndexError, ValueError, ArithmeticError) as error:
+        raise BadFile(
+            f"{path.name}: a damaged upscaler: its tensors do not belong together.", hint=_AGAIN, field="upscaler"
+        ) from error
+    if shape is not None and not 1 <= shape.scale <= _LARGEST_SCALE:
+        raise BadFile(f"{path.name}: no network enlarges {shape.scale} times.", hint=_AGAIN, field="upscaler")
     if shape is None:
         refuse_other_kind(path, header, Kind.UPSCALER)
         if missing := [package for package in SPANDREL if find_spec(package) is None]:
@@ -124,33 +148,35 @@ def own_names(names: Iterable[str]) -> dict[str, str]:
     """Return our name of each tensor → its name in the file, for the ways in which ESRGAN files name the same things.
 
     The first ESRGAN files number their layers (`model.1.sub.0.RDB1.conv1.0`), the paper's own code says `RRDB_trunk`,
-    Real-ESRGAN says `body`. Of weights and their average (`params_ema`) the average counts.
+    Real-ESRGAN says `body`. Of weights and their average (`params_ema`) the average counts. Raises `ValueError` when two
+    would have the same name.
     """
-    present = set(names)
+    present = list(names)
     prefix = next((each for each in _WRAPPERS if any(name.startswith(each) for name in present)), "")
     bare = {name[len(prefix) :]: name for name in present if name.startswith(prefix)}
     late = sorted({int(match[1]) for name in bare if (match := _NUMBERED.fullmatch(name)) and int(match[1]) > 1})
-    return {_own_name(name, late): original for name, original in bare.items()}
+    layers = {0: "conv_first"} | {number: f"conv_up{place}" for place, number in enumerate(late, start=1)}
+    if len(late) >= 2:
+        layers |= {late[-2]: "conv_hr", late[-1]: "conv_last"}
+    own = {_own_name(name, layers): original for name, original in bare.items()}
+    if len(own) < len(bare):
+        raise ValueError("two tensors have the same meaning")
+    return own
 
 
-def _own_name(name: str, late: list[int]) -> str:
-    """Return our name; `late` are the numbers of the convolutions behind the blocks in the oldest way of naming."""
+def _own_name(name: str, layers: Mapping[int, str]) -> str:
+    """Return our name; `layers` says what the numbered layers outside the blocks are in the oldest way of naming."""
     if match := _DENSE.fullmatch(name):
         return f"body.{match[1]}.rdb{match[2]}.conv{match[3]}.{match[4]}"
     if match := _TRUNK_END.fullmatch(name):
         return f"conv_body.{match[1]}"
-    if match := _NUMBERED.fullmatch(name):
-        number = int(match[1])
-        if number == 0:
-            return f"conv_first.{match[2]}"
-        if number in late and len(late) >= 2:
-            last = {late[-1]: "conv_last", late[-2]: "conv_hr"}
-            return f"{last.get(number, f'conv_up{late.index(number) + 1}')}.{match[2]}"
+    if (match := _NUMBERED.fullmatch(name)) and int(match[1]) in layers:
+        return f"{layers[int(match[1])]}.{match[2]}"
     part, dot, rest = name.partition(".")
     return f"{_OTHER_NAMES.get(part, part)}{dot}{rest}"
 
 
-def _recognise(shapes: Shapes) -> NetworkShape | None:
+def _recognise(shapes: Shapes) -> OwnShape | None:
     if "swin2sr.first_convolution.weight" in shapes:
         return _swin2sr(shapes)
     if "conv_first.weight" in shapes and "body.0.rdb1.conv1.weight" in shapes and "conv_last.weight" in shapes:
@@ -170,8 +196,8 @@ def _rrdb(shapes: Shapes) -> RrdbShape | None:
         doublings=max(0, _count(shapes, r"conv_up(\d+)\.") - 1),
         unshuffle=unshuffle,
     )
-    usual = inputs == 3 * unshuffle**2 and shapes["conv_last.weight"][0] == 3
-    return shape if usual and "body.0.rdb1.conv1x1.weight" not in shapes and shape.scale >= 1 else None
+    usual = unshuffle > 0 and inputs == 3 * unshuffle**2 and shapes["conv_last.weight"][0] == 3
+    return shape if usual and "body.0.rdb1.conv1x1.weight" not in shapes else None
 
 
 def _compact(shapes: Shapes) -> CompactShape | None:
@@ -186,11 +212,12 @@ def _compact(shapes: Shapes) -> CompactShape | None:
 def _swin2sr(shapes: Shapes) -> Swin2srShape | None:
     width, inputs = shapes["swin2sr.first_convolution.weight"][:2]
     stage = "swin2sr.encoder.stages."
-    stages = _count(shapes, rf"{re.escape(stage)}(\d+)\.")
+    layers = [f"{match[1]}.{match[2]}." for name in shapes if (match := _LAYER.match(name))]
+    stages = _count(layers, r"(\d+)\.")
     upsampler, scale = _swin2sr_end(shapes)
     shape = Swin2srShape(
         width=width,
-        depths=tuple(_count(shapes, rf"{re.escape(stage)}{index}\.layers\.(\d+)\.") for index in range(stages)),
+        depths=tuple(_count(layers, rf"{index}\.(\d+)\.") for index in range(stages)),
         heads=tuple(shapes[f"{stage}{index}.layers.0.attention.self.logit_scale"][0] for index in range(stages)),
         mlp_ratio=shapes[f"{stage}0.layers.0.intermediate.dense.weight"][0] / width,
         has_qkv_bias=f"{stage}0.layers.0.attention.self.query.bias" in shapes,
@@ -229,5 +256,11 @@ def _configured(folder: Path, shape: Swin2srShape) -> Swin2srShape:
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
-    """Return one more than the largest number that `pattern` captures at the start of a name."""
-    return 1 + max((int(match[1]) for name in names if (match := re.match(pattern, name))), default=-1)
+    """Return one more than the largest number that `pattern` captures at the start of a name.
+
+    Raises `ValueError` for numbers that would keep the machine busy building an absurd network.
+    """
+    numbers = [match[1] for name in names if (match := re.match(pattern, name))]
+    if any(len(number) > 4 or int(number) >= _MOST_PARTS for number in numbers):
+        raise ValueError(f"it has more than {_MOST_PARTS} parts of a kind")
+    return 1 + max((int(number) for number in numbers), default=-1)

@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
 from webui.errors import BadFile
-from webui.weights.upscaler_files import CompactShape, NetworkShape, OtherShape, RrdbShape, Swin2srShape, UpscalerFile
+from webui.weights.upscaler_files import (
+    CompactShape,
+    OtherShape,
+    OwnShape,
+    RrdbShape,
+    Swin2srShape,
+    UpscalerFile,
+)
 from webui.weights.upscaler_networks import CompactNet, RRDBNet
+
+_AGAIN = "Download it again, or choose another one."
 
 
 @dataclass(frozen=True)
@@ -28,15 +37,11 @@ class Upscaler:
     robust: bool = True
 
 
-class Swin2SR(nn.Module):
+class Swin2SR(Swin2SRForImageSuperResolution):
     """Transformers' network, which answers in an object, as one that answers in pixels."""
 
-    def __init__(self, inner: Swin2SRForImageSuperResolution) -> None:
-        super().__init__()
-        self.inner = inner
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(pixel_values=x).reconstruction
+        return super().forward(pixel_values=x).reconstruction
 
 
 class Foreign(nn.Module):
@@ -56,32 +61,41 @@ def load_upscaler(file: UpscalerFile) -> Upscaler:
 
     Raises `BadFile` when its tensors are not exactly those of a network of its shape.
     """
-    weights = _read(file)
-    if isinstance(file.shape, OtherShape):
+    weights, shape = _read(file), file.shape
+    if isinstance(shape, OtherShape):
         upscaler = _load_with_spandrel(file, weights)
     else:
-        upscaler = _build(file.shape)
-        inner = upscaler.network.inner if isinstance(upscaler.network, Swin2SR) else upscaler.network
-        _fill(inner, weights, file.path.name)
+        network = _build(shape, weights, file.path.name)
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+        upscaler = Upscaler(network, shape.scale, shape.multiple, robust=not isinstance(shape, Swin2srShape))
     upscaler.network.requires_grad_(False)
     upscaler.network.eval()
     return upscaler
 
 
-def _build(shape: NetworkShape) -> Upscaler:
+def _build(shape: OwnShape, weights: dict[str, Tensor], name: str) -> nn.Module:
+    """Return the network that has exactly these weights, not yet filled; raise `BadFile` when there is none."""
+    try:
+        with torch.device("meta"):
+            network = _make(shape)
+        _check(network, weights, name)
+        if isinstance(shape, Swin2srShape):
+            network = _make(shape)  # not on the meta device: its position tables are computed now and are in no file
+    except BadFile:
+        raise
+    except Exception as error:  # a foreign shape can fail in any way inside the libraries
+        raise BadFile(f"{name}: no network has its shape: {error}", hint=_AGAIN, field="upscaler") from error
+    return network
+
+
+def _make(shape: OwnShape) -> nn.Module:
     match shape:
         case RrdbShape():
-            with torch.device("meta"):
-                network = RRDBNet(shape.features, shape.growth, shape.blocks, shape.doublings, shape.unshuffle)
-            return Upscaler(network, shape.scale, multiple=shape.unshuffle)
+            return RRDBNet(shape.features, shape.growth, shape.blocks, shape.doublings, shape.unshuffle)
         case CompactShape():
-            with torch.device("meta"):
-                return Upscaler(CompactNet(shape.features, shape.convolutions, shape.scale), shape.scale)
+            return CompactNet(shape.features, shape.convolutions, shape.scale)
         case Swin2srShape():
-            # Not on the meta device: its position tables are computed when it is built and are in no file.
-            network = Swin2SR(Swin2SRForImageSuperResolution(_swin2sr_config(shape)))
-            return Upscaler(network, shape.scale, multiple=2 * shape.window, robust=False)
-    raise TypeError(f"There is no network for {shape}.")
+            return Swin2SR(_swin2sr_config(shape))
 
 
 def _swin2sr_config(shape: Swin2srShape) -> Swin2SRConfig:
@@ -108,18 +122,17 @@ def _read(file: UpscalerFile) -> dict[str, Tensor]:
         raise BadFile(f"{file.path.name} cannot be read: {error}.", field="upscaler") from error
 
 
-def _fill(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
-    """Give `network` its weights; raise `BadFile` unless they are exactly the ones it needs."""
+def _check(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    """Raise `BadFile` unless `weights` are exactly the ones that `network` needs."""
     expected = network.state_dict()
     lacking, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     if lacking or unknown:
         fault = f"lacks {min(lacking)[:120]}" if lacking else f"holds the unknown {min(unknown)[:120]}"
-        raise BadFile(f"{name}: an upscaler that {fault}.", hint="Download it again.", field="upscaler")
+        raise BadFile(f"{name}: an upscaler that {fault}.", hint=_AGAIN, field="upscaler")
     for key, tensor in weights.items():
         if tensor.shape != expected[key].shape:
             found, wanted = list(tensor.shape), list(expected[key].shape)
-            raise BadFile(f"{name}: {key} has the shape {found} instead of {wanted}.", field="upscaler")
-    network.load_state_dict({key: tensor.float() for key, tensor in weights.items()}, assign=True)
+            raise BadFile(f"{name}: {key} has the shape {found} instead of {wanted}.", hint=_AGAIN, field="upscaler")
 
 
 def _load_with_spandrel(file: UpscalerFile, weights: dict[str, Tensor]) -> Upscaler:
