@@ -148,8 +148,8 @@ def own_names(names: Iterable[str]) -> dict[str, str]:
     """Return our name of each tensor → its name in the file, for the ways in which ESRGAN files name the same things.
 
     The first ESRGAN files number their layers (`model.1.sub.0.RDB1.conv1.0`), the paper's own code says `RRDB_trunk`,
-    Real-ESRGAN says `body`. Of weights and their average (`params_ema`) the average counts. Raises `ValueError` when two
-    would have the same name.
+    Real-ESRGAN says `body`. Of weights and their average (`params_ema`) the average counts. Raises `ValueError` when
+    two would have the same name.
     """
     present = list(names)
     prefix = next((each for each in _WRAPPERS if any(name.startswith(each) for name in present)), "")
