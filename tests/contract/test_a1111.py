@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from tests.api.site import Site, open_site
-from webui.api.a1111.schemas import StableDiffusionProcessingTxt2Img
+from webui.api.a1111.schemas.processing import StableDiffusionProcessingTxt2Img
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from webui.api.a1111.schemas import (
-    ExtrasBaseRequest,
-    StableDiffusionProcessingImg2Img,
-    StableDiffusionProcessingTxt2Img,
-)
+from webui.api.a1111.schemas.pictures import ExtrasBaseRequest
+from webui.api.a1111.schemas.processing import StableDiffusionProcessingImg2Img, StableDiffusionProcessingTxt2Img
 from webui.api.a1111.translate.extras import to_upscale_request
 from webui.api.a1111.translate.infotext import with_infotext
 from webui.api.a1111.translate.processing import to_picture_request, to_request, with_always_on

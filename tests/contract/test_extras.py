@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.api.site import Site, open_site
-from webui.api.a1111.schemas import ExtrasSingleImageRequest
+from webui.api.a1111.schemas.pictures import ExtrasSingleImageRequest
 from webui.domain.plan import UpscalePlan
 
 

@@ -13,7 +13,7 @@ import webuiapi
 from PIL import Image
 
 from tests.api.site import Site, open_site, serve
-from webui.api.a1111.schemas import StableDiffusionProcessingImg2Img
+from webui.api.a1111.schemas.processing import StableDiffusionProcessingImg2Img
 from webui.domain.start import FromImage, FromMaskedImage
 
 

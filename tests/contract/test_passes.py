@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.api.site import Site, open_site
-from webui.api.a1111.schemas import StableDiffusionProcessingTxt2Img
+from webui.api.a1111.schemas.processing import StableDiffusionProcessingTxt2Img
 from webui.domain.plan import Plan
 from webui.domain.start import FromImage
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from webui.api.a1111.routes.operation import operation
 from webui.api.a1111.routes.running import Running
-from webui.api.a1111.schemas import (
+from webui.api.a1111.schemas.processing import (
     ImageToImageResponse,
     Processing,
     StableDiffusionProcessingImg2Img,

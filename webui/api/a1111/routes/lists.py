@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
-from webui.api.a1111.schemas import (
+from webui.api.a1111.schemas.lists import (
     EmbeddingItem,
     EmbeddingsResponse,
     FaceRestorerItem,

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
-from webui.api.a1111.schemas import InternalProgressRequest, InternalProgressResponse, ProgressResponse
+from webui.api.a1111.schemas.state import InternalProgressRequest, InternalProgressResponse, ProgressResponse
 from webui.api.a1111.translate.progress import to_internal_progress, to_progress
 from webui.errors import NotFound
 from webui.studio import Studio

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
-from webui.api.a1111.schemas import ScriptInfo, ScriptsList
+from webui.api.a1111.schemas.lists import ScriptInfo, ScriptsList
 from webui.api.a1111.translate.always_on import ALWAYS_ON, SOFT_INPAINTING
 from webui.api.a1111.translate.lists import to_script_args
 from webui.studio import Studio

@@ -8,7 +8,7 @@ import psutil
 from fastapi import APIRouter, Body
 
 from webui.api.a1111.routes.operation import operation
-from webui.api.a1111.schemas import Flags, MemoryResponse, Options
+from webui.api.a1111.schemas.state import Flags, MemoryResponse, Options
 from webui.studio import Studio
 
 READ_ONLY_OPTIONS = frozenset({"sd_checkpoint_hash"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from webui.api.a1111.schemas import Processing
+from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
 
 WITHOUT_ARGUMENTS = ("comments", "extra options", "hypertile")

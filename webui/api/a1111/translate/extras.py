@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 
-from webui.api.a1111.schemas import ExtrasBaseRequest
+from webui.api.a1111.schemas.pictures import ExtrasBaseRequest
 from webui.api.a1111.translate.fields import checked_extras
 from webui.api.a1111.translate.pictures import NO_PICTURE, Store, read_base64_image
 from webui.domain.jobs import JobView

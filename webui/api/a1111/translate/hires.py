@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webui.api.a1111.schemas import Processing, StableDiffusionProcessingTxt2Img
+from webui.api.a1111.schemas.processing import Processing, StableDiffusionProcessingTxt2Img
 from webui.api.a1111.translate.fields import in_their_words
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.errors import BadRequest, NotFound

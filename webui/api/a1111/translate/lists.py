@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from webui.api.a1111.schemas import (
+from webui.api.a1111.schemas.lists import (
     RealesrganItem,
     SamplerItem,
     SchedulerItem,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from webui.api.a1111.schemas import Processing
+from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
 from webui.settings import ALIASES, NAMES
 

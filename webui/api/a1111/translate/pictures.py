@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-from webui.api.a1111.schemas import StableDiffusionProcessingImg2Img
+from webui.api.a1111.schemas.processing import StableDiffusionProcessingImg2Img
 from webui.api.a1111.translate.fields import checked
 from webui.errors import BadFile, BadRequest
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webui.api.a1111.schemas import (
+from webui.api.a1111.schemas.processing import (
     Processing,
     StableDiffusionProcessingImg2Img,
     StableDiffusionProcessingTxt2Img,

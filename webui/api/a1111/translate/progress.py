@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from webui.api.a1111.schemas import InternalProgressResponse, ProgressResponse
+from webui.api.a1111.schemas.state import InternalProgressResponse, ProgressResponse
 from webui.api.a1111.translate.info import timestamp
 from webui.domain.jobs import JobView, Progress
 
