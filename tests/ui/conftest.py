@@ -72,18 +72,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     make_model(models, "large")
     make_model(models, HOSTILE)
     (models / "broken.safetensors").write_bytes(b"this is no model")
-    port = free_port()
-    command = [sys.executable, "-m", "tests.ui.paced_server", "--data-dir", str(data_dir), "--port", str(port)]
-    with (data_dir / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    site = Site(f"http://127.0.0.1:{port}", data_dir)
+    site, process = start_server(data_dir)
     try:
-        wait_until(lambda: _answers(site, process), "the server to answer")
         yield site
     finally:
         site.client.close()
         process.terminate()
         process.wait(timeout=60)
+
+
+def start_server(data_dir: Path) -> tuple[Site, subprocess.Popen[bytes]]:
+    """Start a paced server over a data folder and wait until it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.ui.paced_server", "--data-dir", str(data_dir), "--port", str(port)]
+    with (data_dir / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    site = Site(f"http://127.0.0.1:{port}", data_dir)
+    wait_until(lambda: _answers(site, process), "the server to answer")
+    return site, process
 
 
 def _answers(site: Site, process: subprocess.Popen[bytes]) -> bool:

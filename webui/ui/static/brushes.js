@@ -46,16 +46,22 @@ export class Brushes {
     this.clear = tool("clear", t("Clear what was painted"), acts.clear);
     const maskFile = chooser("img2img_mask_file", t("Load a mask"), ([file]) => acts.loadMask(file));
     this.load = make("span", { className: "file-tool" }, tool("load", t("Load a mask"), () => maskFile.click()), maskFile);
+    this.ask = make("button", { type: "button", className: "solid", textContent: t("Choose a mask"), onclick: () => maskFile.click() });
     this.opacity = make("input", { type: "range", min: 0, max: 95, value: 0, id: "img2img_mask_alpha", title: t("Mask transparency"), "aria-label": t("Mask transparency") });
     this.opacity.addEventListener("input", () => acts.opaque());
     this.transparency = make("label", { className: "transparency" }, make("span", { textContent: t("Transparency") }), this.opacity);
     this.full = tool("fullscreen", t("Use the whole window (F)"), () => this.toggleFull());
-    this.bar = make("div", { className: "picture-tools" }, ...this.paintTools(), this.words, ...this.viewTools());
+    this.bar = make(
+      "div",
+      { className: "picture-tools" },
+      make("div", { className: "tool-row" }, this.words, ...this.viewTools()),
+      make("div", { className: "tool-row" }, ...this.paintTools()),
+    );
   }
 
   paintTools() {
     const { brush, eraser, picker } = this.buttons;
-    return [brush, eraser, this.colour, picker, this.size, this.transparency, this.undo, this.redo, this.clear, this.load];
+    return [brush, eraser, this.colour, picker, this.undo, this.redo, this.clear, this.load, this.size, this.transparency, this.ask];
   }
 
   viewTools() {
@@ -72,7 +78,8 @@ export class Brushes {
     for (const each of [...Object.values(this.buttons), this.size, this.undo, this.redo, this.clear]) each.hidden = !paints;
     this.colour.hidden = this.buttons.picker.hidden = paints !== "colours";
     this.transparency.hidden = !hasTransparency;
-    this.load.hidden = !loadsMask;
+    this.load.hidden = !loadsMask || !paints;
+    this.ask.hidden = !loadsMask || Boolean(paints);
     this.paints = paints;
     this.choose("brush");
   }

@@ -38,6 +38,7 @@ export class Editor {
   async show(address) {
     this.picture.src = address;
     await this.picture.decode();
+    this.view.isWhole = true;
     this.grow({});
   }
 
@@ -53,12 +54,11 @@ export class Editor {
   measure() {
     const { clientWidth, clientHeight } = this.stage;
     if (!clientWidth || !clientHeight) return;
-    const wasWhole = this.view.isWhole || this.view.stage[0] === 1;
     this.view.stage = [clientWidth, clientHeight];
     const ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.round(clientWidth * ratio);
     this.canvas.height = Math.round(clientHeight * ratio);
-    if (wasWhole || this.view.scale < this.view.fitting) this.view.fit();
+    if (this.view.isWhole || this.view.scale < this.view.fitting) this.view.fit();
     this.move();
   }
 

@@ -251,7 +251,7 @@ function buildTools() {
 
 // The page
 
-const field = (label, input) => make("label", { className: "field" }, make("span", { textContent: label }), input);
+const field = (label, input) => make("label", { className: "extras-field" }, make("span", { textContent: label }), input);
 
 function chooserOf(id) {
   return make("select", { id });
@@ -271,7 +271,7 @@ function buildForm() {
   };
   parts.form = form;
   const shown = make("output", { textContent: form.share.value });
-  const crop = make("label", { className: "field crop-field" }, make("span", { textContent: t("Crop to fit") }), form.crop);
+  const crop = make("label", { className: "extras-field crop-field" }, make("span", { textContent: t("Crop to fit") }), form.crop);
   const box = make(
     "div",
     { className: "extras-form" },
@@ -280,7 +280,7 @@ function buildForm() {
     make("div", { className: "to-size-fields" }, field(t("Width"), form.width), field(t("Height"), form.height), crop),
     field(t("Upscaler 1"), form.upscaler),
     field(t("Upscaler 2"), form.second),
-    make("label", { className: "field share-field" }, make("span", {}, `${t("Upscaler 2 visibility")} `, shown), form.share),
+    make("label", { className: "extras-field share-field" }, make("span", {}, `${t("Upscaler 2 visibility")} `, shown), form.share),
   );
   box.addEventListener("input", () => {
     shown.textContent = form.share.value;
@@ -298,10 +298,11 @@ function fitForm(box) {
 async function offerUpscalers(box) {
   const found = await get("api/v2/upscalers").catch(() => []);
   const names = found.filter((each) => each.kind !== "latent").map((each) => each.name);
+  const networks = found.filter((each) => each.kind === "network").map((each) => each.name);
   const options = (list) => list.map((name) => make("option", { value: name, textContent: name }));
   parts.form.upscaler.replaceChildren(...options(names.filter((name) => name !== NO_UPSCALER)));
   parts.form.second.replaceChildren(...options([NO_UPSCALER, ...names.filter((name) => name !== NO_UPSCALER)]));
-  parts.form.upscaler.value = names.at(-1);
+  parts.form.upscaler.value = networks[0] ?? "Lanczos";
   restore();
   fitForm(box);
 }

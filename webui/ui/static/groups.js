@@ -123,7 +123,7 @@ export class Groups {
     this.groups = new Map(groups.map((about) => [about.part, new Group(about, changed)]));
     this.tiling = control({ widget: "select", choices: tilings, default: "none", isTranslated: true }, `${form.page}_tiling_input`, changed);
     this.script = new ScriptPanel(form.page, changed);
-    const tiling = choiceGroup(`${form.page}_tiling`, "Seamless tiling", this.tiling);
+    const tiling = choiceGroup(`${form.page}_tiling`, "Tiling", this.tiling);
     mount(`${form.page}_groups`).append(make("div", { className: "groups" }, ...[...this.groups.values()].map((each) => each.node), tiling, this.script.node));
     this.restore();
     this.isQuiet = false;

@@ -15,7 +15,7 @@ function generated(plan, image) {
     ...(plan.start.kind === "noise" ? [] : [[t("Denoising strength"), plan.start.strength]]),
     ...(hires ? [[t("Hires. fix"), `${hires.upscaler.name}, ${number(hires.strength, 2)}`]] : []),
     ...(refiner ? [[t("Refiner"), `${refiner.model.name} (${number(refiner.switch_at, 2)})`]] : []),
-    ...(plan.tiling === "none" ? [] : [[t("Seamless tiling"), plan.tiling]]),
+    ...(plan.tiling === "none" ? [] : [[t("Tiling"), plan.tiling]]),
     ...(plan.clip_skip > 1 ? [[t("Clip skip"), plan.clip_skip]] : []),
     ...(plan.vae ? [[t("VAE"), plan.vae.name]] : []),
     [t("Model"), plan.model.name],

@@ -36,6 +36,12 @@ function fileButton(made, changed) {
   return make("span", {}, make("button", { type: "button", className: "link", textContent: t("Load from a file"), onclick: () => chooser.click() }), chooser);
 }
 
+/** Put a choice and the values that belong to it into one row. */
+function pair(choice, values) {
+  choice.style.setProperty("--span", 4);
+  values.style.setProperty("--span", 8);
+}
+
 const quoted = (value) => (/[",]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
 
 export class ScriptPanel {
@@ -94,6 +100,8 @@ export class ScriptPanel {
   draw() {
     const script = this.chosen();
     const properties = Object.entries(script?.schema.properties ?? {}).filter(([, property]) => !property.hidden);
+    this.drawn = new Map();
+    this.said = new Set(); // hints, so that three axes do not repeat theirs
     this.controls = new Map(properties.map(([name, property]) => [name, this.field(name, property)]));
     for (const [name, property] of properties) if (property.suggestions_for) this.suggest(name, property);
     const words = script?.description ? make("p", { className: "quiet", textContent: t(script.description) }) : "";
@@ -111,10 +119,13 @@ export class ScriptPanel {
     if (name in kept) made.write(kept[name]);
     if (about.widget !== "several") for (const input of made.inputs) input.setAttribute("aria-label", t(about.label));
     const label = make("label", { for: `${id}_input`, textContent: t(about.label) });
-    const hint = about.description ? make("p", { className: "quiet", textContent: t(about.description) }) : null;
+    const hint = about.description && !this.said.has(about.description) ? make("p", { className: "quiet", textContent: t(about.description) }) : null;
+    this.said.add(about.description);
     const file = about.widget === "lines" ? fileButton(made, this.changed) : null;
     const place = make("div", { className: `field field-${about.widget}`, id }, label, made.node, hint, file);
     place.style.setProperty("--span", ["lines", "text", "word", "list", "several"].includes(about.widget) ? 12 : 6);
+    if (property.suggestions_for) pair(this.drawn.get(property.suggestions_for), place);
+    this.drawn.set(name, place);
     return { ...made, place };
   }
 

@@ -35,7 +35,7 @@ function row(name, property) {
   made.write(values[name]);
   return make(
     "div",
-    { className: "setting", id: `row_${name}`, "data-words": `${name} ${label} ${t(label)} ${property.description ?? ""}`.toLowerCase() },
+    { className: "setting", id: `row_${name}`, "data-words": `${name} ${label} ${t(label)} ${property.description ?? ""} ${t(property.description ?? "")}`.toLowerCase() },
     make("label", { for: idOf(name) }, make("span", { textContent: t(label) }), make("code", { textContent: name })),
     made.node,
     property.description ? make("p", { className: "quiet", textContent: t(property.description) }) : null,

@@ -11,17 +11,15 @@ export class View {
   scale = 1; // CSS pixels per pixel of the picture
   left = 0; // where the picture's corner is on the stage
   top = 0;
+  isWhole = true; // whether everything is shown, as large as it fits
 
   get fitting() {
     return Math.min(this.stage[0] / (this.box[2] - this.box[0]), this.stage[1] / (this.box[3] - this.box[1]));
   }
 
-  get isWhole() {
-    return Math.abs(this.scale / this.fitting - 1) < 1e-6;
-  }
-
   /** Show everything, in the middle. */
   fit() {
+    this.isWhole = true;
     this.scale = this.fitting;
     this.left = this.stage[0] / 2 - (this.scale * (this.box[0] + this.box[2])) / 2;
     this.top = this.stage[1] / 2 - (this.scale * (this.box[1] + this.box[3])) / 2;
@@ -34,11 +32,13 @@ export class View {
     this.left = x - (x - this.left) * real;
     this.top = y - (y - this.top) * real;
     this.scale = scale;
-    if (this.isWhole) this.fit();
+    this.isWhole = false;
+    if (scale === this.fitting) this.fit();
     else this.pan(0, 0);
   }
 
   pan(x, y) {
+    this.isWhole = false;
     const [left, top, right, bottom] = this.box.map((side) => side * this.scale);
     this.left = within(this.left + x, LEAST_SEEN - right, this.stage[0] - LEAST_SEEN - left);
     this.top = within(this.top + y, LEAST_SEEN - bottom, this.stage[1] - LEAST_SEEN - top);
