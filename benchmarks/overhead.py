@@ -20,9 +20,10 @@ import torch
 from tests.tiny_models import make_folder
 from webui.domain.models import Family
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
-from webui.engine.conditioning import encode
+from webui.engine.condition import Encoding
 from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
 from webui.engine.families import sd1
+from webui.engine.families.sd1 import encode
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import to_image
 from webui.weights.identify import identify
@@ -50,7 +51,7 @@ def bare_loop(model: Resident, plan: Plan) -> Callable[[], object]:
     image = plan.images[0]
     levels = sd1.noise_levels(model)
     sigmas = find_sigmas("Euler", "Uniform", plan.steps, levels)
-    context = torch.stack([encode(model, image.negative_prompt, 1), encode(model, image.prompt, 1)])
+    context = torch.stack([encode(model, text, Encoding()).states for text in (image.negative_prompt, image.prompt)])
     times = [torch.tensor(levels.timestep(sigma)) for sigma in sigmas[:-1]]
     with model.on_device("unet") as unet, model.on_device("vae") as vae:
 

@@ -15,6 +15,7 @@ from webui.domain.events import ImageFailed, Stepped
 from webui.domain.plan import HiresPlan, Plan, SamplingPlan
 from webui.domain.upscaling import UpscalerRef
 from webui.engine.broken import sample_twice
+from webui.engine.condition import Condition
 from webui.engine.control import Control
 from webui.engine.denoise import Predict
 from webui.engine.engine import Engine, EngineOptions, ImageReady
@@ -95,11 +96,11 @@ def make_some_nan(
     def broken(model: Resident, unet: nn.Module) -> Predict:
         predict = real(model, unet)
 
-        def call(latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+        def call(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
             calls.append(latents.shape[0])
-            output = predict(latents, timestep, context)
+            output = predict(latents, timestep, condition)
             if len(calls) > after:
-                output[is_broken(latents, context)] = BROKEN
+                output[is_broken(latents, condition.states)] = BROKEN
             return output
 
         return call

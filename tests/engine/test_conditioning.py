@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from webui.engine.conditioning import Encoding, Prompts, _emphasise, encode
+from webui.engine.condition import Encoding
+from webui.engine.conditioning import Prompts
+from webui.engine.families import sd1
+from webui.engine.families.clip import _emphasise
 from webui.errors import BadRequest
 from webui.weights.memory import Resident
+
+
+def encode(model: Resident, text: str, encoding: Encoding) -> torch.Tensor:
+    return sd1.encode(model, text, encoding).states
 
 
 def plain(model: Resident, tokens: list[int]) -> Tensor:
@@ -78,7 +85,7 @@ def test_encoded_prompts_are_remembered_up_to_a_limit(tiny: Resident) -> None:
     prompts = Prompts(tiny)
     first = prompts.encode("a cat", Encoding())
     assert prompts.encode("a cat", Encoding()) is first
-    assert not torch.equal(prompts.encode("a cat", Encoding(2)), first)
+    assert not torch.equal(prompts.encode("a cat", Encoding(2)).states, first.states)
     for number in range(63):
         prompts.encode(f"cat {number}", Encoding())
     assert prompts.encode("a cat", Encoding()) is not first
@@ -117,22 +124,22 @@ def test_an_edited_prompt_is_encoded_once_per_text_and_padded_with_empty_chunks(
     prompts = Prompts(tiny)
     (found,) = prompts.positive("<lora:x:1>a [cat:dog BREAK sat:2]", 6, Encoding())
     assert [segment.text for segment in found.schedule.segments] == ["a cat", "a dog BREAK sat"]
-    assert [context.shape[0] for context in found.contexts] == [154, 154]
-    torch.testing.assert_close(found.at(2)[:77], encode(tiny, "a cat", Encoding()))
-    torch.testing.assert_close(found.at(2)[77:], encode(tiny, "", Encoding()))
-    torch.testing.assert_close(found.at(3), encode(tiny, "a dog BREAK sat", Encoding()))
+    assert [condition.length for condition in found.conditions] == [154, 154]
+    torch.testing.assert_close(found.at(2).states[:77], encode(tiny, "a cat", Encoding()))
+    torch.testing.assert_close(found.at(2).states[77:], encode(tiny, "", Encoding()))
+    torch.testing.assert_close(found.at(3).states, encode(tiny, "a dog BREAK sat", Encoding()))
 
 
 def test_alternation_shares_its_contexts(tiny: Resident) -> None:
     (found,) = Prompts(tiny).positive("a [cat|dog]", 6, Encoding())
-    assert found.contexts[0] is found.contexts[2] and found.contexts[1] is found.contexts[3]
-    assert not torch.equal(found.contexts[0], found.contexts[1])
+    assert found.conditions[0] is found.conditions[2] and found.conditions[1] is found.conditions[3]
+    assert not torch.equal(found.conditions[0].states, found.conditions[1].states)
 
 
 def test_branches_have_weights_and_negative_prompts_have_none(tiny: Resident) -> None:
     prompts = Prompts(tiny)
     first, second = prompts.positive("a cat AND a dog :0.5", 6, Encoding())
     assert (first.weight, second.weight) == (1.0, 0.5)
-    torch.testing.assert_close(second.at(0), encode(tiny, " a dog", Encoding()))
+    torch.testing.assert_close(second.at(0).states, encode(tiny, " a dog", Encoding()))
     negative = prompts.negative("a cat AND <lora:x:1>", 6, Encoding())
-    torch.testing.assert_close(negative.at(0), encode(tiny, "a cat AND <lora:x:1>", Encoding()))
+    torch.testing.assert_close(negative.at(0).states, encode(tiny, "a cat AND <lora:x:1>", Encoding()))

@@ -6,6 +6,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from torch import Tensor
 
 from webui.domain.plan import GuidancePlan
+from webui.engine.condition import Condition
 from webui.engine.conditioning import Conditioning
 from webui.engine.denoise import NoiseLevels
 from webui.engine.guidance import Shaping, guide, needs_negative
@@ -14,25 +15,26 @@ from webui.weights.identify import NoiseSchedule
 
 
 class Network:
-    """Predicts the mean of each row's context, plus the latents; remembers how it was called."""
+    """Predicts the mean of each row's condition, plus the latents; remembers how it was called."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, latents: Tensor, sigma: float, context: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, sigma: float, condition: Condition) -> Tensor:
+        context = condition.states
         self.calls.append(tuple(context.shape[:2]))
         assert latents.shape[0] == context.shape[0]
         return latents + context.mean(dim=(1, 2)).view(-1, 1, 1, 1)
 
 
 def branch(value: float, length: int = 77, weight: float = 1.0) -> Conditioning:
-    return Conditioning(Schedule((Segment(9, "a"),), weight), (torch.full((length, 8), value),))
+    return Conditioning(Schedule((Segment(9, "a"),), weight), (Condition(torch.full((length, 8), value)),))
 
 
 def edited(*segments: tuple[int, float]) -> Conditioning:
     """Return a branch with (end, value) for each segment."""
     schedule = Schedule(tuple(Segment(end, str(value)) for end, value in segments))
-    return Conditioning(schedule, tuple(torch.full((77, 8), value) for _, value in segments))
+    return Conditioning(schedule, tuple(Condition(torch.full((77, 8), value)) for _, value in segments))
 
 
 LATENTS = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 4, 2, 2)
@@ -60,7 +62,7 @@ def test_a_weight_or_a_second_branch_needs_the_negative_prompt_also_at_guidance_
     assert result[:, 0, 0, 0].tolist() == [1 + 0.5 * (3 - 1)]
 
 
-def test_contexts_of_other_lengths_are_not_padded() -> None:
+def test_conditions_of_other_lengths_are_not_padded() -> None:
     network = Network()
     positive, negative = [[branch(3.0, 154)], [branch(5.0)]], [branch(1.0), branch(2.0)]
     result = guide(network, positive, negative, 4.0)(LATENTS, 1.0)
@@ -79,14 +81,14 @@ def test_and_adds_what_each_branch_pulls() -> None:
 def test_branches_of_one_image_are_brought_to_one_length_by_their_last_vector() -> None:
     network = Network()
     ramp = torch.arange(77.0).view(77, 1).expand(77, 8)
-    short = Conditioning(Schedule((Segment(9, "a"),)), (ramp,))
+    short = Conditioning(Schedule((Segment(9, "a"),)), (Condition(ramp),))
     guided = guide(network, [[short, branch(0.0, 154)], [branch(0.0)]], [branch(0.0), branch(0.0)], 1.0)
     padded = (float(ramp.mean()) + 76) / 2
     assert guided(LATENTS, 1.0)[:, 0, 0, 0].tolist() == [padded, 1.0]
     assert sorted(network.calls) == [(2, 154), (3, 77)]
 
 
-def test_each_call_gets_the_contexts_that_hold_in_it() -> None:
+def test_each_call_gets_the_conditions_that_hold_in_it() -> None:
     network = Network()
     positive = [[edited((2, 3.0), (9, 4.0))], [edited((1, 5.0), (3, 6.0), (9, 7.0))]]
     guided = guide(network, positive, [edited((3, 0.0), (9, 1.0)), branch(0.0)], 2.0)
@@ -102,9 +104,9 @@ def test_each_call_counts_without_a_negative_prompt_too() -> None:
 def test_what_the_network_sees_beside_the_latents_goes_to_each_images_rows() -> None:
     seen: list[Tensor] = []
 
-    def network(latents: Tensor, sigma: float, context: Tensor) -> Tensor:
+    def network(latents: Tensor, sigma: float, condition: Condition) -> Tensor:
         seen.append(latents)
-        return latents[:, :4] + context.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        return latents[:, :4] + condition.states.mean(dim=(1, 2)).view(-1, 1, 1, 1)
 
     beside = torch.tensor([10.0, 20.0]).view(2, 1, 1, 1).expand(2, 5, 2, 2)
     positive = [[branch(3.0), branch(7.0)], [branch(5.0, 154)]]
@@ -200,7 +202,7 @@ def test_rescaling_equals_diffusers(prediction: str, share: float, sigma: float)
     latents = random(2, 4, 8, 8, seed=0) * (1 + sigma)
     without, prompt = random(2, 4, 8, 8, seed=1), random(2, 4, 8, 8, seed=2)
 
-    def network(noisy: Tensor, sigma: float, context: Tensor) -> Tensor:
+    def network(noisy: Tensor, sigma: float, condition: Condition) -> Tensor:
         return levels.clean(noisy, torch.cat([without, prompt]), sigma)
 
     shaping = Shaping(GuidancePlan(rescale=share), [sigma, 0.0], levels)
@@ -216,8 +218,8 @@ def test_rescaling_brings_several_branches_to_the_spread_of_their_sum() -> None:
     latents, sigma = random(1, 4, 8, 8, seed=0) * 5, 5.0
     outputs = [random(1, 4, 8, 8, seed=seed) for seed in (1, 2, 3)]
 
-    def network(noisy: Tensor, sigma: float, context: Tensor) -> Tensor:
-        rows = [outputs[int(value)] for value in context[:, 0, 0].tolist()]
+    def network(noisy: Tensor, sigma: float, condition: Condition) -> Tensor:
+        rows = [outputs[int(value)] for value in condition.states[:, 0, 0].tolist()]
         return LEVELS.clean(noisy, torch.cat(rows), sigma)
 
     positive = [[branch(1.0), branch(2.0, weight=0.5)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.tiny_models import make_folder
+from tests.tiny_upscalers import compact_weights, write
 from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
 from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, ModelRef, Plan, PreviewPlan, SamplingPlan
-from webui.domain.start import FromImage
+from webui.domain.start import FromImage, FromNoise
 from webui.domain.upscaling import LATENT_UPSCALERS, UpscalerRef
 from webui.engine import hires
-from webui.engine.conditioning import Encoding
+from webui.engine.condition import Encoding, stack
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.families import sd1
 from webui.engine.generate import Batch, draw
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
+from webui.engine.upscale import upscale
 from webui.engine.vae import decode, encode
 
 PlanMaker = Callable[..., Plan]
 PICTURE = "a" * 64
 
 
-def second(upscaler: str = "Latent", size: tuple[int, int] = (96, 96), **changes: Any) -> HiresPlan:
-    kind = "latent" if upscaler in LATENT_UPSCALERS else "plain"
+def second(upscaler: str | UpscalerRef = "Latent", size: tuple[int, int] = (96, 96), **changes: Any) -> HiresPlan:
+    if isinstance(upscaler, str):
+        upscaler = UpscalerRef(name=upscaler, kind="latent" if upscaler in LATENT_UPSCALERS else "plain")
     plan = HiresPlan(
-        width=size[0], height=size[1], enlarged=size, upscaler=UpscalerRef(name=upscaler, kind=kind), steps=3,
-        strength=0.5, sampler="Euler", schedule="Automatic", guidance=5.0, sampling=SamplingPlan(),
+        width=size[0], height=size[1], enlarged=size, upscaler=upscaler, steps=3, strength=0.5, sampler="Euler",
+        schedule="Automatic", guidance=5.0, sampling=SamplingPlan(),
     )  # fmt: skip
     return plan.replace(**changes)
 
@@ -82,8 +86,8 @@ def by_hand(plan: Plan, enlarged: Tensor, models: Models, model: ModelRef | None
     levels = sd1.noise_levels(loaded.resident)
     sigmas = find_sigmas("Euler", "Automatic", made.schedule_steps, levels)[-made.steps - 1 :]
     context = [
-        loaded.prompts.positive(image.prompt, 1, Encoding.of(plan))[0].contexts[0],
-        loaded.prompts.negative(image.negative_prompt, 1, Encoding.of(plan)).contexts[0],
+        loaded.prompts.positive(image.prompt, 1, Encoding.of(plan))[0].conditions[0],
+        loaded.prompts.negative(image.negative_prompt, 1, Encoding.of(plan)).conditions[0],
     ]
     generator = torch.Generator().manual_seed(image.seed)
     latents = enlarged + torch.randn(enlarged.shape[1:], generator=generator) * sigmas[0]
@@ -91,7 +95,7 @@ def by_hand(plan: Plan, enlarged: Tensor, models: Models, model: ModelRef | None
         predict = sd1.make_predict(loaded.resident, unet)
         for sigma, following in pairwise(sigmas):
             scaled, time = latents / (sigma**2 + 1) ** 0.5, torch.tensor(levels.timestep(sigma))
-            noise, without = (predict(scaled, time, each.unsqueeze(0)) for each in context)
+            noise, without = (predict(scaled, time, stack([each])) for each in context)
             latents = latents + (without + made.guidance * (noise - without)) * (following - sigma)
     return latents
 
@@ -122,6 +126,21 @@ def test_pictures_are_enlarged_encoded_and_sampled_again(models: Models, make_pl
     assert close(latents_of(plan, models), by_hand(plan, enlarged, models))
 
 
+@pytest.fixture
+def doubling(tmp_path: Path) -> UpscalerRef:
+    path = write(tmp_path / "x2.safetensors", compact_weights(2))
+    return UpscalerRef(name="x2", kind="network", path=path, sha256="2" * 64, tile=32)
+
+
+def test_a_network_enlarges_pictures(models: Models, make_plan: PlanMaker, doubling: UpscalerRef) -> None:
+    """It doubles them, and Lanczos brings them to the size that was asked for."""
+    plan = make_plan(hires=second(upscaler=doubling))
+    resident = models.get(plan.model).resident
+    picture = decode(resident, latents_of(plan.replace(hires=None), models)[0])
+    enlarged = encode(resident, upscale(picture, doubling, 96, 96, models.upscalers)).unsqueeze(0)
+    assert close(latents_of(plan, models), by_hand(plan, enlarged, models))
+
+
 @pytest.mark.parametrize("upscaler", ["Latent (nearest)", "Nearest"])
 def test_what_is_too_much_is_cut_off_evenly(models: Models, make_plan: PlanMaker, upscaler: str) -> None:
     """From 64×64 to 96×72: enlarged to a square of which 3 rows of latents go, one above and two below (A1111)."""
@@ -130,11 +149,10 @@ def test_what_is_too_much_is_cut_off_evenly(models: Models, make_plan: PlanMaker
     resident = models.get(plan.model).resident
     first = latents_of(plan.replace(hires=None), models)
     if upscaler == "Nearest":
-        enlarged = hires.encode_pictures(
-            [hires.enlarge_picture(decode(resident, first[0]), whole.hires, models.upscalers)], whole.hires, resident
-        )
+        picture = decode(resident, first[0]).resize((96, 96), Image.Resampling.NEAREST)
+        enlarged = hires.encode_pictures([picture], whole.hires, resident)
     else:
-        enlarged = hires.enlarge_latents(first, whole.hires)
+        enlarged = hires.enlarge_latents(first, whole.hires, Family.SD1)
     made = latents_of(plan, models)
     assert made.shape == (1, 4, 9, 12)
     assert close(made, by_hand(plan, enlarged[:, :, 1:10], models))
@@ -143,7 +161,7 @@ def test_what_is_too_much_is_cut_off_evenly(models: Models, make_plan: PlanMaker
 def test_another_checkpoint_for_the_second_pass(models: Models, make_plan: PlanMaker, other_model: ModelRef) -> None:
     plan = make_plan(hires=second(model=other_model))
     first = latents_of(plan.replace(hires=None), models)
-    enlarged = hires.enlarge_latents(first, plan.hires)
+    enlarged = hires.enlarge_latents(first, plan.hires, Family.SD1)
     made = latents_of(plan, models)
     assert close(made, by_hand(plan, enlarged, models, other_model))
     assert not close(made, by_hand(plan, enlarged, models))
@@ -164,7 +182,7 @@ def test_its_own_prompt_sampler_and_guidance(models: Models, make_plan: PlanMake
     image = plan.images[0].replace(hires_prompt="a dog", hires_negative_prompt="bright")
     usual = latents_of(plan, models)
     asked = plan.replace(images=(image,))
-    enlarged = hires.enlarge_latents(latents_of(plan.replace(hires=None), models), plan.hires)
+    enlarged = hires.enlarge_latents(latents_of(plan.replace(hires=None), models), plan.hires, Family.SD1)
     in_its_place = asked.replace(images=(image.replace(prompt="a dog", negative_prompt="bright"),))
     assert close(latents_of(asked, models), by_hand(in_its_place, enlarged, models))
     assert not close(latents_of(asked, models), usual)
@@ -249,6 +267,27 @@ def test_interrupted_behind_the_first_pass_it_shows_that_ones_picture(engine: En
     plan = make_plan(hires=second())
     first = pixels(run(engine, plan.replace(hires=None)))[0]
     assert (pixels(stop_at(engine, plan, 4, "interrupted"))[0] == first).all()
+
+
+@pytest.mark.parametrize("flag", ["interrupted", "skipped"])
+@pytest.mark.parametrize("begins_with_picture", [False, True])
+def test_stopped_while_a_network_enlarges(
+    engine: Engine, make_plan: PlanMaker, doubling: UpscalerRef, flag: str, begins_with_picture: bool
+) -> None:
+    """The first pass's picture is kept; a finished picture needs no keeping."""
+    start = FromImage(images=(PICTURE,)) if begins_with_picture else FromNoise()
+    plan = make_plan(count=2, batch_size=1, start=start, hires=second(upscaler=doubling))
+    control, happened = Control(), []
+    for item in engine.run(plan, control, {PICTURE: Image.new("RGB", (64, 64), "red")}):
+        if item == Loading(model="x2") and item not in happened:
+            setattr(control, flag, True)
+        happened.append(item)
+    sizes = {item.index: item.image.size for item in happened if isinstance(item, ImageReady)}
+    skipped = [item.index for item in happened if isinstance(item, ImageSkipped)]
+    if flag == "skipped":
+        assert (sizes, skipped) == ({1: (96, 96)}, [0])
+    else:
+        assert (sizes, skipped) == ({} if begins_with_picture else {0: (64, 64)}, [])
 
 
 @pytest.mark.parametrize("step", [2, 4, 6])

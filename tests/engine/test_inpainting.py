@@ -18,7 +18,7 @@ from tests.tiny_models import SCHEDULER, make_folder
 from webui.domain.plan import PicturePlan, Plan
 from webui.domain.start import FromImage, FromMaskedImage
 from webui.engine import samplers
-from webui.engine.conditioning import Encoding
+from webui.engine.condition import Encoding
 from webui.engine.control import Control
 from webui.engine.denoise import make_denoiser
 from webui.engine.engine import Engine, EngineOptions

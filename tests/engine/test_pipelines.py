@@ -14,7 +14,8 @@ from torch import Tensor
 from tests.tiny_models import SCHEDULER
 from webui.domain.plan import Plan
 from webui.engine import samplers, sampling
-from webui.engine.conditioning import Encoding, Prompts
+from webui.engine.condition import Encoding
+from webui.engine.conditioning import Prompts
 from webui.engine.control import Control
 from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1

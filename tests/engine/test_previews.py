@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from webui.domain.models import Family
 from webui.domain.plan import PreviewPlan
 from webui.engine import previews, vae
 from webui.weights.memory import Resident
@@ -41,7 +42,7 @@ def test_unusable_latents_give_no_preview(tiny: Resident) -> None:
 def test_the_linear_map_tells_bright_from_dark_and_red_from_green() -> None:
     def colour(*latent: float) -> list[int]:
         latents = torch.tensor(latent, dtype=torch.float32).view(4, 1, 1).expand(4, 4, 4)
-        image = previews.approximate(latents)
+        image = previews.approximate(latents, Family.SD1)
         assert image.size == (32, 32)
         return np.asarray(image).reshape(-1, 3).mean(0).round().astype(int).tolist()
 

@@ -20,7 +20,7 @@ from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, ModelRef, Plan, RefinerPlan, SamplingPlan
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import samplers
-from webui.engine.conditioning import Encoding
+from webui.engine.condition import Encoding, stack
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady
 from webui.engine.families import sd1
@@ -78,7 +78,7 @@ def by_hand(plan: Plan, models: Models, refiner: ModelRef, switch_at: float) -> 
         with loaded.resident.on_device("unet") as unet, torch.inference_mode():
             predict = sd1.make_predict(loaded.resident, unet)
             scaled, time = latents / (sigma**2 + 1) ** 0.5, torch.tensor(levels.timestep(sigma))
-            prompted, without = (predict(scaled, time, each.unsqueeze(0)) for each in (positive, negative))
+            prompted, without = (predict(scaled, time, stack([each])) for each in (positive, negative))
         return latents - sigma * (without + plan.guidance * (prompted - without))
 
     sigmas = find_sigmas(plan.sampler, plan.schedule, plan.steps, levels)

@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from webui.engine.condition import Condition
 from webui.weights.identify import NoiseSchedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 """(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""
 
-DenoiseGiven = Callable[[Tensor, float, Tensor], Tensor]
-"""The same under a condition: (latents [B,C+k,h,w], sigma, context [B,T,D]) → predicted clean latents [B,C,h,w].
+DenoiseGiven = Callable[[Tensor, float, Condition], Tensor]
+"""The same under a batch's condition: (latents [B,C+k,h,w], sigma, condition) → predicted clean latents [B,C,h,w].
 
 The last k channels (usually none) carry no noise: they are what the network sees beside the latents.
 """
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A family's network call: (scaled latents [B,C+k,h,w], timestep [], context [B,T,D]) → the raw output [B,C,h,w]."""
+Predict = Callable[[Tensor, Tensor, Condition], Tensor]
+"""A family's network call: (scaled latents [B,C+k,h,w], timestep [], condition) → the raw output [B,C,h,w]."""
 
 DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
 
@@ -115,13 +116,13 @@ def make_denoiser(
     table = torch.tensor([levels.timestep(sigma) for sigma in wanted], dtype=torch.float32, device=device)
     timesteps = dict(zip(wanted, table.unbind(), strict=True))
 
-    def denoise(latents: Tensor, sigma: float, context: Tensor) -> Tensor:
+    def denoise(latents: Tensor, sigma: float, condition: Condition) -> Tensor:
         timestep = timesteps.get(sigma)
         if timestep is None:
             timestep = timesteps[sigma] = torch.tensor(levels.timestep(sigma), dtype=torch.float32, device=device)
         noisy, beside = latents[:, :channels], latents[:, channels:]
         scaled = noisy * levels.scale(sigma)
-        output = predict(torch.cat([scaled, beside], 1) if beside.shape[1] else scaled, timestep, context)
+        output = predict(torch.cat([scaled, beside], 1) if beside.shape[1] else scaled, timestep, condition)
         return levels.clean(noisy, output, sigma)
 
     return denoise

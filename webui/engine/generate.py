@@ -15,6 +15,7 @@ from webui.engine.control import Control
 from webui.engine.models import Models
 from webui.engine.passes import Pass, first_pass, second_pass
 from webui.engine.sampling import Sampling
+from webui.engine.upscale import upscale_in_tiles
 from webui.engine.vae import decode
 from webui.errors import GenerationError
 from webui.images.canvas import Canvas, prepare
@@ -73,14 +74,14 @@ def generate(plan: Plan, models: Models, control: Control, inputs: Mapping[str, 
         drawn = yield from draw(batch, models, control)
         if control.skipped and not control.interrupted:
             yield from (ImageSkipped(index=image.index) for image in images)
-        else:
+        elif drawn is not None:
             yield from _decode(batch, drawn, models)
 
 
-def draw(batch: Batch, models: Models, control: Control) -> Generator[Output, None, Drawn]:
+def draw(batch: Batch, models: Models, control: Control) -> Generator[Output, None, Drawn | None]:
     """Carry out the passes of one batch and return what the last one drew.
 
-    Stopped in the first, it returns that one's.
+    Stopped before the second, it returns what the first drew, None if a finished picture stands for it.
     """
     plan, drawn = batch.plan, None
     if not plan.begins_with_second_pass:
@@ -88,9 +89,10 @@ def draw(batch: Batch, models: Models, control: Control) -> Generator[Output, No
         first = first_pass(plan, batch.images, batch.canvases)
         drawn = yield from _run(first, batch, models, control, ahead=ahead)
     if plan.hires is None or control.interrupted or control.skipped:
-        assert drawn is not None
         return drawn
-    enlarged = yield from _enlarge(batch, plan.hires, drawn, models)
+    enlarged = yield from _enlarge(batch, plan.hires, drawn, models, control)
+    if enlarged is None:
+        return drawn
     second = second_pass(plan, plan.hires, batch.images, enlarged)
     return (yield from _run(second, batch, models, control, behind=drawn.steps if drawn else 0))
 
@@ -118,16 +120,38 @@ def _run(
     return Drawn(latents, sampling.reference, step.index + 1)
 
 
-def _enlarge(batch: Batch, plan: HiresPlan, drawn: Drawn | None, models: Models) -> Generator[Output, None, Tensor]:
-    """Return the latents that the second pass begins with: `drawn` enlarged, or else the batch's pictures."""
+def _enlarge(
+    batch: Batch, plan: HiresPlan, drawn: Drawn | None, models: Models, control: Control
+) -> Generator[Output, None, Tensor | None]:
+    """Return the latents that the second pass begins with: `drawn` enlarged, or else the batch's pictures.
+
+    None when it was stopped.
+    """
     if drawn is not None and plan.upscaler.kind == "latent":
-        return hires.enlarge_latents(drawn.latents, plan)
-    pictures = [canvas.picture for canvas in batch.canvases] if drawn is None else _pictures(drawn, models)
+        return hires.enlarge_latents(drawn.latents, plan, drawn.model.family)
+    pictures: list[Image.Image | None] = [canvas.picture for canvas in batch.canvases]
+    if drawn is not None:
+        pictures = _pictures(drawn, models)
     if not models.upscalers.holds(plan.upscaler):
         yield Loading(model=plan.upscaler.name)
-    pictures = [hires.enlarge_picture(picture, plan, models.upscalers) for picture in pictures]
+    for number, picture in enumerate(pictures):
+        if picture is not None and plan.upscaler.kind != "latent":
+            pictures[number] = _enlarge_picture(picture, plan, models, control)
+    if control.interrupted or control.skipped:
+        return None
     second = yield from models.take(plan.model or batch.plan.model)
     return hires.encode_pictures(pictures, plan, second.resident)
+
+
+def _enlarge_picture(picture: Image.Image, plan: HiresPlan, models: Models, control: Control) -> Image.Image | None:
+    """Return `picture` enlarged, None when it was stopped."""
+    work = upscale_in_tiles(picture, plan.upscaler, *plan.enlarged, models.upscalers)
+    while not (control.interrupted or control.skipped):
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+    return None
 
 
 def _pictures(drawn: Drawn, models: Models) -> list[Image.Image | None]:

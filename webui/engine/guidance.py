@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from webui.domain.plan import GuidancePlan
+from webui.engine.condition import Condition, stack
 from webui.engine.conditioning import Conditioning
 from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
 
@@ -75,7 +76,7 @@ def guide(
     `positive` holds the branches of each image's prompt, `negative` one conditioning per image. All are one batch.
     Negative prompts that are not needed are not computed and may be left out; where `shaping` leaves them out, the
     first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls from
-    `first_call` on to know which contexts hold, so it serves one run of a sampler. `watch` is told what each call
+    `first_call` on to know which conditions hold, so it serves one run of a sampler. `watch` is told what each call
     predicts without guidance.
     `beside` [B,k,h,w] are further channels that the network sees behind each image's latents.
     (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
@@ -140,7 +141,7 @@ class _Prompts:
 
 
 class _Batch:
-    """The rows of a batch under the contexts that hold in each call."""
+    """The rows of a batch under the conditions that hold in each call."""
 
     def __init__(
         self,
@@ -165,53 +166,51 @@ class _Batch:
     def run(self, latents: Tensor, sigma: float, call: int) -> Tensor:
         holding = tuple(each.schedule.at(call) for each in self._conditionings)
         if holding != self._held:
-            self._held, self._rows = holding, _Rows.of(self._contexts(call), self._most)
+            self._held, self._rows = holding, _Rows.of(self._conditions(call), self._most)
         return self._rows.denoise(self._denoise, latents, sigma)
 
-    def _contexts(self, call: int) -> list[Tensor]:
-        """Return the context of each row; those of one image's branches are brought to one length, as A1111 does.
+    def _conditions(self, call: int) -> list[Condition]:
+        """Return the condition of each row; those of one image's branches are brought to one length, as A1111 does.
 
         Negative prompts keep theirs.
         """
-        contexts = [each.at(call) for each in self._conditionings]
+        conditions = [each.at(call) for each in self._conditionings]
         longest: dict[int, int] = {}
-        for image, context in list(zip(self._owners, contexts, strict=True))[self._negatives :]:
-            longest[image] = max(longest.get(image, 0), context.shape[0])
-        for row in range(self._negatives, len(contexts)):
-            missing = longest[self._owners[row]] - contexts[row].shape[0]
-            if missing:
-                contexts[row] = torch.cat([contexts[row], contexts[row][-1:].expand(missing, -1)])
-        return contexts
+        for image, condition in list(zip(self._owners, conditions, strict=True))[self._negatives :]:
+            longest[image] = max(longest.get(image, 0), condition.length)
+        for row in range(self._negatives, len(conditions)):
+            conditions[row] = conditions[row].stretched(longest[self._owners[row]])
+        return conditions
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The contexts of a batch, stacked by length.
+    """The conditions of a batch, stacked by length.
 
-    Contexts of different length cannot share a network call, and padding the shorter ones would change what the
+    Conditions of different length cannot share a network call, and padding the shorter ones would change what the
     network sees: the picture of a prompt would depend on its neighbours in the batch. So each length is one call.
     """
 
-    groups: tuple[tuple[Tensor | None, Tensor], ...]  # (indices of the rows, or None for all; contexts [n,T,D])
+    groups: tuple[tuple[Tensor | None, Condition], ...]  # (indices of the rows, or None for all; their condition)
 
     @classmethod
-    def of(cls, contexts: Sequence[Tensor], most: int) -> _Rows:
-        lengths = sorted({context.shape[0] for context in contexts})
-        if len(lengths) == 1 and len(contexts) <= most:
-            return cls(((None, torch.stack(list(contexts))),))
-        groups: list[tuple[Tensor | None, Tensor]] = []
+    def of(cls, conditions: Sequence[Condition], most: int) -> _Rows:
+        lengths = sorted({condition.length for condition in conditions})
+        if len(lengths) == 1 and len(conditions) <= most:
+            return cls(((None, stack(conditions)),))
+        groups: list[tuple[Tensor | None, Condition]] = []
         for length in lengths:
-            rows = [row for row, context in enumerate(contexts) if context.shape[0] == length]
+            rows = [row for row, condition in enumerate(conditions) if condition.length == length]
             for start in range(0, len(rows), most):
                 part = rows[start : start + most]
-                stacked = torch.stack([contexts[row] for row in part])
-                groups.append((torch.tensor(part, device=stacked.device), stacked))
+                stacked = stack([conditions[row] for row in part])
+                groups.append((torch.tensor(part, device=stacked.states.device), stacked))
         return cls(tuple(groups))
 
     def denoise(self, denoise: DenoiseGiven, latents: Tensor, sigma: float) -> Tensor:
         if self.groups[0][0] is None:
             return denoise(latents, sigma, self.groups[0][1])
-        parts = [(rows, denoise(latents[rows], sigma, contexts)) for rows, contexts in self.groups]
+        parts = [(rows, denoise(latents[rows], sigma, condition)) for rows, condition in self.groups]
         clean = parts[0][1].new_empty((latents.shape[0], *parts[0][1].shape[1:]))
         for rows, part in parts:
             clean[rows] = part

@@ -9,39 +9,33 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from webui.domain.models import Family
 from webui.domain.plan import HiresPlan
 from webui.domain.upscaling import LATENT_UPSCALERS
-from webui.engine.families import sd1
-from webui.engine.upscale import Upscalers, upscale
+from webui.engine import families
 from webui.engine.vae import encode
 from webui.weights.memory import Resident
-
-
-def enlarge_picture(picture: Image.Image | None, plan: HiresPlan, networks: Upscalers) -> Image.Image | None:
-    """Return `picture` as large as an upscaler of pictures makes it; latents are enlarged later. None stays None."""
-    if picture is None or plan.upscaler.kind == "latent":
-        return picture
-    return upscale(picture, plan.upscaler, *plan.enlarged, networks)
 
 
 @torch.inference_mode()
 def encode_pictures(pictures: Sequence[Image.Image | None], plan: HiresPlan, model: Resident) -> Tensor:
     """Return the latents [B,C,h,w] of `pictures` in the size of the second pass. Those of None are no numbers."""
-    broken = model.place(torch.full(sd1.latent_shape(*plan.enlarged), torch.nan))
+    family = model.checkpoint.family
+    broken = model.place(torch.full(families.find(family).latent_shape(*plan.enlarged), torch.nan))
     latents = torch.stack([broken if picture is None else encode(model, picture) for picture in pictures])
-    return enlarge_latents(latents, plan) if plan.upscaler.kind == "latent" else _crop(latents, plan)
+    return enlarge_latents(latents, plan, family) if plan.upscaler.kind == "latent" else _crop(latents, plan, family)
 
 
 @torch.inference_mode()
-def enlarge_latents(latents: Tensor, plan: HiresPlan) -> Tensor:
+def enlarge_latents(latents: Tensor, plan: HiresPlan, family: Family) -> Tensor:
     """Return `latents` [B,C,h,w] in the size of the second pass, by a latent upscaler."""
     mode, antialias = LATENT_UPSCALERS[plan.upscaler.name]
-    _, height, width = sd1.latent_shape(*plan.enlarged)
-    return _crop(functional.interpolate(latents, (height, width), mode=mode, antialias=antialias), plan)
+    _, height, width = families.find(family).latent_shape(*plan.enlarged)
+    return _crop(functional.interpolate(latents, (height, width), mode=mode, antialias=antialias), plan, family)
 
 
-def _crop(latents: Tensor, plan: HiresPlan) -> Tensor:
+def _crop(latents: Tensor, plan: HiresPlan, family: Family) -> Tensor:
     """Cut off evenly what is more than the second pass computes; of an odd rest the larger half at the end (A1111)."""
-    _, height, width = sd1.latent_shape(plan.width, plan.height)
+    _, height, width = families.find(family).latent_shape(plan.width, plan.height)
     top, left = (latents.shape[2] - height) // 2, (latents.shape[3] - width) // 2
     return latents[:, :, top : top + height, left : left + width]

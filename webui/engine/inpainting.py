@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from webui.domain.plan import Plan
 from webui.domain.start import FromMaskedImage
-from webui.engine.families import sd1
+from webui.engine import families
 from webui.engine.vae import encode_pixels, to_pixels
 from webui.images.canvas import Canvas
 from webui.images.resize import resize
@@ -28,7 +28,8 @@ def see_beside(
     """
     if model.checkpoint.variant != "inpainting":
         return None
-    width, height = size[1] * sd1.SHRINK, size[0] * sd1.SHRINK
+    shrink = families.find(model.checkpoint.family).SHRINK
+    width, height = size[1] * shrink, size[0] * shrink
     if not canvases:
         grey = encode_pixels(model, model.place(torch.zeros(3, height, width)))
         return torch.cat([torch.ones_like(grey[:1]), grey]).expand(count, -1, -1, -1)

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from webui.domain.models import Family
 from webui.domain.plan import PreviewPlan
-from webui.engine.families import sd1
+from webui.engine import families
 from webui.engine.outfit import TAESD_DECODER
 from webui.engine.vae import decode, to_image
 from webui.errors import GenerationError
@@ -25,7 +26,7 @@ def render(model: Resident, denoised: Tensor, preview: PreviewPlan) -> Image.Ima
     A real VAE would cost as much as a step, so unless it is asked for, a linear map of the latents stands in.
     """
     if preview.method == "Approx" and not model.vae_is_small:
-        image = approximate(denoised[0])
+        image = approximate(denoised[0], model.checkpoint.family)
     else:
         try:
             image = decode(model, denoised[0], TAESD_DECODER if preview.method == "TAESD" else "vae")
@@ -36,8 +37,9 @@ def render(model: Resident, denoised: Tensor, preview: PreviewPlan) -> Image.Ima
 
 
 @torch.inference_mode()
-def approximate(latents: Tensor) -> Image.Image:
+def approximate(latents: Tensor, family: Family) -> Image.Image:
     """Return a picture with one pixel per latent [C,h,w], enlarged to its full size."""
-    factors = torch.tensor(sd1.LATENT_TO_RGB, device=latents.device, dtype=latents.dtype)
+    rules = families.find(family)
+    factors = torch.tensor(rules.LATENT_TO_RGB, device=latents.device, dtype=latents.dtype)
     small = to_image(torch.einsum("chw,cr->rhw", latents, factors))
-    return small.resize((small.width * sd1.SHRINK, small.height * sd1.SHRINK), Image.Resampling.BILINEAR)
+    return small.resize((small.width * rules.SHRINK, small.height * rules.SHRINK), Image.Resampling.BILINEAR)

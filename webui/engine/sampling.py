@@ -14,11 +14,10 @@ from torch import Tensor
 from webui.domain.events import Loading
 from webui.domain.plan import ModelRef, RefinerPlan
 from webui.domain.sampling import find_sampler
-from webui.engine import samplers, starts
+from webui.engine import families, samplers, starts
 from webui.engine.broken import sample_twice
-from webui.engine.conditioning import Encoding
+from webui.engine.condition import Encoding
 from webui.engine.denoise import Denoise, NoiseLevels, make_denoiser
-from webui.engine.families import sd1
 from webui.engine.guidance import Shaping, guide, needs_negative
 from webui.engine.inpainting import see_beside
 from webui.engine.models import Loaded, Models
@@ -49,7 +48,8 @@ class Sampling:
         self._pass = of
         self._models = models
         self._sampler = samplers.find(of.sampler)
-        self._trained = sd1.noise_levels(loaded.resident)
+        self._family = families.find(of.model.family)
+        self._trained = self._family.noise_levels(loaded.resident)
         self._levels = self._sampler.levels(self._trained)
         self._schedule = find_sigmas(
             of.sampler, of.schedule, of.schedule_steps, self._levels, of.sampling, of.model.family
@@ -140,9 +140,9 @@ class Sampling:
         height, width = latents.shape[-2:]
         model = loaded.resident
         beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
-        levels = self._sampler.levels(sd1.noise_levels(model))
+        levels = self._sampler.levels(self._family.noise_levels(model))
         unet = self._open.enter_context(model.on_device("unet"))
-        denoise = make_denoiser(sd1.make_predict(model, unet), levels, self._sigmas, model.placement.device)
+        denoise = make_denoiser(self._family.make_predict(model, unet), levels, self._sigmas, model.placement.device)
         shaping = Shaping(of.plan.guiding, self._sigmas, levels)
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
         return _Active(loaded, guided)
@@ -161,11 +161,11 @@ class Sampling:
 
     def _noise_source(self, model: Resident) -> NoiseSource:
         of, variation = self._pass, self._pass.plan.variation
-        size = sd1.latent_shape(*variation.resize_from)[1:] if variation.resize_from else None
+        size = self._family.latent_shape(*variation.resize_from)[1:] if variation.resize_from else None
         uses_delta = find_sampler(of.sampler).uses_seed_delta and of.sampling.eta
         return NoiseSource(
             [Origin(image.seed, image.variation_seed or 0, variation.strength, size) for image in of.images],
-            sd1.latent_shape(of.width, of.height),
+            self._family.latent_shape(of.width, of.height),
             model.placement.place,
             source=of.sampling.noise_source,
             device=model.placement.device,

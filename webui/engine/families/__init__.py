@@ -1,1 +1,43 @@
 """One file per model family: only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import nn
+
+from webui.domain.models import Family
+from webui.engine.condition import Condition, Encoding
+from webui.engine.denoise import NoiseLevels, Predict
+from webui.engine.families import sd1
+from webui.weights.memory import Resident
+
+
+class FamilyRules(Protocol):
+    """What a family's module says about its models."""
+
+    SHRINK: int
+    """Pixels per latent, each way."""
+
+    LATENT_TO_RGB: Sequence[tuple[float, float, float]]
+    """Latent channel → red, green, blue in -1 … 1, for previews."""
+
+    def noise_levels(self, model: Resident) -> NoiseLevels:
+        """Return the sigmas the model was trained on."""
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return [C,h,w] of the latents of one image of `width` × `height` pixels."""
+
+    def encode(self, model: Resident, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
+        """Return the condition of `text`, float32, on the device."""
+
+    def make_predict(self, model: Resident, unet: nn.Module) -> Predict:
+        """Return the network call."""
+
+
+def find(family: Family) -> FamilyRules:
+    """Return the rules of `family`."""
+    match family:
+        case Family.SD1:
+            return sd1

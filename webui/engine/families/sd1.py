@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
+from webui.engine.families.clip import Rows, encode_text
 from webui.errors import BadRequest
 from webui.weights.memory import Resident
 
@@ -15,7 +17,7 @@ LATENT_CHANNELS = 4
 SHRINK = 8  # pixels per latent, each way
 
 # Latent channel → red, green, blue in -1 … 1: the least-squares fit in use for previews everywhere since 2022.
-LATENT_TO_RGB = (
+LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
     (0.298, 0.207, 0.208),
     (0.187, 0.286, 0.173),
     (-0.158, 0.189, 0.264),
@@ -37,14 +39,25 @@ def make_predict(model: Resident, unet: nn.Module) -> Predict:
     """Return the network call. Float32 latents enter and leave it; inside it computes in its own dtype."""
     dtype = model.dtype("unet")
 
-    def predict(latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-        return unet(latents.to(dtype), timestep, encoder_hidden_states=context, return_dict=False)[0].float()
+    def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        states = condition.states
+        return unet(latents.to(dtype), timestep, encoder_hidden_states=states, return_dict=False)[0].float()
 
     return predict
 
 
 @torch.inference_mode()
-def encode_tokens(model: Resident, tokens: Sequence[Sequence[int]], clip_skip: int) -> Tensor:
+def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
+    """Return the condition of `text`, float32, on the device; a negative prompt is a prompt like any other."""
+
+    def encode_rows(rows: Rows) -> Tensor:
+        return encode_tokens(model, rows, encoding.clip_skip)
+
+    return Condition(encode_text(model.tokenizer, text, encoding, encode_rows))
+
+
+@torch.inference_mode()
+def encode_tokens(model: Resident, tokens: Rows, clip_skip: int) -> Tensor:
     """Return the text encoder's view [n,77,D] (float32, on the device) of n rows of 77 tokens.
 
     `clip_skip` counts layers from the end: 1 is the last. Earlier layers pass the final norm too, as CLIP's last does.

@@ -1,0 +1,59 @@
+"""What a network is told besides noisy latents, and how texts become that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from webui.domain.plan import EmphasisMode, Plan
+from webui.prompt.chunks import BACKTRACK
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become conditions, besides the model: clip skip, what emphasis does, the comma rule."""
+
+    clip_skip: int = 1
+    emphasis: EmphasisMode = "Original"
+    comma_backtrack: int = BACKTRACK
+
+    @classmethod
+    def of(cls, plan: Plan) -> Encoding:
+        return cls(plan.clip_skip, plan.emphasis, plan.comma_backtrack)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """The `states` [T,D] of a text, or [B,T,D] of a batch of them, and for families that want one a `pooled` state [P]
+    or [B,P] of each text as a whole."""
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """How many states there are to a text."""
+        return self.states.shape[-2]
+
+    def to(self, dtype: torch.dtype) -> Condition:
+        """Return the same in another precision."""
+        return Condition(self.states.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
+
+    def followed_by(self, states: Tensor) -> Condition:
+        """Return one text's condition with further states [n,D] behind its own."""
+        return Condition(torch.cat([self.states, states]), self.pooled)
+
+    def stretched(self, length: int) -> Condition:
+        """Return one text's condition of at least `length` states: its last one is repeated."""
+        missing = length - self.length
+        return self.followed_by(self.states[-1:].expand(missing, -1)) if missing > 0 else self
+
+
+def stack(conditions: Sequence[Condition]) -> Condition:
+    """Return texts' conditions of one length as that of a batch."""
+    pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
+    states = torch.stack([condition.states for condition in conditions])
+    return Condition(states, torch.stack(pooled) if pooled else None)

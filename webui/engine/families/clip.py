@@ -1,0 +1,57 @@
+"""Texts through CLIP's text encoders, the way all families that have one do it: chunks of 75 tokens, then emphasis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from webui.engine.condition import Encoding
+from webui.prompt.chunks import LENGTH, Chunk, chunk
+from webui.prompt.tokens import weigh_tokens
+from webui.weights.tokenizers import Tokenizer
+
+Rows = Sequence[Sequence[int]]
+
+EncodeRows = Callable[[Rows], Tensor]
+"""(n rows of 77 tokens) → states [n,77,D], float32, on the device."""
+
+
+def encode_text(
+    tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows: EncodeRows, padding: int | None = None
+) -> Tensor:
+    """Return the states [77 · chunks, D] of `text`, float32: 75 tokens a chunk between start and end tokens.
+
+    `padding` is the token that fills a chunk up behind its end token (None: end tokens do).
+    """
+    tokens = weigh_tokens(text, encoding.emphasis, tokenizer.encode)
+    chunks = chunk(tokens, tokenizer.comma, encoding.comma_backtrack)
+    filler = tokenizer.end if padding is None else padding
+    states = encode_rows([_framed(tokenizer, each, filler) for each in chunks])
+    if encoding.emphasis == "Ignore":
+        return torch.cat(list(states))
+    keeps_mean = encoding.emphasis == "Original"
+    weighted = [_emphasise(state, each.weights, keeps_mean) for state, each in zip(states, chunks, strict=True)]
+    return torch.cat(weighted)
+
+
+def _framed(tokenizer: Tokenizer, part: Chunk, filler: int) -> list[int]:
+    """Return the 77 tokens the text encoder was trained on: start, text, end, then padding."""
+    return [tokenizer.start, *part.tokens, tokenizer.end, *[filler] * (LENGTH - len(part.tokens))]
+
+
+def _emphasise(states: Tensor, weights: tuple[float, ...], keeps_mean: bool) -> Tensor:
+    """Return `states` [77,D] multiplied by their tokens' weights; with `keeps_mean` brought back to their old mean.
+
+    Where the mean is next to nothing the ratio of means says nothing either, and the states keep their new one.
+    """
+    if all(weight == 1 for weight in weights):
+        return states
+    factors = torch.ones(states.shape[0])
+    factors[1 : 1 + len(weights)] = torch.tensor(weights)
+    weighted = states * factors.to(states).unsqueeze(1)
+    if not keeps_mean:
+        return weighted
+    old, new = states.mean(), weighted.mean()
+    return weighted * torch.where(new.abs() > 1e-3 * weighted.std(), old / new, 1.0)
