@@ -40,6 +40,6 @@ def test_p02_gradios_upload_takes_nothing_from_other_pages(server: RunningServer
 
 
 def test_the_ui_does_not_swallow_the_api(server: RunningServer) -> None:
-    missing = httpx.post(f"{server.url}/sdapi/v1/extra-single-image", auth=INSIDE, json={})
+    missing = httpx.post(f"{server.url}/sdapi/v1/server-stop", auth=INSIDE, json={})
     assert (missing.status_code, missing.json()["detail"]) == (404, "Not Found")
     assert httpx.get(f"{server.url}/sdapi/v1/options/", auth=INSIDE).json()["samples_save"] is True
