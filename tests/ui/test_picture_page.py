@@ -136,7 +136,8 @@ def test_several_pictures_give_one_result_each(page: Page, screen: Screen, site:
     choose(page, png(colour="red"), png(colour="blue"))
     expect(page.locator(".picture-words")).to_contain_text("2 pictures")
     job = generate(page, screen, site)
-    assert len(set(job["plan"]["start"]["images"])) == 2 and len(job["images"]) == 2
+    assert len(set(job["plan"]["start"]["images"])) == 2
+    assert [image["role"] for image in job["images"]] == ["image", "image", "sheet"]
 
 
 def test_without_a_picture_the_page_says_so(page: Page, site: Site) -> None:
