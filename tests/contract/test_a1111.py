@@ -81,6 +81,18 @@ def test_save_images_decides_where_they_lie(site: Site) -> None:
     assert len(kept()) == len(before) + 1
 
 
+@pytest.mark.parametrize(("saves", "grids"), [(True, 1), (False, 0)])
+def test_the_grid_comes_first_when_images_are_saved(site: Site, saves: bool, grids: int) -> None:
+    answer = generate(site, batch_size=2, n_iter=2, seed=5, save_images=saves)
+    info = json.loads(answer["info"])
+    assert info["index_of_first_image"] == grids
+    sizes = [Image.open(io.BytesIO(base64.b64decode(image))).size for image in answer["images"]]
+    assert sizes == [(128, 128)] * grids + [(64, 64)] * 4
+    assert len(info["infotexts"]) == len(sizes) and info["all_seeds"] == [5, 6, 7, 8]
+    assert ["Seed: 5, " in text for text in info["infotexts"]] == [True] * grids + [True, False, False, False]
+    assert info["extra_generation_params"] == {"Schedule type": "Automatic"}
+
+
 @pytest.mark.parametrize("field", ["sampler_name", "sampler_index"])
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -178,6 +190,7 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
     ("fields", "named"),
     [
         ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "always on script ADetailer not found"),
+        ({"alwayson_scripts": {"Soft inpainting": {"args": [True]}}}, "Soft inpainting not found"),
         ({"script_name": "no such"}, "Script 'no such' not found"),
         ({"restore_faces": True}, "restore_faces"),
         ({"enable_hr": True, "hr_additional_modules": ["t5"]}, "hr_additional_modules"),

@@ -6,12 +6,11 @@ from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
 from webui.api.a1111.schemas.lists import ScriptInfo, ScriptsList
-from webui.api.a1111.translate.always_on import ALWAYS_ON, SOFT_INPAINTING
+from webui.api.a1111.translate.always_on import always_on
 from webui.api.a1111.translate.lists import to_script_args
 from webui.studio import Studio
 
 PAGES = ("txt2img", "img2img")
-IMG2IMG_ALONE = frozenset({SOFT_INPAINTING})
 
 
 def add_scripts(router: APIRouter, studio: Studio) -> None:
@@ -22,7 +21,7 @@ def add_scripts(router: APIRouter, studio: Studio) -> None:
         return ScriptsList(
             **{
                 page: [
-                    *_always_on(page),
+                    *always_on(page),
                     *sorted(script.name.lower() for script in studio.scripts() if page in script.pages),
                 ]
                 for page in PAGES
@@ -43,7 +42,3 @@ def add_scripts(router: APIRouter, studio: Studio) -> None:
             for script in studio.scripts()
             if page in script.pages
         ]
-
-
-def _always_on(page: str) -> list[str]:
-    return sorted(name for name in ALWAYS_ON if page == "img2img" or name not in IMG2IMG_ALONE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from webui.api.a1111.schemas.processing import Processing
+from webui.api.a1111.schemas.processing import Processing, StableDiffusionProcessingImg2Img
 from webui.errors import BadRequest
 
 WITHOUT_ARGUMENTS = ("comments", "extra options", "hypertile")
@@ -41,6 +41,11 @@ SWITCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Script → the fields that count only when its switch is on."""
 
 
+def always_on(page: str) -> list[str]:
+    """Return the scripts of one page, `txt2img` or `img2img`, by name."""
+    return sorted(name for name in ALWAYS_ON if page == "img2img" or name != SOFT_INPAINTING)
+
+
 def fields_of_always_on(asked: Processing) -> dict[str, object]:
     """Return the fields that arguments stand for. Raises `BadRequest` for scripts there are none of."""
     fields: dict[str, object] = {}
@@ -66,7 +71,8 @@ def _calls(asked: Processing) -> list[tuple[str, Sequence[object]]]:
     calls = []
     for title, call in asked.alwayson_scripts.items():
         name = title.lower()
-        if name not in ALWAYS_ON:
+        page = "img2img" if isinstance(asked, StableDiffusionProcessingImg2Img) else "txt2img"
+        if name not in always_on(page):
             raise BadRequest(
                 f"alwayson_scripts: always on script {title[:60]} not found.",
                 hint="GET /sdapi/v1/scripts lists them.",
