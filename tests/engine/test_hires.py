@@ -137,7 +137,7 @@ def test_a_network_enlarges_pictures(models: Models, make_plan: PlanMaker, doubl
     plan = make_plan(hires=second(upscaler=doubling))
     resident = models.get(plan.model).resident
     picture = decode(resident, latents_of(plan.replace(hires=None), models)[0])
-    enlarged = encode(resident, upscale(picture, doubling, 96, 96, models.upscalers)).unsqueeze(0)
+    enlarged = encode(resident, upscale(picture, doubling, 96, 96, models.upscalers, Control())).unsqueeze(0)
     assert close(latents_of(plan, models), by_hand(plan, enlarged, models))
 
 

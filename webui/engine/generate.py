@@ -15,7 +15,7 @@ from webui.engine.control import Control
 from webui.engine.models import Models
 from webui.engine.passes import Pass, first_pass, second_pass
 from webui.engine.sampling import Sampling
-from webui.engine.upscale import upscale_in_tiles
+from webui.engine.upscale import upscale
 from webui.engine.vae import decode
 from webui.errors import GenerationError
 from webui.images.canvas import Canvas, prepare
@@ -136,22 +136,11 @@ def _enlarge(
         yield Loading(model=plan.upscaler.name)
     for number, picture in enumerate(pictures):
         if picture is not None and plan.upscaler.kind != "latent":
-            pictures[number] = _enlarge_picture(picture, plan, models, control)
+            pictures[number] = upscale(picture, plan.upscaler, *plan.enlarged, models.upscalers, control)
     if control.interrupted or control.skipped:
         return None
     second = yield from models.take(plan.model or batch.plan.model)
     return hires.encode_pictures(pictures, plan, second.resident)
-
-
-def _enlarge_picture(picture: Image.Image, plan: HiresPlan, models: Models, control: Control) -> Image.Image | None:
-    """Return `picture` enlarged, None when it was stopped."""
-    work = upscale_in_tiles(picture, plan.upscaler, *plan.enlarged, models.upscalers)
-    while not (control.interrupted or control.skipped):
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
-    return None
 
 
 def _pictures(drawn: Drawn, models: Models) -> list[Image.Image | None]:

@@ -13,7 +13,7 @@ from webui.domain.start import FromImage, FromTiles
 from webui.engine.control import Control
 from webui.engine.generate import ImageReady, Output, generate
 from webui.engine.models import Models
-from webui.engine.upscale import cut, fade_in, upscale_in_tiles
+from webui.engine.upscale import cut, fade_in, upscale
 from webui.images.canvas import flatten
 
 Span = tuple[int, int]  # first pixel, and the one behind the last
@@ -47,14 +47,10 @@ def _paint(
     if not models.upscalers.holds(tiles.upscaler):
         yield Loading(model=tiles.upscaler.name)
     picture = flatten(inputs[start.images[image.index % len(start.images)]], start.background)
-    work = upscale_in_tiles(picture, tiles.upscaler, tiles.width, tiles.height, models.upscalers)
-    while not control.interrupted and not control.skipped:
-        try:
-            next(work)
-        except StopIteration as end:
-            yield from _paint_over(end.value, plan, start, image, models, control)
-            return
-    if control.skipped and not control.interrupted:
+    enlarged = upscale(picture, tiles.upscaler, tiles.width, tiles.height, models.upscalers, control)
+    if enlarged is not None:
+        yield from _paint_over(enlarged, plan, start, image, models, control)
+    elif not control.interrupted:
         yield ImageSkipped(index=image.index)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from webui.domain.upscaling import UpscalerRef
+from webui.engine.control import Control
 from webui.engine.vae import to_pixels
 from webui.errors import GenerationError, OutOfMemory
 from webui.weights.memory import EngineOptions, choose_device, fetch, free_unused, is_out_of_memory, settle
@@ -70,15 +71,18 @@ def _key(upscaler: UpscalerRef) -> tuple[str, str]:
     return str(upscaler.path), upscaler.sha256
 
 
-def upscale(image: Image.Image, upscaler: UpscalerRef, width: int, height: int, networks: Upscalers) -> Image.Image:
-    """Return `image` at `width` × `height`; see `upscale_in_tiles`."""
+def upscale(
+    image: Image.Image, upscaler: UpscalerRef, width: int, height: int, networks: Upscalers, control: Control
+) -> Image.Image | None:
+    """Return `image` at `width` × `height`, None when it was stopped between two tiles; see `upscale_in_tiles`."""
     work = upscale_in_tiles(image, upscaler, width, height, networks)
-    while True:
+    while not (control.interrupted or control.skipped):
         try:
             next(work)
         except StopIteration as end:
             result: Image.Image = end.value
             return result
+    return None
 
 
 def upscale_in_tiles(
