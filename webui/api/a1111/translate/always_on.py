@@ -9,7 +9,7 @@ from typing import Any
 from webui.api.a1111.schemas.processing import Processing, StableDiffusionProcessingImg2Img
 from webui.errors import BadRequest
 
-WITHOUT_ARGUMENTS = ("comments", "extra options", "hypertile")
+WITHOUT_ARGUMENTS = ("comments", "extra options")
 """Scripts that take none as long as nobody added any: what they do is in the settings."""
 
 SOFT_INPAINTING = "soft inpainting"
