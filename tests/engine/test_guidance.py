@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from torch import Tensor
 
-from webui.domain.plan import GuidancePlan
+from webui.domain.plan import GuidancePlan, Plan
 from webui.engine.condition import Condition
 from webui.engine.conditioning import Conditioning
+from webui.engine.control import Control
 from webui.engine.denoise import NoiseLevels
+from webui.engine.engine import Engine, ImageReady
 from webui.engine.guidance import Shaping, guide, needs_negative
 from webui.prompt.schedule import Schedule, Segment
 from webui.weights.identify import NoiseSchedule
+
+PlanMaker = Callable[..., Plan]
 
 
 class Network:
@@ -227,3 +233,18 @@ def test_rescaling_brings_several_branches_to_the_spread_of_their_sum() -> None:
     clean = guide(network, positive, [branch(0.0)], 6.0, shaping=shaping)(latents, sigma)
     summed = outputs[0] + (outputs[1] - outputs[0]) + 0.5 * (outputs[2] - outputs[0])
     assert ((latents - clean) / sigma).std().item() == pytest.approx(summed.std().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["DDIM CFG++", "Euler", "Heun"])
+def test_a_run_without_guidance_is_that_of_the_prompt_alone(engine: Engine, make_plan: PlanMaker, sampler: str) -> None:
+    """CFG++ goes on from what is predicted without guidance: there, the prompt itself. Its guidance 12.5 is a whole."""
+    whole = 12.5 if sampler == "DDIM CFG++" else 1.0
+
+    def draw(**changes: object) -> object:
+        happened = engine.run(make_plan(sampler=sampler, **changes), Control())
+        return next(item.image for item in happened if isinstance(item, ImageReady))
+
+    never = draw(guidance=9.0, guiding=GuidancePlan(end=0.0, rescale=0.7))
+    assert never == draw(guidance=whole)
+    assert never != draw(guidance=9.0)
+    assert draw(guidance=9.0, guiding=GuidancePlan(minimum=15.0)) not in (never, draw(guidance=9.0))

@@ -19,7 +19,9 @@ from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.outfit import Outfit, Wardrobe
 from webui.engine.vae import encode, to_image, to_pixels
 from webui.errors import BadFile
-from webui.weights.memory import Resident
+from webui.weights.identify import identify
+from webui.weights.load import load
+from webui.weights.memory import Placement, Resident
 from webui.weights.vae_files import identify_vae
 
 PlanMaker = Callable[..., Plan]
@@ -172,3 +174,32 @@ def test_a_run_that_is_given_up_is_undone_as_well(engine: Engine, make_plan: Pla
     next(running)
     running.close()
     assert draw(engine, plan) == own
+
+
+def test_models_that_take_turns_have_a_vae_each(
+    tiny_folder: Path, tiny_file: Path, make_plan: PlanMaker, files: dict[str, Path]
+) -> None:
+    """With the meta device in the GPU's place: what is on it is visible."""
+    precision = dict.fromkeys(("unet", "vae", "text_encoder"), torch.float32)
+    first, second, third = (
+        Resident(load(identify(path), precision), Placement(torch.device("meta"), precision))
+        for path in (tiny_folder, tiny_file, tiny_folder)
+    )
+
+    def place(model: Resident) -> str:
+        return next(model.network("vae").parameters()).device.type
+
+    own = [model.network("vae") for model in (first, second, third)]
+    with Outfit(make_plan(vae=refer(files["other"])), Wardrobe()) as worn:
+        worn.put_on(first)
+        worn.put_on(second)
+        assert first.network("vae") is not second.network("vae")
+        first.rest()
+        assert (place(first), place(second)) == ("cpu", "meta")
+        taken_off = first.network("vae")
+        worn.keep_only([second])
+        assert first.network("vae") is own[0]
+        worn.put_on(third)
+        assert third.network("vae") is taken_off, "it is free again"
+        assert (place(second), place(third)) == ("meta", "meta")
+    assert [model.network("vae") for model in (first, second, third)] == own

@@ -131,6 +131,16 @@ def test_recasting(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("mode", ["normal", "medvram", "lowvram"])
+def test_recasting_the_unet_in_every_mode(checkpoint: Checkpoint, mode: str) -> None:
+    halves = {**FLOAT, "unet": torch.bfloat16}
+    resident = Resident(load(checkpoint, halves), Placement(CPU, halves, mode))  # type: ignore[arg-type]
+    resident.recast("unet", torch.float32)
+    rounded = load(checkpoint, halves)
+    rounded.unet.float()
+    assert torch.equal(call_unet(resident), call_unet(Resident(rounded, Placement(CPU, FLOAT))))
+
+
+@pytest.mark.parametrize("mode", ["normal", "medvram", "lowvram"])
 def test_exchanging_the_vae(checkpoint: Checkpoint, mode: str) -> None:
     resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT, mode))  # type: ignore[arg-type]
     other = make_networks(5)["vae"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -18,28 +19,39 @@ TAESD_ENCODER, TAESD_DECODER = "taesd_encoder", "taesd_decoder"
 
 
 class Wardrobe:
-    """The VAE and the halves of TAESD that were used last, kept for the next plan."""
+    """The VAE and the halves of TAESD that were used last, kept for the next plan.
+
+    A network is at one place at a time, so each of the models that are in use together has its own, by its `number`.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[object, nn.Module]] = {}
+        self._kept: dict[tuple[str, int], tuple[object, nn.Module]] = {}
 
-    def vae(self, reference: VaeRef, dtype: torch.dtype) -> nn.Module:
+    def vae(self, reference: VaeRef, dtype: torch.dtype, number: int) -> nn.Module:
         """Return the VAE of a file; raise `BadFile` when it cannot be one."""
         key = (reference.path, reference.sha256, dtype)
-        return self._keep("vae", key, lambda: load_vae(identify_vae(reference.path), dtype))
+        return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype))
 
-    def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype) -> nn.Module:
+    def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype, number: int) -> nn.Module:
         """Return a TAESD of which one half is of use; raise `BadFile` when the plan's file holds none."""
         file = plan.encoder if half == "encoder" else plan.decoder or plan.preview
         assert file is not None
-        return self._keep(half, (file, dtype), lambda: load_taesd(identify_taesd(file, half), dtype))
+        return self._keep((half, number), (file, dtype), lambda: load_taesd(identify_taesd(file, half), dtype))
 
-    def _keep(self, kind: str, key: object, load: Callable[[], nn.Module]) -> nn.Module:
-        known = self._kept.get(kind)
+    def _keep(self, place: tuple[str, int], key: object, load: Callable[[], nn.Module]) -> nn.Module:
+        known = self._kept.get(place)
         if known is None or known[0] != key:
-            self._kept.pop(kind, None)
-            self._kept[kind] = key, load()
-        return self._kept[kind][1]
+            self._kept.pop(place, None)
+            self._kept[place] = key, load()
+        return self._kept[place][1]
+
+
+@dataclass(frozen=True)
+class _Worn:
+    """What one model has on: the number of its own networks, and how to take it off."""
+
+    number: int
+    undo: ExitStack
 
 
 class Outfit:
@@ -48,7 +60,7 @@ class Outfit:
     def __init__(self, plan: Plan, wardrobe: Wardrobe) -> None:
         self._plan = plan
         self._wardrobe = wardrobe
-        self._undo: dict[Resident, ExitStack] = {}
+        self._worn: dict[Resident, _Worn] = {}
 
     def __enter__(self) -> Outfit:
         return self
@@ -58,34 +70,38 @@ class Outfit:
 
     def put_on(self, model: Resident) -> None:
         """Fit `model`, once; raise `BadFile` when the plan's VAE cannot be used."""
-        if model in self._undo:
+        if model in self._worn:
             return
-        undo = self._undo[model] = ExitStack()
-        self._put_on_vae(model, undo)
-        self._put_on_taesd(model, undo)
+        taken = {worn.number for worn in self._worn.values()}
+        worn = self._worn[model] = _Worn(min(set(range(len(taken) + 1)) - taken), ExitStack())
+        self._put_on_vae(model, worn)
+        self._put_on_taesd(model, worn)
         drawing = [model.network(part) for part in model.parts if part != "text_encoder"]
-        undo.enter_context(seamless(drawing, self._plan.tiling))
+        worn.undo.enter_context(seamless(drawing, self._plan.tiling))
 
     def keep_only(self, models: Collection[Resident]) -> None:
         """Take it off all but `models`, and let go of these."""
-        for model in self._undo.keys() - set(models):
-            self._undo.pop(model).close()
+        for model in self._worn.keys() - set(models):
+            self._worn.pop(model).undo.close()
 
-    def _put_on_vae(self, model: Resident, undo: ExitStack) -> None:
+    def _put_on_vae(self, model: Resident, worn: _Worn) -> None:
         if self._plan.vae is not None:
-            _exchange(model, "vae", self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"]), undo)
+            vae = self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"], worn.number)
+            _exchange(model, "vae", vae, worn.undo)
 
-    def _put_on_taesd(self, model: Resident, undo: ExitStack) -> None:
+    def _put_on_taesd(self, model: Resident, worn: _Worn) -> None:
         plan = self._plan.taesd
         # It is so small that half precision gains nothing on a CPU.
         dtype = torch.float32 if model.placement.device.type == "cpu" else model.placement.dtypes["vae"]
         if plan.encoder is not None:
-            _exchange(model, TAESD_ENCODER, self._wardrobe.taesd(plan, "encoder", dtype), undo)
-            undo.enter_context(model.coding_with(encoder=TAESD_ENCODER))
+            encoder = self._wardrobe.taesd(plan, "encoder", dtype, worn.number)
+            _exchange(model, TAESD_ENCODER, encoder, worn.undo)
+            worn.undo.enter_context(model.coding_with(encoder=TAESD_ENCODER))
         if plan.decoder is not None or plan.preview is not None:
-            _exchange(model, TAESD_DECODER, self._wardrobe.taesd(plan, "decoder", dtype), undo)
+            decoder = self._wardrobe.taesd(plan, "decoder", dtype, worn.number)
+            _exchange(model, TAESD_DECODER, decoder, worn.undo)
         if plan.decoder is not None:
-            undo.enter_context(model.coding_with(decoder=TAESD_DECODER))
+            worn.undo.enter_context(model.coding_with(decoder=TAESD_DECODER))
 
 
 def _exchange(model: Resident, component: str, network: nn.Module, undo: ExitStack) -> None:
