@@ -79,7 +79,7 @@ def test_half_precision_files_compute_in_single(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("upsampler", "scale"),
-    [("pixelshuffle", 2), ("pixelshuffledirect", 3), ("nearest+conv", 4), ("pixelshuffle_aux", 4)],
+    [("pixelshuffle", 2), ("pixelshuffledirect", 3), ("nearest+conv", 4), ("pixelshuffle_aux", 4), ("", 1)],
 )
 def test_swin2sr_is_what_transformers_makes_of_it(tmp_path: Path, upsampler: str, scale: int) -> None:
     torch.manual_seed(0)

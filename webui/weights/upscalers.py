@@ -108,7 +108,7 @@ def _swin2sr_config(shape: Swin2srShape) -> Swin2SRConfig:
         qkv_bias=shape.has_qkv_bias,
         resi_connection=shape.connection,
         upscale=shape.scale,
-        upsampler=shape.upsampler or None,
+        upsampler=shape.upsampler,
         img_range=shape.value_range,
     )
 
