@@ -34,7 +34,9 @@ DOORS = ("api", "ui")  # they call the studio and speak in the ground's types; n
 OPEN_TO_DOORS = ("studio", *LAYERS[0])
 
 TORCH_FAMILY = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors.torch")
-TORCH_FILES = re.compile(r"engine/.*|weights/((load|memory|tokenizers|convert)\w*|upscalers|upscaler_networks)(/.*|\.py)")
+TORCH_FILES = re.compile(
+    r"engine/.*|weights/((load|memory|tokenizers|convert)\w*|upscalers|upscaler_networks)(/.*|\.py)"
+)
 CHILD_SIDE = "jobs/worker.py"  # runs in both processes: the family may be imported inside functions only
 
 NETWORK = ("requests", "httpx", "urllib.request", "urllib3", "aiohttp", "http.client", "ftplib", "smtplib")
