@@ -112,10 +112,12 @@ def test_a_second_pass_is_read_back(
     )
 
 
-def test_a_second_pass_over_a_picture_has_a_strength_of_its_own() -> None:
+def test_a_second_pass_over_a_finished_picture_is_told_like_both() -> None:
     found = read(text(hires=hires(strength=0.3), start=FromImage(images=(PICTURE,), strength=0.9)))
-    assert found.unmapped == () and found.start == {"strength": 0.9}
+    assert found.unmapped == () and found.start == {}
     assert found.request.hires is not None and found.request.hires.strength == 0.3
+    both = read("a\nSteps: 20, Seed: 1, Denoising strength: 0.9, Hires upscale: 2, Hires strength: 0.3")
+    assert both.start == {"strength": 0.9} and both.request.hires == Hires(strength=0.3)
 
 
 def test_the_refiner() -> None:

@@ -53,7 +53,7 @@ OLD_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Names of parameters in earlier versions and in extensions → the one used here."""
 
-HIRES_STRENGTH = "Hires strength"  # A1111 has no name for it where the first pass has a strength, too; SD.Next's
+HIRES_STRENGTH = "Hires strength"  # SD.Next's, where the first pass has a strength as well
 
 OUTPAINTING_NAMES: Mapping[str, str] = MappingProxyType(
     {

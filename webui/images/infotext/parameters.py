@@ -14,7 +14,6 @@ from webui.images.infotext.names import (
     CHURN_KEYS,
     CONTENT_NAMES,
     GUIDING_NAMES,
-    HIRES_STRENGTH,
     NOISE_KEYS,
     NOT_MASKED,
     ONLY_MASKED,
@@ -95,23 +94,29 @@ def _variation(plan: Plan, image: ImagePlan) -> dict[str, str]:
 
 
 def _strength(plan: Plan) -> dict[str, str]:
-    """Return how much of a picture is painted anew: of the one it began with, else of the first pass's result."""
-    parameters: dict[str, str] = {}
-    if not isinstance(plan.start, FromNoise):
-        parameters["Denoising strength"] = number(plan.start.strength)
-        if plan.hires:
-            parameters[HIRES_STRENGTH] = number(plan.hires.strength)
-    elif plan.hires:
-        parameters["Denoising strength"] = number(plan.hires.strength)
-    return parameters
+    """Return how much of a picture is painted anew: of the first pass's result, else of the one it began with.
+
+    A finished picture that stands for the first pass's result is not told from it: it was made that way.
+    """
+    if plan.hires:
+        return {"Denoising strength": number(plan.hires.strength)}
+    return {} if isinstance(plan.start, FromNoise) else {"Denoising strength": number(plan.start.strength)}
 
 
 def _sampling(plan: Plan) -> dict[str, str]:
-    """Return the options that differ from A1111's own defaults, as far as the sampler heeds them.
+    """Return the options that differ from A1111's own defaults, as far as the sampler of a pass heeds them."""
+    parameters = _sampling_of(plan.sampler, plan.schedule, plan.sampling)
+    if plan.hires:
+        parameters = {**_sampling_of(plan.hires.sampler, plan.hires.schedule, plan.hires.sampling), **parameters}
+    return parameters
 
-    Its noise comes from the GPU unless its text says otherwise, so ours is named unless it does as well.
+
+def _sampling_of(sampler_name: str, schedule: str, options: SamplingPlan) -> dict[str, str]:
+    """Return the same of one pass.
+
+    A1111's noise comes from the GPU unless its text says otherwise, so ours is named unless it does as well.
     """
-    sampler, options, usual = find_sampler(plan.sampler), plan.sampling, SamplingPlan()
+    sampler, usual = find_sampler(sampler_name), SamplingPlan()
     parameters: dict[str, str] = {}
     if options.seed_delta and sampler.uses_seed_delta and options.eta:
         parameters["ENSD"] = str(options.seed_delta)
@@ -120,7 +125,7 @@ def _sampling(plan: Plan) -> dict[str, str]:
     if options.eta is not None and options.eta != sampler.default_eta:
         parameters["Eta DDIM" if sampler.default_eta == 0 else "Eta"] = number(options.eta)
     heeded = [*(CHURN_KEYS if sampler.churns else ()), *(NOISE_KEYS if sampler.churns or sampler.stochastic else ())]
-    for key in [*heeded, *SCHEDULE_KEYS, *(BETA_KEYS if plan.schedule == "Beta" else ())]:
+    for key in [*heeded, *SCHEDULE_KEYS, *(BETA_KEYS if schedule == "Beta" else ())]:
         name = SAMPLING_NAMES[key]
         if key in BETA_KEYS or getattr(options, name) != getattr(usual, name):
             parameters[key] = number(getattr(options, name))

@@ -191,7 +191,11 @@ class _Reading:
         """Ask for what a text of our own leaves out because it is as usual: the settings may differ by now."""
         asked, usual = self.request, dict(SamplingPlan())
         usual["noise_source"] = "GPU"  # as A1111 leaves it out
-        usual["eta"] = find_sampler(asked.sampler).default_eta if asked.sampler else None
+        samplers = [asked.sampler, asked.hires.sampler if asked.hires else None]
+        etas = {find_sampler(name).default_eta for name in samplers if name} - {None}
+        usual["eta"] = (
+            etas.pop() if len(etas) == 1 else None
+        )  # of two samplers with different ones, neither is asked for
         said = {name: value for name, value in asked.sampling if value is not None}
         self.request = asked.replace(
             clip_skip=asked.clip_skip or 1,
