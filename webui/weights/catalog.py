@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from webui.domain.models import Kind, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
 from webui.weights.hashes import HashCache
-from webui.weights.identify import PICKLE_SUFFIXES, Checkpoint, identify
+from webui.weights.headers import PICKLE_SUFFIXES
+from webui.weights.identify import Checkpoint, identify
 
 log = logging.getLogger(__name__)
 

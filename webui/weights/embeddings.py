@@ -6,7 +6,7 @@ from pathlib import Path
 
 from webui.domain.frozen import Data
 from webui.errors import BadFile
-from webui.weights.identify import PICKLE_SUFFIXES, read_header
+from webui.weights.headers import PICKLE_SUFFIXES, read_header
 
 TABLES = ("emb_params", "clip_l", "clip_g")
 """The tensors of vectors: A1111's for SD 1 and 2, and both of SDXL's text encoders."""

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from webui.domain.models import Kind, ModelInfo
 from webui.weights.catalog import VAE_SUFFIXES, Catalog, Sort
 from webui.weights.hashes import HashCache
-from webui.weights.identify import PICKLE_SUFFIXES
+from webui.weights.headers import PICKLE_SUFFIXES
 from webui.weights.upscaler_files import identify_upscaler
 from webui.weights.vae_files import identify_vae
 

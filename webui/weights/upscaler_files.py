@@ -12,7 +12,7 @@ from pathlib import Path
 
 from webui.domain.models import Kind
 from webui.errors import BadFile
-from webui.weights.identify import MAX_JSON, read_header
+from webui.weights.headers import MAX_JSON, read_header
 from webui.weights.other_kinds import refuse_other_kind
 
 SPANDREL = ("spandrel", "torchvision")

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from webui.domain.models import Kind
 from webui.errors import BadFile
-from webui.weights.identify import Header, describe_vae, norm_groups, part_of_header, read_header
+from webui.weights.headers import Header, read_header
 from webui.weights.other_kinds import refuse_other_kind
+from webui.weights.shapes import describe_vae, norm_groups, part_of_header
 
 LATENT_CHANNELS = 4
 LEVELS = 4  # of a network that shrinks pictures 8 times

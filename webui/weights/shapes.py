@@ -1,0 +1,101 @@
+"""Configurations of networks (diffusers, transformers) from the shapes of their weights in the original layout.
+
+Those that describe a network raise `KeyError`, `IndexError` or `ValueError` when there is no such network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from webui.weights.headers import Header
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def part_of_header(header: Header, prefix: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors whose names begin with `prefix`, by the rest of the name."""
+    return {name[len(prefix) :]: facts.shape for name, facts in header.items() if name.startswith(prefix)}
+
+
+def norm_groups(channels: int) -> int:
+    """Return the group count of a network whose first level has `channels`.
+
+    Shapes do not tell it. Real SD1 files have 32 groups on 320 (UNet) and 128 (VAE) channels; narrow models follow the
+    same rule of at least four channels a group.
+    """
+    return min(32, channels // 4)
+
+
+def describe_unet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    channels: list[int] = []
+    attention: list[bool] = []
+    layers: list[int] = []
+    first, in_channels = shapes["input_blocks.0.0.weight"][:2]
+    new_level = True
+    for index in range(1, _count(shapes, r"input_blocks\.(\d+)\.")):
+        if f"input_blocks.{index}.0.op.weight" in shapes:
+            new_level = True
+            continue
+        if new_level:
+            channels.append(shapes[f"input_blocks.{index}.0.out_layers.3.weight"][0])
+            attention.append(f"input_blocks.{index}.1.proj_in.weight" in shapes)
+            layers.append(0)
+            new_level = False
+        layers[-1] += 1
+    if len(set(layers)) != 1:
+        raise ValueError("the levels of its UNet differ in depth")
+    projection = shapes["middle_block.1.proj_in.weight"]
+    return {
+        "in_channels": in_channels,
+        "out_channels": shapes["out.2.weight"][0],
+        "block_out_channels": tuple(channels),
+        "layers_per_block": layers[0],
+        "down_block_types": tuple("CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)),
+        "cross_attention_dim": shapes["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+        "attention_head_dim": 8,  # diffusers' historical name for the number of heads
+        "norm_num_groups": norm_groups(first),
+        "use_linear_projection": len(projection) == 2,
+    }
+
+
+def describe_vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return diffusers' configuration of a VAE from its shapes in the original layout.
+
+    Raises `KeyError`, `IndexError` or `ValueError` when there is no such VAE.
+    """
+    levels = _count(shapes, r"encoder\.down\.(\d+)\.")
+    channels = tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels))
+    return {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "block_out_channels": channels,
+        "layers_per_block": _count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "norm_num_groups": norm_groups(channels[0]),
+        "scaling_factor": 0.18215,
+    }
+
+
+def describe_text(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embeddings.token_embedding.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": _count(shapes, r"encoder\.layers\.(\d+)\."),
+        "num_attention_heads": max(1, width // 64),
+        "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
+        "projection_dim": width,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    }
+
+
+def _count(shapes: Iterable[str], pattern: str) -> int:
+    """Return one more than the largest number that `pattern` captures at the start of a name."""
+    return 1 + max((int(match[1]) for name in shapes if (match := re.match(pattern, name))), default=-1)
