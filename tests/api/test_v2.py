@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.api.site import Site, browser, open_site, serve, wait_until
 from webui.api.following import MAX_FOLLOWERS
@@ -223,6 +224,34 @@ def test_png_info_takes_raw_bytes_and_forms(site: Site) -> None:
     for wrong in ({"files": {"other": ("a.png", content)}}, {"json": {}}, {"data": {"file": "text"}}):
         answer = site.client.post("/api/v2/png-info", **wrong)  # type: ignore[arg-type]
         assert answer.status_code in (400, 422) and "file" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("file_format", ["jpg", "webp", "avif"])
+def test_images_of_every_format_are_kept_shown_and_read(tmp_path: Path, file_format: str) -> None:
+    with open_site(tmp_path) as site:
+        site.client.post("/api/v2/settings", json={"samples_format": file_format, "grid_format": "webp"})
+        job = site.generate(batch_count=2)
+        assert [Path(image.path).suffix for image in job.images] == [f".{file_format}"] * 2 + [".webp"]
+        shown = site.client.get(f"/api/v2/jobs/{job.id}/images/0")
+        assert shown.headers["content-type"] == f"image/{'jpeg' if file_format == 'jpg' else file_format}"
+        assert f'.{file_format}"' in shown.headers["content-disposition"]
+        read = site.client.post("/api/v2/png-info", content=shown.content, headers={"Content-Type": "image/*"}).json()
+        assert (read["program"], read["infotext"]) == ("Easel", job.images[0].infotext)
+        unkept = site.generate(keep=False).images[0]
+        assert Path(unkept.path).suffix == f".{file_format}"
+
+
+def test_what_other_programs_write_is_read(site: Site) -> None:
+    metadata = {"positive_prompt": "a boat", "seed": 5, "scheduler": "euler_a", "steps": 9, "controlnets": [{}]}
+    chunks = PngInfo()
+    chunks.add_text("invokeai_metadata", json.dumps(metadata))
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=chunks)
+    content = buffer.getvalue()
+    read = site.client.post("/api/v2/png-info", content=content, headers={"Content-Type": "image/png"}).json()
+    assert read["program"] == "InvokeAI" and read["infotext"].startswith("a boat\nSteps: 9")
+    assert (read["request"]["sampler"], read["request"]["seed"]) == ("Euler a", 5)
+    assert json.loads(read["items"]["invokeai_metadata"]) == metadata and len(read["unmapped"]) == 1
 
 
 def test_a_text_is_read(site: Site) -> None:

@@ -74,7 +74,7 @@ def _put_forge(told: Told) -> None:
     vaes = [key for key in modules if "vae" in told.parameters[key].lower() or told.parameters[key] == "ae"]
     if len(vaes) == 1 and "VAE" not in told.parameters:
         told.parameters["VAE"] = told.parameters.pop(vaes[0])
-    if told.parameters.get("Hires Module 1") == "Use same choices":
+    if told.parameters.get("Hires Module 1") in ("Use same choices", "Built-in"):
         del told.parameters["Hires Module 1"]
 
 
