@@ -18,6 +18,8 @@ from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import ModelInfo
 from webui.domain.passes import ScriptCall
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
+from webui.domain.sampling import find_sampler, split_combined
+from webui.domain.sampling_options import SamplingOptions
 from webui.errors import BadRequest, NotFound
 from webui.extending.loader import Extensions
 from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
@@ -303,6 +305,17 @@ class Studio:
         """Return what a form shows before anything was typed: every blank filled for `model` (None: the current)."""
         info = self._catalog.find(model) if model else self.current_model()
         return planner.fill(GenerationRequest(), self._settings.snapshot(), info)
+
+    def unlike_settings(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return what `request` says of sampling and emphasis that differs from the settings, as parts of a request."""
+        settings = self._settings.snapshot()
+        filled = planner.fill(request, settings, self.current_model())
+        sampler = find_sampler(split_combined(str(filled.sampler), str(filled.schedule))[0])
+        usual = planner.plan_sampling(SamplingOptions(), settings, sampler)
+        asked = planner.plan_sampling(request.sampling, settings, sampler)
+        sampling = {name: value for name, value in asked if value != getattr(usual, name)}
+        emphasis = {} if request.emphasis in (None, settings.emphasis) else {"emphasis": request.emphasis}
+        return {**({"sampling": sampling} if sampling else {}), **emphasis}
 
     # Images
 

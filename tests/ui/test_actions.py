@@ -181,3 +181,28 @@ def test_styles_of_an_old_job_are_chosen_again_and_missing_ones_told(studio: Stu
 def test_a_tag_without_effect_is_told(studio: Studio, form: Form[GenerationRequest]) -> None:
     answer = actions.submit(studio, form, values(prompt="a <hypernet:x:1> cat"))
     assert answer["kind"] == "submitted" and "<hypernet:" in answer["notes"][0]
+
+
+def test_what_differs_from_the_settings_comes_along(studio: Studio) -> None:
+    sampling = {"seed_delta": 31337, "noise_source": "CPU", "eta": 0.5}
+    asked = {"sampler": "Euler a", "sampling": sampling, "emphasis": "No norm", "hires": {"scale": 2}}
+    parts = actions.apply(studio, asked).message["parts"]
+    assert (parts["sampling"], parts["emphasis"]) == ({"seed_delta": 31337, "eta": 0.5}, "No norm")
+    assert (parts["hires"]["scale"], parts["refiner"], parts["tiling"]) == (2, None, "none")
+    studio.change_settings({"eta_noise_seed_delta": 31337, "eta_ancestral": 0.5, "emphasis": "No norm"})
+    assert not {"sampling", "emphasis"} & actions.apply(studio, asked).message["parts"].keys()
+
+
+def test_img2img_says_that_it_has_no_second_pass(studio: Studio) -> None:
+    outcome = actions.apply(studio, {"hires": {"scale": 2}}, page="img2img")
+    assert outcome.message["notes"] == ["hires: a second pass follows txt2img only"]
+
+
+def test_the_page_learns_what_there_is_to_choose(studio: Studio) -> None:
+    choices = actions.open_page(studio, {}).message["choices"]
+    assert {"Latent", "Lanczos"} <= set(choices["names"]["upscaler"])
+    assert "Latent" not in choices["names"]["picture_upscaler"]
+    assert choices["names"]["vae"][:2] == ["Automatic", "None"]
+    assert {model["value"] for model in choices["models"]} == {"pocket", "large"}
+    script = next(each for each in choices["scripts"] if each["value"] == "X/Y/Z plot")
+    assert "x_values" in script["schema"]["properties"] and script["pages"] == ["txt2img", "img2img"]

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.ui.chromium import Screen
 from tests.ui.conftest import Site
+from tests.ui.test_other_pages import drop_on_prompt, make_image
 
 pytestmark = pytest.mark.browser
 
@@ -190,6 +191,20 @@ def test_the_settings_of_a_picture_bring_its_groups(screen: Screen, site: Site) 
     expect(group(screen, "variation").locator(".group-switch input")).not_to_be_checked()
     again = generate(screen, site)
     assert again["images"][0]["infotext"] == first["images"][0]["infotext"]
+
+
+def test_what_no_field_shows_comes_along_and_can_be_taken_away(screen: Screen, site: Site) -> None:
+    infotext = "a fox\nSteps: 2, Sampler: Euler a, Seed: 3, Size: 64x64, ENSD: 31337, Emphasis: No norm"
+    drop_on_prompt(screen, make_image(infotext))
+    chips = screen.page.locator("#txt2img_groups .carried .chip")
+    expect(chips).to_have_text(["Eta noise seed delta: 31337×", "Emphasis mode: No norm×"])
+    request = generate(screen, site)["request"]
+    assert (request["sampling"]["seed_delta"], request["emphasis"]) == (31337, "No norm")
+    screen.reload()
+    screen.page.get_by_role("button", name="Without Eta noise seed delta: 31337").click()
+    expect(chips).to_have_count(1)
+    request = generate(screen, site)["request"]
+    assert (request["sampling"]["seed_delta"], request["emphasis"]) == (None, "No norm")
 
 
 def test_scripts_for_a1111_can_fill_a_group(screen: Screen, site: Site) -> None:

@@ -100,15 +100,8 @@ def test_files_without_parameters_and_files_that_are_no_pictures(screen: Screen)
 
 
 def test_a_picture_dropped_on_the_prompt_brings_its_settings(screen: Screen) -> None:
-    content = list(make_image("dropped <b>words</b>\nNegative prompt: rain\nSteps: 11, Sampler: Euler, Seed: 8"))
-    screen.page.evaluate(
-        """content => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(content)], "x.png", {type: "image/png"}));
-            const target = document.querySelector("#txt2img_prompt textarea");
-            target.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
-        }""",
-        content,
+    drop_on_prompt(
+        screen, make_image("dropped <b>words</b>\nNegative prompt: rain\nSteps: 11, Sampler: Euler, Seed: 8")
     )
     expect(screen.field("prompt")).to_have_value("dropped <b>words</b>")
     assert screen.values("negative_prompt", "steps", "seed", "sampler") == {
@@ -117,6 +110,18 @@ def test_a_picture_dropped_on_the_prompt_brings_its_settings(screen: Screen) -> 
         "seed": "8",
         "sampler": "Euler",
     }
+
+
+def drop_on_prompt(screen: Screen, content: bytes) -> None:
+    screen.page.evaluate(
+        """content => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(content)], "x.png", {type: "image/png"}));
+            const target = document.querySelector("#txt2img_prompt textarea");
+            target.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
+        }""",
+        list(content),
+    )
 
 
 def test_a_setting_is_saved_and_shown_again(screen: Screen, site: Site) -> None:
@@ -215,7 +220,7 @@ def test_it_speaks_german(browser: Browser, site: Site) -> None:
     context.close()
 
 
-@pytest.mark.parametrize("page_hash", ["#tab_txt2img", "#tab_pnginfo", "#tab_settings"])
+@pytest.mark.parametrize("page_hash", ["#tab_txt2img", "#tab_img2img", "#tab_extras", "#tab_pnginfo", "#tab_settings"])
 def test_a_phone_needs_no_sideways_scrolling(browser: Browser, site: Site, page_hash: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     phone = Screen(context.new_page(), site.url)

@@ -179,7 +179,9 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
             values["model"] = chosen.name
         except EaselError as error:
             notes.append(f"model: {error.message}")
-    parts = request.model_dump(mode="json", include=set(groups.PARTS))
+    if page == "img2img" and request.hires:
+        notes.append("hires: a second pass follows txt2img only")
+    parts = {**request.model_dump(mode="json", include=set(groups.PARTS)), **studio.unlike_settings(request)}
     return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes, "parts": parts}, values)
 
 

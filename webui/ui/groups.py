@@ -133,7 +133,7 @@ GUIDANCE = Group(
 GROUPS = {"txt2img": (HIRES, REFINER, VARIATION, GUIDANCE), "img2img": (REFINER, VARIATION, GUIDANCE)}
 
 PARTS = ("hires", "refiner", "variation", "guiding", "tiling", "vae", "script")
-"""What the field `form.PARTS` may hold."""
+"""What of a request the page's groups show."""
 
 TILINGS = (("Off", "none"), ("Both directions", "both"), ("Left to right", "x"), ("Top to bottom", "y"))
 """Label and value of the choices of `GenerationRequest.tiling`."""

@@ -69,7 +69,7 @@ def onward_request(job: JobView, index: int) -> GenerationRequest:
 def upscale_request(job: JobView, index: int, reference: str, hires: Hires) -> GenerationRequest:
     """Return the request that gives a finished image a second pass; `reference` is the image in the input store."""
     width, height = _size(job, index)
-    start = FromImage(images=(reference,))
+    start = FromImage(images=(reference,), strength=hires.strength)
     return request_of(job, index).replace(hires=hires, start=start, width=width, height=height)
 
 

@@ -36,7 +36,7 @@ export function reuseSeed(page = pageOf(job)) {
 /** Show the picture over the whole window. */
 export function enlarge() {
   const list = pictures();
-  lightbox.open(list, list.indexOf(find(selected)), (place) => select(list[place].index));
+  lightbox.open(list, list.indexOf(find(selected)), (place) => select(list[place].index), parts.tools.sendPicture);
 }
 
 function fit(width, height) {
@@ -53,12 +53,9 @@ function showPicture(image) {
   parts.tools.follow({ job, image });
 }
 
-function showFailure(item) {
+function showFailure(title, { message, hint }) {
   parts.stage.dataset.shows = FAILED;
-  parts.failure.replaceChildren(
-    make("strong", { textContent: t("Image {n} could not be made", { n: item.index + 1 }) }),
-    make("span", { textContent: [item.message, item.hint].filter(Boolean).join(" ") }),
-  );
+  parts.failure.replaceChildren(make("strong", { textContent: title }), make("span", { textContent: [message, hint].filter(Boolean).join(" ") }));
   parts.info.replaceChildren();
 }
 
@@ -66,7 +63,7 @@ function select(index, byUser = true) {
   selected = index;
   chosenByUser = byUser;
   const item = find(index);
-  if (item.role === FAILED) showFailure(item);
+  if (item.role === FAILED) showFailure(nameOf(item), item);
   else showPicture(item);
   for (const thumbnail of parts.thumbnails.children) {
     const isSelected = thumbnail.dataset.index === String(index);
@@ -155,10 +152,11 @@ function begin(started) {
   if (parts.stage.dataset.shows !== "image") parts.stage.dataset.shows = "nothing";
 }
 
-function end() {
+function end({ event }) {
   job.isRunning = false;
   parts.stage.classList.remove("stale");
   if (items.length && !chosenByUser) select(items[0].index, false);
+  else if (event.kind === FAILED && !items.length) showFailure(t("Nothing could be made"), event);
   else if (!items.length) parts.stage.dataset.shows = "nothing";
 }
 

@@ -1,6 +1,7 @@
 // Hires. fix, refiner, variation, guidance, tiling and scripts: folded groups over fields of our own. What they say
 // goes into one hidden field of the form, as JSON; it survives a reload with what is open. Scripts: script_panel.js.
 
+import { Carried } from "./carried.js";
 import { byId, make, mount, type } from "./dom.js";
 import { control } from "./fields.js";
 import { number, t } from "./page.js";
@@ -123,8 +124,9 @@ export class Groups {
     this.groups = new Map(groups.map((about) => [about.part, new Group(about, changed)]));
     this.tiling = control({ widget: "select", choices: tilings, default: "none", isTranslated: true }, `${form.page}_tiling_input`, changed);
     this.script = new ScriptPanel(form.page, changed);
+    this.carried = new Carried(changed);
     const tiling = choiceGroup(`${form.page}_tiling`, "Tiling", this.tiling);
-    mount(`${form.page}_groups`).append(make("div", { className: "groups" }, ...[...this.groups.values()].map((each) => each.node), tiling, this.script.node));
+    mount(`${form.page}_groups`).append(this.carried.node, make("div", { className: "groups" }, ...[...this.groups.values()].map((each) => each.node), tiling, this.script.node));
     this.restore();
     this.isQuiet = false;
     this.write();
@@ -135,7 +137,7 @@ export class Groups {
   // What the form sends
 
   parts() {
-    const parts = { vae: quick.vae(), tiling: this.tiling.read() };
+    const parts = { vae: quick.vae(), tiling: this.tiling.read(), ...this.carried.parts() };
     for (const [name, group] of this.groups) if (group.isOn) parts[name] = meant(group);
     const script = this.script.read();
     return script ? { ...parts, script } : parts;
@@ -162,7 +164,7 @@ export class Groups {
 
   save() {
     const groups = [...this.groups].map(([name, group]) => [name, { on: group.isOn, open: group.isOpen, values: group.values() }]);
-    const kept = { groups: Object.fromEntries(groups), tiling: this.tiling.read(), script: this.script.kept() };
+    const kept = { groups: Object.fromEntries(groups), tiling: this.tiling.read(), script: this.script.kept(), carried: this.carried.values };
     localStorage.setItem(this.key, JSON.stringify(kept));
   }
 
@@ -181,6 +183,7 @@ export class Groups {
     }
     this.tiling.write(kept.tiling ?? "none");
     this.script.restore(kept.script ?? {});
+    this.carried.restore(kept.carried);
   }
 
   // What the server offers, and what settings bring
@@ -206,6 +209,7 @@ export class Groups {
     this.tiling.write(parts.tiling ?? "none");
     if (parts.vae) quick.showVae(parts.vae);
     this.script.show(parts.script);
+    this.carried.show(parts);
     this.isQuiet = false;
     this.write();
   }
