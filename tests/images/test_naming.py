@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan, RefinerPlan, SamplingPlan, SavePlan, VaeRef
 from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
-from webui.images.naming import MAX_NAME_BYTES, Naming, fill, image_folder, image_names
+from webui.images.naming import MAX_NAME_BYTES, TOKENS, Naming, fill, image_folder, image_names
 from webui.images.save import contained
 
 MOMENT = datetime(2026, 11, 20, 9, 5, 7, tzinfo=timezone.utc)
@@ -182,3 +183,8 @@ def test_any_pattern_gives_a_name_that_can_be_saved(pattern: str, prompt: str) -
     assert len(name.encode()) <= MAX_NAME_BYTES + len("_.png")
     folder = image_folder(SavePlan(directory=pattern + "[prompt_spaces]/" + pattern), found)
     assert contained(root, folder).is_relative_to(root / "txt2img-images")
+
+
+def test_every_token_is_documented() -> None:
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "filename-patterns.md").read_text()
+    assert set(re.findall(r"`\[(\w+)", documented)) == set(TOKENS)

@@ -71,7 +71,7 @@ def fill(pattern: str, naming: Naming) -> str:
     end = 0
     for match in _TOKEN.finditer(pattern):
         before, end = pattern[end : match.start()], match.end()
-        maker = _TOKENS.get(match[1].lower())
+        maker = TOKENS.get(match[1].lower())
         value = match[0] if maker is None else maker(naming, tuple(_ARGUMENT.findall(match[2])))
         if value is not None:
             filled += [before, value]
@@ -178,7 +178,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else str(value)
 
 
-_TOKENS: Mapping[str, _Maker] = MappingProxyType(
+TOKENS: Mapping[str, _Maker] = MappingProxyType(
     {
         "seed": lambda naming, _: str(naming.image.seed),
         "seed_first": _seed_first,

@@ -126,6 +126,28 @@ def test_a_sampler_of_parts() -> None:
     assert (request.model, request.negative_prompt) == ("sd/fine", "blurry")
 
 
+def test_nodes_of_extensions_that_do_several_things_at_once() -> None:
+    switches = {
+        "lora_1": {"on": True, "lora": "ink.safetensors", "strength": 0.5},
+        "lora_2": {"on": False, "lora": "no"},
+    }
+    graph = {
+        "1": node(
+            "Efficient Loader", ckpt_name="fine.safetensors", lora_name="None", positive="a cat", negative="fog",
+            empty_latent_width=640, empty_latent_height=512,
+        ),
+        "2": node("Power Lora Loader (rgthree)", model=["1", 0], **switches),
+        "3": node(
+            "KSampler (Efficient)", seed=5, steps=9, cfg=4, sampler_name="euler", scheduler="normal", denoise=1,
+            model=["2", 0], positive=["1", 1], negative=["1", 2], latent_image=["1", 3],
+        ),
+    }  # fmt: skip
+    assert found(graph).unmapped == ()
+    request = found(graph).request
+    assert (request.prompt, request.negative_prompt) == ("a cat <lora:ink:0.5>", "fog")
+    assert (request.model, request.width, request.height) == ("fine", 640, 512)
+
+
 def test_a_picture_as_the_start_has_a_strength() -> None:
     graph = plain() | {"5": node("VAEEncode", pixels=["50", 0]), "50": node("LoadImage", image="a.png")}
     graph["3"]["inputs"]["denoise"] = 0.4

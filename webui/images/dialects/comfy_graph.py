@@ -15,8 +15,9 @@ _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "Sampler
 _PICTURES = ("images", "image", "samples", "pixels", "latent", "latent_image", "latents")
 _MODELS = ("model", "unet", "base_model")
 _CONDITIONS = ("conditioning", "conditioning_1", "conditioning_to", "positive", "negative", "cond")
-_TEXTS = ("text", "text_g", "text_l", "t5xxl", "clip_l", "prompt", "string", "value", "positive", "negative")
-_NUMBERS = ("value", "seed", "noise_seed", "int", "float", "number", "string", "text")
+_TEXTS = ("text", "text_g", "text_l", "t5xxl", "clip_l", "populated_text", "wildcard_text", "prompt", "string")
+_VALUES = ("value", "seed", "noise_seed", "int", "float", "number", "string", "text", "text_a", "string_a", "prompt")
+_SIZES = (("empty_latent_width", "empty_latent_height"), ("width", "height"))
 _PARTS = ("sampler", "sigmas", "noise", "guider")
 """Inputs of a custom sampler that hold what others have themselves."""
 
@@ -28,6 +29,7 @@ _KNOWN = _SAMPLERS | {
     "CLIPSetLastLayer", "EmptyLatentImage", "LatentUpscale", "LatentUpscaleBy", "ImageScale", "ImageScaleBy",
     "ImageUpscaleWithModel", "UpscaleModelLoader", "SaveImage", "PreviewImage", "RescaleCFG", "Reroute",
     "PrimitiveNode", "Note", "LoadImage", "CLIPLoader", "ConditioningZeroOut",
+    "Efficient Loader", "KSampler (Efficient)", "Power Lora Loader (rgthree)",
 }  # fmt: skip
 
 _SCHEDULERS = {
@@ -114,8 +116,9 @@ class Graph:
     def size_of(self, sampler: Node) -> tuple[Any, Any]:
         """Return the size of the empty latents a sampler begins with, nothing if it begins with a picture."""
         for node in self._way(sampler, _PICTURES):
-            if node.kind.startswith("Empty") and {"width", "height"} <= set(node.inputs):
-                return self._literal(node.inputs["width"]), self._literal(node.inputs["height"])
+            for width, height in _SIZES if node.kind.startswith("Empty") else _SIZES[:1]:
+                if width in node.inputs and height in node.inputs:
+                    return self._literal(node.inputs[width]), self._literal(node.inputs[height])
         return None, None
 
     def models_of(self, sampler: Node) -> Models:
@@ -124,9 +127,7 @@ class Graph:
         for node in self._way(sampler if "model" in sampler.inputs or not guider else guider[0], _MODELS):
             inputs = node.inputs
             models.checkpoint = models.checkpoint or as_text(inputs.get("ckpt_name") or inputs.get("unet_name"))
-            if "lora_name" in inputs:
-                weight = self._literal(inputs.get("strength_model", inputs.get("strength")))
-                models.loras.insert(0, (as_text(inputs["lora_name"]), weight))
+            models.loras = [*self._loras(node), *models.loras]
             if node.kind == "RescaleCFG":
                 models.rescale = self._literal(inputs.get("multiplier"))
         for node in self._nodes.values():
@@ -160,6 +161,14 @@ class Graph:
         unknown = {node.kind: None for node in ways if node.kind not in _KNOWN and not node.kind.startswith("Empty")}
         return [kind[:100] for kind in list(unknown)[:20]]
 
+    def _loras(self, node: Node) -> list[tuple[str, Any]]:
+        """Return the LoRAs a node loads: one by name, or several switches that each are an object."""
+        inputs = node.inputs
+        found = [(as_text(inputs.get("lora_name")), inputs.get("strength_model", inputs.get("lora_model_strength")))]
+        switches = [as_mapping(value) for value in inputs.values()]
+        found += [(as_text(each.get("lora")), each.get("strength")) for each in switches if each.get("on") is True]
+        return [(name, self._literal(weight)) for name, weight in found if name not in ("", "None")]
+
     def _parts(self, sampler: Node) -> list[Node]:
         """Return the nodes a custom sampler is put together from."""
         parts = [self._node(sampler.inputs.get(name)) for name in _PARTS]
@@ -169,9 +178,8 @@ class Graph:
         for node in self._way_from(link, _CONDITIONS):
             if node.kind == "ConditioningZeroOut":
                 return ""
-            keys = [name, *_TEXTS] if "Encode" in node.kind else [*_TEXTS[:7]]
-            for key in keys:
-                text = self._literal(node.inputs.get(key))
+            texts = [self._literal(node.inputs.get(key)) for key in _TEXTS]
+            for text in (*texts, node.inputs.get(name)):  # a loader that has the prompts as well
                 if isinstance(text, str):
                     return text.strip()
         return ""
@@ -182,7 +190,7 @@ class Graph:
             node = self._node(value)
             if node is None:
                 return None if isinstance(value, list | dict) else value
-            value = next((node.inputs[name] for name in _NUMBERS if name in node.inputs), None)
+            value = next((node.inputs[name] for name in _VALUES if name in node.inputs), None)
         return None
 
     def _way(self, node: Node, names: tuple[str, ...]) -> Iterator[Node]:
