@@ -37,7 +37,7 @@ def enlarge(page: Page, site: Site) -> dict[str, Any]:
     return site.jobs(1)[0]
 
 
-def test_a_picture_doubles_and_goes_from_page_to_page(page: Page, site: Site) -> None:
+def test_a_picture_doubles_and_goes_from_page_to_page(page: Page, screen: Screen, site: Site) -> None:
     expect(page.locator("#extras_generate")).to_be_disabled()
     picture = encode_png(Image.new("RGB", (64, 64), "teal"), INFOTEXT)
     page.set_input_files("#extras_file", files(("tower.png", picture)))
@@ -56,6 +56,9 @@ def test_a_picture_doubles_and_goes_from_page_to_page(page: Page, site: Site) ->
     page.locator(".comparison input").fill("20")
     assert page.locator(".comparison").evaluate("box => getComputedStyle(box).getPropertyValue('--at')") == "20%"
 
+    screen.reload()  # the result is found again, and what it came from
+    page.wait_for_function("document.querySelector('.comparison .after').naturalWidth === 128")
+    page.wait_for_function("document.querySelector('.comparison .before').naturalWidth === 64")
     page.click("#extras_send_to_pnginfo")
     expect(page.locator("#tab_pnginfo")).to_be_visible()
     expect(page.locator("#html_info_pnginfo")).to_contain_text("Seed: 77")

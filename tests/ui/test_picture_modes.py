@@ -162,3 +162,43 @@ def test_the_size_by_a_factor_and_from_the_picture(page: Page, screen: Screen, s
     job = generate(page, screen, site)
     start = job["request"]["start"]
     assert (start["scale"], start["background"]) == (1.5, "#336699")
+
+
+TOUCH = """([kind, ...fingers]) => {
+    const canvas = document.querySelector(".mask-canvas"), box = canvas.getBoundingClientRect();
+    for (const [pointerId, x, y] of fingers) canvas.dispatchEvent(new PointerEvent(kind, {
+        pointerId, pointerType: "touch", bubbles: true, cancelable: true,
+        clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+    }));
+}"""
+PASTE = """content => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(content)], "x.png", {type: "image/png"}));
+    document.querySelector("#tab_img2img").dispatchEvent(
+        new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true}));
+}"""
+
+
+def test_two_fingers_zoom_and_paint_nothing_and_pictures_can_be_pasted(page: Page) -> None:
+    page.evaluate("Element.prototype.setPointerCapture = () => {}")  # there are no such fingers
+    page.evaluate(PASTE, list(png((256, 128))))
+    words = page.locator(".picture-words")
+    expect(words).to_have_text("256×128")
+    page.click("#img2img_inpaint_tab")
+    page.evaluate(TOUCH, ["pointerdown", [11, 0.4, 0.5], [12, 0.6, 0.5]])
+    page.evaluate(TOUCH, ["pointermove", [11, 0.2, 0.5], [12, 0.8, 0.5]])
+    page.evaluate(TOUCH, ["pointerup", [11, 0.2, 0.5], [12, 0.8, 0.5]])
+    expect(words).to_contain_text("%")
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_disabled()
+    page.evaluate(TOUCH, ["pointerdown", [13, 0.4, 0.5]])
+    page.evaluate(TOUCH, ["pointermove", [13, 0.5, 0.5]])
+    page.evaluate(TOUCH, ["pointerup", [13, 0.5, 0.5]])
+    expect(undo).to_be_enabled()
+    page.locator(".mask-canvas").hover()
+    page.keyboard.press("r")
+    expect(words).to_have_text("256×128")
+    page.keyboard.press("f")
+    expect(page.locator(".picture-box.fullscreen")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".picture-box.fullscreen")).to_have_count(0)

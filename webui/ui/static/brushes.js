@@ -137,7 +137,7 @@ export class Brushes {
     const isElsewhere = event.target.closest?.('textarea, input:not([type="range"], [type="color"], [type="file"]), dialog');
     if (!box.offsetParent && !isFull) return;
     if (event.key === "Escape" && isFull) {
-      event.stopPropagation();
+      event.stopImmediatePropagation(); // it does not interrupt the job, too
       this.toggleFull();
       return;
     }

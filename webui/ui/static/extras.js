@@ -12,6 +12,7 @@ import { get, imageAddress, post, upload } from "./server.js";
 import { toast } from "./toast.js";
 
 const KEY = "easel.extras.form";
+const LAST = "easel.extras.job";
 const NAMES = { single: "Single picture", batch_process: "Several files", batch_directory: "Folder" };
 const NO_UPSCALER = "None";
 
@@ -170,17 +171,31 @@ function sayEnd(event) {
   parts.progress.dataset.state = event.kind;
 }
 
-async function run() {
-  save();
+/** Upload and queue what was chosen; return the job. */
+async function submit() {
+  const sent = await send();
+  if (!sent.length) throw new Error(t("None of the files is a picture that can be read"));
+  const { id } = await post("api/v2/jobs", asked(sent.map((each) => each.reference), sent.map((each) => each.infotext)));
+  localStorage.setItem(LAST, id);
+  return { id, sources: sent.map((each) => each.source) };
+}
+
+/** After a reload: return the last job, its pictures as the server has them; null without one. */
+async function last() {
+  const id = localStorage.getItem(LAST);
+  const found = id && (await get(`api/v2/jobs/${encodeURIComponent(id)}`).catch(() => null));
+  if (!found || sources.length) return null;
+  sources = found.request.images.map((reference, place) => ({ address: `api/v2/inputs/${reference}`, file: { name: t("Picture {n}", { n: place + 1 }) } }));
+  return { id, sources };
+}
+
+async function run(begin) {
   clear();
   job = { id: null, sources: [] };
   parts.progress.dataset.state = "running";
   sayCounts();
   try {
-    const sent = await send();
-    if (!sent.length) throw new Error(t("None of the files is a picture that can be read"));
-    const queued = await post("api/v2/jobs", asked(sent.map((each) => each.reference), sent.map((each) => each.infotext)));
-    job = { id: queued.id, sources: sent.map((each) => each.source) };
+    job = await begin();
     parts.stop.disabled = false;
     sayEnd(await follow(job.id, happen));
   } catch (error) {
@@ -192,6 +207,20 @@ async function run() {
     parts.stop.disabled = true;
     sayCounts();
   }
+}
+
+async function reattach() {
+  const found = await last();
+  if (!found || job) return;
+  const mine = sources;
+  await run(async () => found);
+  if (sources === mine) sources = []; // the files themselves are not here any more
+  sayCounts();
+}
+
+function start() {
+  save();
+  run(submit);
 }
 
 const stop = () => job?.id && post(`api/v2/jobs/${encodeURIComponent(job.id)}/interrupt`).catch((error) => toast(error.message, { kind: "error" }));
@@ -237,7 +266,7 @@ function buildTools() {
   return make(
     "div",
     { className: "stage-tools" },
-    tool("open", t("Enlarge"), () => lightbox.open(results, chosen, select)),
+    tool("open", t("Enlarge"), () => lightbox.open(results, chosen, select, sendResult)),
     tool("to-img2img", t("Send to img2img"), () => sendResult("img2img"), { id: "extras_send_to_img2img" }),
     tool("to-inpaint", t("Send to inpaint"), () => sendResult("inpaint"), { id: "extras_send_to_inpaint" }),
     tool("to-pnginfo", t("Send to PNG info"), () => sendResult("pnginfo"), { id: "extras_send_to_pnginfo" }),
@@ -327,7 +356,7 @@ function buildControls() {
   buildZone();
   parts.list = make("ul", { className: "file-list", hidden: true });
   parts.words = make("p", { className: "quiet", id: "extras_words" });
-  parts.run = make("button", { type: "button", id: "extras_generate", className: "solid primary", textContent: t("Enlarge"), disabled: true, onclick: run });
+  parts.run = make("button", { type: "button", id: "extras_generate", className: "solid primary", textContent: t("Enlarge"), disabled: true, onclick: () => start() });
   parts.stop = make("button", { type: "button", id: "extras_interrupt", className: "solid", textContent: t("Interrupt"), disabled: true, onclick: stop });
   const form = buildForm();
   offerUpscalers(form);
@@ -367,4 +396,5 @@ export function build() {
   const controls = buildControls();
   mount("extras_view").append(make("div", { className: "extras" }, controls, buildResults()));
   chooseMode("single");
+  reattach();
 }

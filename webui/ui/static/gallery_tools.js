@@ -4,11 +4,9 @@ import { copy, make } from "./dom.js";
 import { formOf } from "./form.js";
 import { t } from "./page.js";
 import { pageOf } from "./plans.js";
-import { isTaken, sendTo } from "./sending.js";
+import { sendTo, TARGETS } from "./sending.js";
 import { toast } from "./toast.js";
 import { send } from "./wires.js";
-
-const TARGETS = { img2img: "Send to img2img", sketch: "Send to sketch", inpaint: "Send to inpaint", extras: "Send to Extras", pnginfo: "Send to PNG info" };
 
 const link = (icon, name, id) => make("a", { className: `plain-tool icon-${icon}`, id, title: name, "aria-label": name, download: "" });
 
@@ -16,7 +14,7 @@ function tool(icon, name, act, id = "") {
   return make("button", { type: "button", className: `plain-tool icon-${icon}`, id, title: name, "aria-label": name, onclick: act });
 }
 
-/** Return the bar: {bar, follow({job, image}), count(images)}. `gallery` says which picture is shown. */
+/** Return the bar: {bar, follow({job, image}), count(images), sendPicture(target)}. `gallery` says which picture is shown. */
 export function buildTools(gallery) {
   const shown = gallery.shownPicture;
 
@@ -52,9 +50,7 @@ export function buildTools(gallery) {
     tool("reuse", t("Reuse this seed"), () => gallery.reuseSeed()),
     tool("hires", t("Enlarge this one with the settings of Hires. fix"), enlargeBySettings, "txt2img_upscale"),
   ];
-  const targets = Object.entries(TARGETS)
-    .filter(([target]) => isTaken(target))
-    .map(([target, name]) => tool(`to-${target}`, t(name), () => sendPicture(target), `txt2img_send_to_${target}`));
+  const targets = Object.entries(TARGETS).map(([target, name]) => tool(`to-${target}`, t(name), () => sendPicture(target), `txt2img_send_to_${target}`));
   const gap = () => make("span", { className: "tool-gap" });
   const bar = make(
     "div",
@@ -79,5 +75,5 @@ export function buildTools(gallery) {
   const count = (images) => {
     zip.hidden = images < 2;
   };
-  return { bar, follow, count };
+  return { bar, follow, count, sendPicture };
 }

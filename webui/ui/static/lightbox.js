@@ -1,10 +1,12 @@
-// One picture over the whole window: arrows move, Escape or a click closes.
+// One picture over the whole window: arrows move, Escape or a click closes. From here, too, it can be sent on.
 
+import { tool } from "./brushes.js";
 import { make } from "./dom.js";
 import { t } from "./page.js";
+import { TARGETS } from "./sending.js";
 
 let dialog = null;
-let shown = null; // {images, index, select}
+let shown = null; // {images, index, select, send}
 
 function move(step) {
   const { images, select } = shown;
@@ -20,6 +22,11 @@ function draw() {
   for (const button of dialog.querySelectorAll(".previous, .next")) button.hidden = images.length < 2;
 }
 
+function sendOn(target) {
+  dialog.close();
+  shown.send(target);
+}
+
 function build() {
   const button = (name, label, text, act) =>
     make("button", { type: "button", className: name, "aria-label": label, textContent: text, onclick: act });
@@ -31,6 +38,7 @@ function build() {
     button("previous", t("Previous picture"), "‹", () => move(-1)),
     button("next", t("Next picture"), "›", () => move(1)),
     button("close", t("Close"), "×", () => dialog.close()),
+    make("div", { className: "sends" }, ...Object.entries(TARGETS).map(([target, name]) => tool(`to-${target}`, t(name), () => sendOn(target)))),
   );
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog || event.target.tagName === "IMG") dialog.close();
@@ -43,10 +51,11 @@ function build() {
   document.body.append(dialog);
 }
 
-export function open(images, index, select) {
+/** Show one of `images`; `select(index)` hears of each that is shown, `send(target)` sends on the one selected. */
+export function open(images, index, select, send) {
   if (!images[index]) return;
   if (!dialog) build();
-  shown = { images, index, select };
+  shown = { images, index, select, send };
   draw();
   dialog.showModal();
 }

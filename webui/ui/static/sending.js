@@ -5,15 +5,21 @@ import { take } from "./picture.js";
 import { show } from "./tabs.js";
 import { send } from "./wires.js";
 
+/** Where a picture can be sent, and the words for it. */
+export const TARGETS = {
+  img2img: "Send to img2img",
+  sketch: "Send to sketch",
+  inpaint: "Send to inpaint",
+  extras: "Send to Extras",
+  pnginfo: "Send to PNG info",
+};
+
 const takers = new Map();
 
 /** Let `take(file, {settings})` receive what is sent to `target`: "img2img", "sketch", "inpaint", "extras" or "pnginfo". */
 export function takes(target, act) {
   takers.set(target, act);
 }
-
-/** Whether anything receives what is sent to `target`. */
-export const isTaken = (target) => target === "txt2img" || takers.has(target);
 
 /**
  * Send a picture (a Blob; txt2img needs none) and how it was made. `settings` is what the "apply" message holds besides
