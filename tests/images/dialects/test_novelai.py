@@ -47,6 +47,14 @@ def test_chunks() -> None:
     )
 
 
+def test_characters_of_their_own() -> None:
+    captions = {"base_caption": "1 boat", "char_captions": [{"char_caption": "a cat", "centers": []}, {}]}
+    told = found({**TEXTS, "Comment": json.dumps({**COMMENT, "v4_prompt": {"caption": captions}})})
+    assert told.unmapped[-1] == (
+        "Character: a cat (characters of their own are not available here: add them to the prompt)"
+    )
+
+
 def test_a_picture_as_the_start_and_other_schedules() -> None:
     comment = {**COMMENT, "request_type": "Img2ImgRequest", "noise_schedule": "native", "cfg_rescale": 0.4}
     told = found({**TEXTS, "Comment": json.dumps(comment)})

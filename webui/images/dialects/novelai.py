@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from webui.images.dialects.names import NOVELAI_SAMPLERS
-from webui.images.dialects.told import Texts, Told, as_mapping, as_number, as_text
+from webui.images.dialects.told import Texts, Told, as_list, as_mapping, as_number, as_text
 from webui.images.json_text import parse_json
 
 _NAMES = {
@@ -40,6 +40,10 @@ def tell(texts: Texts) -> Told | None:
     if texts.get("Source"):
         told.miss("Model", texts["Source"], "a model of NovelAI: choose one of yours")
     _miss_methods(told, content)
+    caption = as_mapping(as_mapping(content.get("v4_prompt")).get("caption"))
+    for character in as_list(caption.get("char_captions")):
+        text = as_mapping(character).get("char_caption")
+        told.miss("Character", text, "characters of their own are not available here: add them to the prompt")
     return told
 
 
