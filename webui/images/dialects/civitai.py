@@ -5,7 +5,7 @@ What was uploaded from A1111 keeps A1111's form, with `Civitai resources` added 
 
 from __future__ import annotations
 
-from webui.images.dialects import comfyui
+from webui.images.dialects.comfyui import follow
 from webui.images.dialects.told import Texts, Told, as_list, as_mapping, as_text
 from webui.images.json_text import parse_json
 
@@ -27,7 +27,7 @@ def tell(texts: Texts) -> Told | None:
     summary = as_mapping(parse_json(as_text(graph.get("extraMetadata"))))
     if not summary:
         return None
-    told = comfyui.follow(graph) or Told("Civitai")
+    told = follow(graph) or Told("Civitai")
     told.program = "Civitai"
     told.prompt = as_text(summary.get("prompt")) or told.prompt
     told.negative_prompt = as_text(summary.get("negativePrompt")) or told.negative_prompt

@@ -6,30 +6,28 @@ from typing import Any
 
 from webui.domain.frozen import Data
 from webui.domain.request import GenerationRequest
-from webui.images.dialects import (
-    civitai,
-    comfyui,
-    drawthings,
-    easydiffusion,
-    fooocus,
-    invokeai,
-    novelai,
-    parameters,
-    swarmui,
-)
+from webui.images.dialects.civitai import tell as tell_civitai
+from webui.images.dialects.comfyui import tell as tell_comfyui
+from webui.images.dialects.drawthings import tell as tell_drawthings
+from webui.images.dialects.easydiffusion import tell as tell_easydiffusion
+from webui.images.dialects.fooocus import tell as tell_fooocus
+from webui.images.dialects.invokeai import tell as tell_invokeai
+from webui.images.dialects.novelai import tell as tell_novelai
+from webui.images.dialects.parameters import tell as tell_parameters
+from webui.images.dialects.swarmui import tell as tell_swarmui
 from webui.images.dialects.told import Dialect, Texts
 from webui.images.infotext import compose, read_parameters_of
 
 DIALECTS: tuple[Dialect, ...] = (
-    civitai.tell,  # a graph of ComfyUI with a summary, which is easier to believe
-    swarmui.tell,
-    fooocus.tell,
-    novelai.tell,
-    invokeai.tell,
-    easydiffusion.tell,
-    drawthings.tell,
-    comfyui.tell,
-    parameters.tell,  # anything else that calls itself parameters
+    tell_civitai,  # a graph of ComfyUI with a summary, which is easier to believe
+    tell_swarmui,
+    tell_fooocus,
+    tell_novelai,
+    tell_invokeai,
+    tell_easydiffusion,
+    tell_drawthings,
+    tell_comfyui,
+    tell_parameters,  # anything else that calls itself parameters
 )
 
 
@@ -57,7 +55,7 @@ def interpret(texts: Texts) -> Interpretation | None:
         found = read_parameters_of(told.prompt, told.negative_prompt, told.parameters)
         infotext = (
             texts["parameters"]
-            if tell is parameters.tell
+            if tell is tell_parameters
             else compose(told.prompt, told.negative_prompt, told.parameters)
         )
         return Interpretation(
