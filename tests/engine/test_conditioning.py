@@ -24,7 +24,7 @@ def plain(model: Resident, tokens: list[int]) -> Tensor:
 
 
 def test_a_plain_prompt_is_what_the_encoder_says(tiny: Resident) -> None:
-    tokens = tiny.tokenizer.encode("a photo of a cat")
+    tokens = tiny.tokenizers["text_encoder"].encode("a photo of a cat")
     torch.testing.assert_close(encode(tiny, "a photo of a cat", Encoding()), plain(tiny, tokens))
 
 
@@ -48,7 +48,7 @@ def test_weights_scale_their_tokens_and_keep_the_mean(tiny: Resident) -> None:
 def test_long_prompts_become_chunks_of_their_own(tiny: Resident) -> None:
     words = [f"word{number}" for number in range(60)]
     context = encode(tiny, " ".join(words), Encoding())
-    tokens = tiny.tokenizer.encode(" ".join(words))
+    tokens = tiny.tokenizers["text_encoder"].encode(" ".join(words))
     assert len(tokens) > 75
     assert context.shape == (77 * -(-len(tokens) // 75), 64)
     torch.testing.assert_close(context[:77], plain(tiny, tokens[:75]))
@@ -62,7 +62,7 @@ def test_break_starts_a_new_chunk(tiny: Resident) -> None:
 
 
 def test_clip_skip_takes_an_earlier_layer(tiny: Resident) -> None:
-    tokens = tiny.tokenizer.encode("a cat")
+    tokens = tiny.tokenizers["text_encoder"].encode("a cat")
     row = torch.tensor([[49406, *tokens, *[49407] * (76 - len(tokens))]])
     with tiny.on_device("text_encoder") as encoder, torch.inference_mode():
         states = encoder.embeddings(row)
@@ -108,14 +108,14 @@ def test_emphasis_modes(tiny: Resident) -> None:
     torch.testing.assert_close(unnormed[2], reference[2] * 1.5)
     assert not torch.allclose(unnormed, original)
     torch.testing.assert_close(encode(tiny, prompt, Encoding(emphasis="Ignore")), reference)
-    literal = tiny.tokenizer.encode(prompt)
+    literal = tiny.tokenizers["text_encoder"].encode(prompt)
     torch.testing.assert_close(encode(tiny, prompt, Encoding(emphasis="None")), plain(tiny, literal))
 
 
 def test_the_comma_rule_reaches_as_far_back_as_asked(tiny: Resident) -> None:
     prompt = "word " * 60 + ", " + "tail " * 20
     near, far = encode(tiny, prompt, Encoding()), encode(tiny, prompt, Encoding(comma_backtrack=5))
-    tokens = tiny.tokenizer.encode(prompt)
+    tokens = tiny.tokenizers["text_encoder"].encode(prompt)
     torch.testing.assert_close(near[:77], plain(tiny, tokens[:61]))
     torch.testing.assert_close(far[:77], plain(tiny, tokens[:75]))
 

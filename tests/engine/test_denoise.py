@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from webui.engine.denoise import NoiseLevels, make_denoiser
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 LEVELS = NoiseLevels(NoiseSchedule())
 

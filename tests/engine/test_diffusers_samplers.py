@@ -16,7 +16,7 @@ from webui.engine.denoise import NoiseLevels
 from webui.engine.noise import NoiseSource
 from webui.engine.samplers import SAMPLERS, Setup
 from webui.engine.schedules import find_sigmas
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 LEVELS = NoiseLevels(NoiseSchedule())
 SHAPE = (4, 4, 4)

@@ -15,7 +15,7 @@ from webui.engine.denoise import NoiseLevels
 from webui.engine.engine import Engine, ImageReady
 from webui.engine.guidance import Shaping, guide, needs_negative
 from webui.prompt.schedule import Schedule, Segment
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 PlanMaker = Callable[..., Plan]
 

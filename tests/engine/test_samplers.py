@@ -18,7 +18,7 @@ from webui.engine.samplers import find as find_sampler
 from webui.engine.samplers.euler import restart_segments
 from webui.engine.schedules import find_sigmas
 from webui.errors import NotFound
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 SPREAD = 0.7
 FROM, TO = 10.0, 0.05

@@ -14,7 +14,7 @@ from webui.engine.beta import beta_probability, beta_quantile
 from webui.engine.denoise import NoiseLevels
 from webui.engine.schedules import SCHEDULES, find_sigmas
 from webui.errors import NotFound
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 LEVELS = NoiseLevels(NoiseSchedule())
 LABELS = [info.label for info in sampling.SCHEDULES]

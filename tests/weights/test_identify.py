@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from tests.tiny_models import original_weights, write_json
 from webui.domain.models import Family
 from webui.errors import BadFile
-from webui.weights.identify import count_parameters, identify
+from webui.weights.checkpoint import count_parameters
+from webui.weights.identify import identify
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -109,10 +110,15 @@ def write_sparse(file: Path, shapes: dict[str, list[int]]) -> Path:
 
 
 FOREIGN = {
-    "SDXL": (
+    "SDXL without much": (
         {"conditioner.embedders.1.model.ln_final.weight": [8], "model.diffusion_model.label_emb.0.0.weight": [8]},
-        "SDXL",
+        "no UNet and no VAE and no first text encoder and no second text encoder",
     ),
+    "SDXL refiner": (
+        {"conditioner.embedders.0.model.ln_final.weight": [8], "model.diffusion_model.label_emb.0.0.weight": [8]},
+        "SDXL refiner",
+    ),
+    "Playground": ({"edm_mean": [4], "model.diffusion_model.label_emb.0.0.weight": [8]}, "CosXL and Playground"),
     "SD2": (
         {"cond_stage_model.model.ln_final.weight": [8], "model.diffusion_model.input_blocks.0.0.weight": [8]},
         "SD2",
@@ -208,7 +214,18 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: change_json(folder / "model_index.json", vae=["subprocess", "Popen"]),
         "no usable vae",
     ),
-    "SDXL": (lambda folder: change_json(folder / "model_index.json", _class_name="StableDiffusionXLPipeline"), "SDXL"),
+    "named SDXL": (
+        lambda folder: change_json(folder / "model_index.json", _class_name="StableDiffusionXLPipeline"),
+        "no usable text_encoder_2",
+    ),
+    "SDXL refiner": (
+        lambda folder: change_json(
+            folder / "model_index.json",
+            _class_name="StableDiffusionXLImg2ImgPipeline",
+            requires_aesthetics_score=True,
+        ),
+        "SDXL refiner",
+    ),
     "Flux": (lambda folder: change_json(folder / "model_index.json", _class_name="FluxPipeline"), "Flux"),
     "unknown pipeline": (lambda folder: change_json(folder / "model_index.json", _class_name="X"), "class 'X'"),
     "SD2": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=1024), "SD2"),

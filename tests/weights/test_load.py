@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from tests.tiny_models import make_networks, original_weights
 from webui.errors import BadFile
@@ -18,7 +17,7 @@ FLOAT = dict.fromkeys(("unet", "vae", "text_encoder"), torch.float32)
 
 
 def weights(networks: Networks) -> dict[str, torch.Tensor]:
-    return {f"{part}.{name}": tensor for part in FLOAT for name, tensor in getattr(networks, part).state_dict().items()}
+    return {f"{part}.{name}": tensor for part in FLOAT for name, tensor in networks.networks[part].state_dict().items()}
 
 
 def test_both_layouts_hold_the_very_same_weights(tiny_folder: Path, tiny_file: Path) -> None:
@@ -35,7 +34,7 @@ def test_networks_are_ready_to_use(tiny_file: Path) -> None:
     dtypes = {"unet": torch.bfloat16, "vae": torch.float32, "text_encoder": torch.float64}
     networks = load(identify(tiny_file), dtypes)
     for part, dtype in dtypes.items():
-        network: nn.Module = getattr(networks, part)
+        network = networks.networks[part]
         assert {parameter.dtype for parameter in network.parameters()} == {dtype}
         assert not network.training
         assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -46,7 +45,7 @@ def test_loading_leaves_the_file_alone(tiny_file: Path) -> None:
     before = tiny_file.read_bytes()
     networks = load(identify(tiny_file), FLOAT)
     with torch.no_grad():
-        networks.unet.conv_in.weight.mul_(2)
+        networks.networks["unet"].conv_in.weight.mul_(2)
     assert tiny_file.read_bytes() == before
 
 
@@ -57,7 +56,7 @@ def test_half_precision_files_are_read_as_asked(tmp_path: Path) -> None:
     save_file(halves, tmp_path / "half.safetensors")
     networks = load(identify(tmp_path / "half.safetensors"), FLOAT)
     expected = halves["model.diffusion_model.out.2.weight"].float()
-    assert torch.equal(networks.unet.conv_out.weight, expected)
+    assert torch.equal(networks.networks["unet"].conv_out.weight, expected)
 
 
 def test_extra_tensors_of_training_are_ignored(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from tests.tiny_models import make_networks, make_single_file, make_taesd
 from webui.domain.models import Family
 from webui.domain.plan import ModelRef
 from webui.weights import memory
-from webui.weights.identify import Checkpoint, identify
+from webui.weights.checkpoint import Checkpoint
+from webui.weights.identify import identify
 from webui.weights.load import load
 from webui.weights.memory import EngineOptions, ModelCache, Placement, Resident, choose_placement, is_out_of_memory
 
@@ -114,8 +115,16 @@ def test_saving_modes_send_the_others_home(checkpoint: Checkpoint, monkeypatch: 
     with resident.on_device("unet"):
         assert places() == {"text_encoder": "cpu", "unet": "meta", "vae": "cpu"}
         with resident.on_device("vae"):  # a preview by a small VAE
-            pass
+            assert places() == {"text_encoder": "cpu", "unet": "meta", "vae": "meta"}
+    resident.exchange("taesd", make_taesd())
+    with resident.on_device("unet"):
+        with resident.on_device("taesd"):
+            assert places()["unet"] == places()["taesd"] == "meta"
+        monkeypatch.setattr(resident, "vae_is_small", False)
+        with resident.on_device("vae"):
+            assert (places()["unet"], places()["vae"]) == ("cpu", "meta")
         assert places()["unet"] == "meta", "the run goes on after the preview"
+    resident.exchange("taesd", None)
     monkeypatch.setattr(resident, "vae_is_small", False)
     with resident.on_device("text_encoder"):
         assert places() == {"text_encoder": "meta", "unet": "cpu", "vae": "cpu"}
@@ -136,7 +145,7 @@ def test_recasting_the_unet_in_every_mode(checkpoint: Checkpoint, mode: str) -> 
     resident = Resident(load(checkpoint, halves), Placement(CPU, halves, mode))  # type: ignore[arg-type]
     resident.recast("unet", torch.float32)
     rounded = load(checkpoint, halves)
-    rounded.unet.float()
+    rounded.networks["unet"].float()
     assert torch.equal(call_unet(resident), call_unet(Resident(rounded, Placement(CPU, FLOAT))))
 
 

@@ -12,6 +12,7 @@ class Family(str, Enum):
     """The architecture that decides how a prompt is encoded and a network is called."""
 
     SD1 = "sd1"
+    SDXL = "sdxl"
 
 
 class Kind(str, Enum):

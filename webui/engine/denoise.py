@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from webui.engine.condition import Condition
-from webui.weights.identify import NoiseSchedule
+from webui.weights.checkpoint import NoiseSchedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 """(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from webui.domain.plan import Plan, TaesdPlan, VaeRef
 from webui.engine.seamless import seamless
+from webui.weights.checkpoint import is_text_encoder
 from webui.weights.load import load_taesd, load_vae
 from webui.weights.memory import Resident
 from webui.weights.vae_files import Half, identify_taesd, identify_vae
@@ -76,7 +77,7 @@ class Outfit:
         worn = self._worn[model] = _Worn(min(set(range(len(taken) + 1)) - taken), ExitStack())
         self._put_on_vae(model, worn)
         self._put_on_taesd(model, worn)
-        drawing = [model.network(part) for part in model.parts if part != "text_encoder"]
+        drawing = [model.network(part) for part in model.parts if not is_text_encoder(part)]
         worn.undo.enter_context(seamless(drawing, self._plan.tiling))
 
     def keep_only(self, models: Collection[Resident]) -> None:

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from webui.domain.models import Kind, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
+from webui.weights.checkpoint import Checkpoint
 from webui.weights.hashes import HashCache
 from webui.weights.headers import PICKLE_SUFFIXES
-from webui.weights.identify import Checkpoint, identify
+from webui.weights.identify import identify
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from webui.errors import BadFile
-from webui.weights.identify import Checkpoint, find_text_prefix
-from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.checkpoint import Checkpoint
+from webui.weights.tokenizers import OPEN_CLIP_PADDING, Tokenizer, clip_tokenizer, load_tokenizer
 from webui.weights.vae_files import Half, TinyFile, VaeFile
 from webui.weights.vocabulary import CLIP_VOCABULARY
 
@@ -39,10 +43,8 @@ class Networks:
     """The loaded parts of one checkpoint, on the CPU, in evaluation mode, without gradients."""
 
     checkpoint: Checkpoint
-    tokenizer: Tokenizer
-    text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    networks: Mapping[str, nn.Module]  # by component
+    tokenizers: Mapping[str, Tokenizer]  # by text encoder
 
 
 def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
@@ -51,20 +53,28 @@ def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
     Weights already in that dtype stay in the page cache until they are used. Raises `BadFile` when the files do not
     hold exactly what the configuration promises.
     """
-    text_settings = {name: value for name, value in _configs(checkpoint, "text_encoder") if name in _TEXT_SETTINGS}
     try:
         with torch.device("meta"):
-            unet = UNet2DConditionModel(**_known_arguments(UNet2DConditionModel, checkpoint, "unet"))
-            vae = AutoencoderKL(**_known_arguments(AutoencoderKL, checkpoint, "vae"))
-            text_encoder = CLIPTextModel(CLIPTextConfig(**text_settings))
+            networks = {component: _build(checkpoint, component) for component in checkpoint.components}
     except Exception as error:  # a foreign configuration can fail in any way inside the libraries
         raise BadFile(f"{checkpoint.path.name}: its configuration is not usable: {error}", field="model") from error
-    for component, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        _fill(network, _read(checkpoint, component), dtypes[component], f"{checkpoint.path.name}: {component}")
-    positions = torch.arange(text_encoder.config.max_position_embeddings).unsqueeze(0)
-    text_encoder.embeddings.register_buffer("position_ids", positions, persistent=False)
-    _check_complete(checkpoint, unet, vae, text_encoder)
-    return Networks(checkpoint, _load_tokenizer(checkpoint, text_encoder), text_encoder, unet, vae)
+    for component, network in networks.items():
+        weights = _read(checkpoint, component, network)
+        _fill(network, weights, dtypes[component], f"{checkpoint.path.name}: {component}")
+    for component in checkpoint.text_encoders:
+        _number_positions(networks[component])
+    _check_complete(checkpoint, *networks.values())
+    return Networks(checkpoint, networks, _load_tokenizers(checkpoint))
+
+
+def _build(checkpoint: Checkpoint, component: str) -> nn.Module:
+    if component == "unet":
+        return UNet2DConditionModel(**_known_arguments(UNet2DConditionModel, checkpoint, component))
+    if component == "vae":
+        return AutoencoderKL(**_known_arguments(AutoencoderKL, checkpoint, component))
+    settings = {name: value for name, value in _configs(checkpoint, component) if name in _TEXT_SETTINGS}
+    network = CLIPTextModel if component == "text_encoder" else CLIPTextModelWithProjection
+    return network(CLIPTextConfig(**settings))
 
 
 def _configs(checkpoint: Checkpoint, component: str) -> list[tuple[str, Any]]:
@@ -76,27 +86,44 @@ def _known_arguments(network: type[nn.Module], checkpoint: Checkpoint, component
     return {name: value for name, value in _configs(checkpoint, component) if name in known}
 
 
-def _load_tokenizer(checkpoint: Checkpoint, text_encoder: CLIPTextModel) -> Tokenizer:
-    vocabulary = text_encoder.config.vocab_size
+def _number_positions(text_encoder: nn.Module) -> None:
+    """Give a text encoder the one buffer that no file holds."""
+    for name, buffer in list(text_encoder.named_buffers()):
+        place, _, leaf = name.rpartition(".")
+        if leaf == "position_ids":
+            positions = torch.arange(buffer.shape[-1]).unsqueeze(0)
+            text_encoder.get_submodule(place).register_buffer(leaf, positions, persistent=False)
+
+
+def _load_tokenizers(checkpoint: Checkpoint) -> dict[str, Tokenizer]:
+    tokenizers = {component: _load_tokenizer(checkpoint, component) for component in checkpoint.text_encoders}
+    first, *others = tokenizers.values()
+    if not all(other.reads_like(first) for other in others):
+        raise BadFile(f"{checkpoint.path.name}: its tokenizers differ.", field="model")
+    return tokenizers
+
+
+def _load_tokenizer(checkpoint: Checkpoint, component: str) -> Tokenizer:
+    vocabulary = checkpoint.configs[component].get("vocab_size", CLIP_VOCABULARY)
     if checkpoint.layout == "diffusers":
-        return load_tokenizer(checkpoint.path, vocabulary)
+        return load_tokenizer(checkpoint.path, component.replace("text_encoder", "tokenizer"), vocabulary)
     if vocabulary != CLIP_VOCABULARY:
         raise BadFile(
-            f"{checkpoint.path.name}: its text encoder knows {vocabulary} tokens instead of CLIP's {CLIP_VOCABULARY}.",
+            f"{checkpoint.path.name}: its {component} knows {vocabulary} tokens instead of CLIP's {CLIP_VOCABULARY}.",
             hint="A single file carries no tokenizer; use the model as a diffusers folder.",
             field="model",
         )
-    return clip_tokenizer()
+    return clip_tokenizer() if component == "text_encoder" else clip_tokenizer(OPEN_CLIP_PADDING)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _read(checkpoint: Checkpoint, component: str) -> Weights:
-    """Return a component's weights under the names its network uses, still memory-mapped."""
+def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights:
+    """Return a component's weights under the names `network` uses, still memory-mapped."""
     try:
         if checkpoint.layout == "original":
-            return _read_original(checkpoint, component)
+            return _read_original(checkpoint, component, network)
         weights = {name: tensor for file in checkpoint.files[component] for name, tensor in _open(file, "").items()}
     except (SafetensorError, OSError) as error:
         raise BadFile(f"{checkpoint.path.name} cannot be read: {error}.", field="model") from error
@@ -107,15 +134,16 @@ def _read(checkpoint: Checkpoint, component: str) -> Weights:
     return {_modern_attention(name): tensor for name, tensor in weights.items()} if component == "vae" else weights
 
 
-def _read_original(checkpoint: Checkpoint, component: str) -> Weights:
-    config = dict(checkpoint.configs[component])
+def _read_original(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights:
+    prefix = checkpoint.prefixes[component]
+    weights, config = _open(checkpoint.path, prefix), dict(checkpoint.configs[component])
     if component == "unet":
-        return convert_ldm_unet_checkpoint(_open(checkpoint.path, "model.diffusion_model."), config)
+        return convert_ldm_unet_checkpoint(weights, config)
     if component == "vae":
-        return convert_ldm_vae_checkpoint(_open(checkpoint.path, "first_stage_model."), config)
-    weights = _open(checkpoint.path, "cond_stage_model.")
-    prefix = find_text_prefix(weights) or ""
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+        return convert_ldm_vae_checkpoint(weights, config)
+    if component == "text_encoder_2":
+        return convert_open_clip_checkpoint(network, weights, prefix=prefix)
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def _open(file: Path, prefix: str) -> Weights:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from webui.domain.plan import ModelRef
-from webui.weights.identify import COMPONENTS, Checkpoint, count_parameters
+from webui.weights.checkpoint import Checkpoint, count_parameters, is_text_encoder
 from webui.weights.load import Networks, load
 from webui.weights.tokenizers import Tokenizer
 
@@ -69,11 +69,11 @@ def choose_device(options: EngineOptions) -> torch.device:
 def choose_placement(options: EngineOptions, checkpoint: Checkpoint) -> Placement:
     """Return where and how the networks of `checkpoint` should compute on this machine."""
     device = choose_device(options)
-    parameters = {component: count_parameters(checkpoint, component) for component in COMPONENTS}
-    dtypes = {component: _choose_dtype(options, device, component, parameters[component]) for component in COMPONENTS}
+    parameters = {component: count_parameters(checkpoint, component) for component in checkpoint.components}
+    dtypes = {component: _choose_dtype(options, device, component, count) for component, count in parameters.items()}
     if device.type != "cuda":
         return Placement(device, dtypes)
-    needed = sum(parameters[component] * dtypes[component].itemsize for component in COMPONENTS)
+    needed = sum(count * dtypes[component].itemsize for component, count in parameters.items())
     return Placement(device, dtypes, _choose_mode(options, needed))
 
 
@@ -83,9 +83,9 @@ def _choose_dtype(options: EngineOptions, device: torch.device, component: str, 
         return torch.float32
     if device.type == "cuda":
         return torch.float16
-    # fp16 arithmetic on a CPU is up to 170 times slower than fp32, so it is not on offer here. The text encoder runs
-    # once per prompt: keeping it in fp32 costs nothing that can be felt and keeps the conditioning exact.
-    wanted = component != "text_encoder" and (options.precision == "half" or parameters >= WORTH_BF16_ON_CPU)
+    # fp16 arithmetic on a CPU is up to 170 times slower than fp32, so it is not on offer here. Text encoders run
+    # once per prompt: keeping them in fp32 costs nothing that can be felt and keeps the conditioning exact.
+    wanted = not is_text_encoder(component) and (options.precision == "half" or parameters >= WORTH_BF16_ON_CPU)
     return torch.bfloat16 if wanted and _cpu_computes_bf16() else torch.float32
 
 
@@ -108,20 +108,16 @@ class Resident:
 
     def __init__(self, networks: Networks, placement: Placement) -> None:
         self.checkpoint = networks.checkpoint
-        self.tokenizer: Tokenizer = networks.tokenizer
+        self.tokenizers: Mapping[str, Tokenizer] = networks.tokenizers  # by text encoder
         self.placement = placement
-        self.vae_is_small = _is_small(networks.vae)
         self.encoder = self.decoder = "vae"  # the components that do it
-        self._networks: dict[str, nn.Module] = {
-            "unet": networks.unet,
-            "vae": networks.vae,
-            "text_encoder": networks.text_encoder,
-        }
+        self._networks: dict[str, nn.Module] = dict(networks.networks)
+        self.vae_is_small = _is_small(self._networks["vae"])
         # Going back home costs no copy: the weights on the CPU (mostly file pages) are never given up.
         self._home = {component: network.state_dict() for component, network in self._networks.items()}
         self._streamed: set[str] = set()
         if placement.mode == "lowvram":
-            networks.unet.enable_group_offload(
+            networks.networks["unet"].enable_group_offload(
                 onload_device=placement.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
             )
             self._streamed.add("unet")
@@ -163,10 +159,14 @@ class Resident:
         if self.placement.mode == "normal":
             return
         for other in self._networks.keys() - {component} - self._streamed:
-            if other != "vae" or not self.vae_is_small:
+            if not (self._is_light(component) or self._is_light(other)):
                 self._networks[other].load_state_dict(self._home[other], assign=True)
         if component not in self._streamed:
             self._networks[component].to(self.placement.device)
+
+    def _is_light(self, component: str) -> bool:
+        """Tell whether `component` takes so little memory that it may stay beside any other."""
+        return self.vae_is_small if component == "vae" else component not in self.checkpoint.components
 
     def network(self, component: str) -> nn.Module:
         """Return `component` where it is."""

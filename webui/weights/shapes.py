@@ -61,6 +61,36 @@ def describe_unet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
+def describe_unet_xl(shapes: Mapping[str, tuple[int, ...]], pooled: int) -> dict[str, Any]:
+    """Return diffusers' configuration of an SDXL UNet that is told `pooled` numbers about a text as a whole."""
+    config = describe_unet(shapes)
+    channels = config["block_out_channels"]
+    depths = _depths(shapes)
+    told = shapes["label_emb.0.0.weight"][1]
+    if (told - pooled) % 6 or told <= pooled:
+        raise ValueError(f"its UNet is told {told} numbers, which are not {pooled} of a text and six sizes")
+    return config | {
+        "attention_head_dim": tuple(max(1, width // 64) for width in channels),
+        "transformer_layers_per_block": tuple(depths),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (told - pooled) // 6,
+        "projection_class_embeddings_input_dim": told,
+    }
+
+
+def _depths(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
+    """Return how many transformer blocks an attention has on each level (1 where there is none)."""
+    depths = [1]
+    for index in range(1, _count(shapes, r"input_blocks\.(\d+)\.")):
+        if f"input_blocks.{index}.0.op.weight" in shapes:
+            depths.append(1)
+        elif f"input_blocks.{index}.1.proj_in.weight" in shapes:
+            depths[-1] = _count(shapes, rf"input_blocks\.{index}\.1\.transformer_blocks\.(\d+)\.")
+    if depths[-1] != _count(shapes, r"middle_block\.1\.transformer_blocks\.(\d+)\."):
+        raise ValueError("the middle of its UNet is not as deep as its last level")
+    return depths
+
+
 def describe_vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Return diffusers' configuration of a VAE from its shapes in the original layout.
 
@@ -92,6 +122,22 @@ def describe_text(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
         "projection_dim": width,
         "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    }
+
+
+def describe_open_clip(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return transformers' configuration of a text encoder in OpenCLIP's layout, with its projection."""
+    vocabulary, width = shapes["token_embedding.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
+        "num_hidden_layers": _count(shapes, r"transformer\.resblocks\.(\d+)\."),
+        "num_attention_heads": max(1, width // 64),
+        "max_position_embeddings": shapes["positional_embedding"][0],
+        "projection_dim": shapes["text_projection"][1],
+        "hidden_act": "gelu",
         "layer_norm_eps": 1e-5,
     }
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from tokenizers import Tokenizer as Backend
 from transformers import CLIPTokenizer
 
 from webui.errors import BadFile
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
+OPEN_CLIP_PADDING = "!"  # token 0
+
 
 class Tokenizer:
-    """Turns text into token numbers without adding start, end or padding. `start`, `end`, `comma` are token numbers."""
+    """Turns text into token numbers without adding start, end or padding.
+
+    `start`, `end`, `comma` are token numbers, and so is `padding`, which fills a row up behind its end token.
+    """
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
-        self._backend = tokenizer.backend_tokenizer
+        self._backend = _without_special(tokenizer.backend_tokenizer, tokenizer.pad_token)
         self._backend.no_padding()
         self._backend.no_truncation()
         self.size: int = self._backend.get_vocab_size()
         self.start = self._number(START)
         self.end = self._number(END)
+        self.padding = self.end if tokenizer.pad_token is None else self._number(str(tokenizer.pad_token))
         self.comma: int | None = self._backend.token_to_id(COMMA)
 
     def encode(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def reads_like(self, other: Tokenizer) -> bool:
+        """Tell whether both know the same tokens, so that they make as many of every text."""
+        return self._backend.get_vocab() == other._backend.get_vocab()
 
     def _number(self, token: str) -> int:
         number = self._backend.token_to_id(token)
@@ -32,27 +44,37 @@ class Tokenizer:
         return int(number)
 
 
-def load_tokenizer(folder: Path, vocabulary: int) -> Tokenizer:
-    """Return the tokenizer of a diffusers folder for a text encoder that knows `vocabulary` tokens.
+def _without_special(backend: Backend, padding: str | None) -> Backend:
+    """Let the padding be read as a word where a text has it: SDXL's second one, "!", was a word in training."""
+    if padding in (None, START, END):
+        return backend
+    state = json.loads(backend.to_str())
+    if padding in state["model"]["vocab"]:
+        state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] != padding]
+    return Backend.from_str(json.dumps(state))
+
+
+def load_tokenizer(folder: Path, part: str, vocabulary: int) -> Tokenizer:
+    """Return the tokenizer `part` of a diffusers folder for a text encoder that knows `vocabulary` tokens.
 
     Raises `BadFile` when the files are damaged or belong to another text encoder.
     """
     try:
-        tokenizer = Tokenizer(CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True))
+        tokenizer = Tokenizer(CLIPTokenizer.from_pretrained(folder / part, local_files_only=True))
     except Exception as error:  # the backend raises bare Exception on malformed files
-        raise BadFile(f"{folder.name}: its tokenizer cannot be read: {error}.", field="model") from error
+        raise BadFile(f"{folder.name}: its {part} cannot be read: {error}.", field="model") from error
     # With files missing, transformers builds a tokenizer of a handful of tokens instead of failing.
     if not 256 < tokenizer.size <= vocabulary:
         raise BadFile(
-            f"{folder.name}: its tokenizer has {tokenizer.size} tokens, its text encoder {vocabulary}.", field="model"
+            f"{folder.name}: its {part} has {tokenizer.size} tokens, its text encoder {vocabulary}.", field="model"
         )
     return tokenizer
 
 
-def clip_tokenizer() -> Tokenizer:
-    """Return CLIP's tokenizer, which every SD1 model in a single file was trained with."""
+def clip_tokenizer(padding: str = END) -> Tokenizer:
+    """Return CLIP's tokenizer, which every SD1 and SDXL model in a single file was trained with."""
     vocabulary, merges = read_clip_vocabulary()
-    tokenizer = Tokenizer(CLIPTokenizer(vocab=vocabulary, merges=merges))
+    tokenizer = Tokenizer(CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding))
     if tokenizer.size != CLIP_VOCABULARY:
         raise BadFile(f"CLIP's vocabulary in {__package__} is damaged: it has {tokenizer.size} tokens.")
     return tokenizer

@@ -10,7 +10,7 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import sd1
+from webui.engine.families import sd1, sdxl
 from webui.weights.memory import Resident
 
 
@@ -41,3 +41,5 @@ def find(family: Family) -> FamilyRules:
     match family:
         case Family.SD1:
             return sd1
+        case Family.SDXL:
+            return sdxl

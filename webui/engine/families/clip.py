@@ -18,17 +18,11 @@ EncodeRows = Callable[[Rows], Tensor]
 """(n rows of 77 tokens) → states [n,77,D], float32, on the device."""
 
 
-def encode_text(
-    tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows: EncodeRows, padding: int | None = None
-) -> Tensor:
-    """Return the states [77 · chunks, D] of `text`, float32: 75 tokens a chunk between start and end tokens.
-
-    `padding` is the token that fills a chunk up behind its end token (None: end tokens do).
-    """
+def encode_text(tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows: EncodeRows) -> Tensor:
+    """Return the states [77 · chunks, D] of `text`, float32: 75 tokens a chunk between start and end tokens."""
     tokens = weigh_tokens(text, encoding.emphasis, tokenizer.encode)
     chunks = chunk(tokens, tokenizer.comma, encoding.comma_backtrack)
-    filler = tokenizer.end if padding is None else padding
-    states = encode_rows([_framed(tokenizer, each, filler) for each in chunks])
+    states = encode_rows([_framed(tokenizer, each) for each in chunks])
     if encoding.emphasis == "Ignore":
         return torch.cat(list(states))
     keeps_mean = encoding.emphasis == "Original"
@@ -36,9 +30,9 @@ def encode_text(
     return torch.cat(weighted)
 
 
-def _framed(tokenizer: Tokenizer, part: Chunk, filler: int) -> list[int]:
+def _framed(tokenizer: Tokenizer, part: Chunk) -> list[int]:
     """Return the 77 tokens the text encoder was trained on: start, text, end, then padding."""
-    return [tokenizer.start, *part.tokens, tokenizer.end, *[filler] * (LENGTH - len(part.tokens))]
+    return [tokenizer.start, *part.tokens, tokenizer.end, *[tokenizer.padding] * (LENGTH - len(part.tokens))]
 
 
 def _emphasise(states: Tensor, weights: tuple[float, ...], keeps_mean: bool) -> Tensor:

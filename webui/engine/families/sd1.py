@@ -53,7 +53,7 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
     def encode_rows(rows: Rows) -> Tensor:
         return encode_tokens(model, rows, encoding.clip_skip)
 
-    return Condition(encode_text(model.tokenizer, text, encoding, encode_rows))
+    return Condition(encode_text(model.tokenizers["text_encoder"], text, encoding, encode_rows))
 
 
 @torch.inference_mode()
