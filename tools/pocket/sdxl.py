@@ -213,7 +213,7 @@ def export(work: Path, out: Path) -> None:
     StableDiffusionXLPipeline(
         vae=coder, text_encoder=first, text_encoder_2=second, tokenizer=words, tokenizer_2=second_words, unet=network,
         scheduler=EulerDiscreteScheduler(**unet.SCHEDULE, timestep_spacing="leading", steps_offset=1),
-        add_watermarker=False,
+        force_zeros_for_empty_prompt=False, add_watermarker=False,  # "" was what unconditional meant in training
     ).to(torch.float16).save_pretrained(folder)  # fmt: skip
     for name in ("tokenizer", "tokenizer_2"):
         for file in ("vocab.json", "merges.txt"):
