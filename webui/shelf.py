@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from webui.domain.models import ModelInfo
-from webui.domain.sampling import SAMPLERS, SCHEDULES
+from webui.domain.sampling import SAMPLERS, SCHEDULES, find_sampler, find_schedule
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import NotFound
 from webui.extending.scripts import AnyScript, NameKind, find_script
@@ -113,6 +113,25 @@ class Shelf:
                 return [*PLAIN_UPSCALERS, *_usable(self.upscalers)]
             case "style":
                 return list(self._styles.all())
+
+    def proper_name(self, kind: NameKind, name: str) -> str:
+        """Return the name under which `names` lists what `name` means; `NotFound` when it means nothing."""
+        listed = {each.lower(): each for each in self.names(kind)}
+        if name.strip().lower() in listed:
+            return listed[name.strip().lower()]
+        match kind:
+            case "sampler":
+                return find_sampler(name).name
+            case "schedule":
+                return find_schedule(name).label
+            case "checkpoint":
+                return self.checkpoints.find(name).name
+            case "vae":
+                return self.vaes.find(name).name
+            case "upscaler" | "picture_upscaler":
+                return self.upscalers.find(name).name
+            case "style":
+                raise NotFound(f"Style not found: {name!r}.", hint="Look into styles.csv.", field="styles")
 
 
 def _usable(catalog: Catalog) -> list[str]:

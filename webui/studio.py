@@ -245,6 +245,13 @@ class Studio:
         """Return all usable names of a kind, in the order users see them."""
         return self._shelf.names(kind)
 
+    def proper_name(self, kind: NameKind, name: str) -> str:
+        """Return the name under which `names` lists what `name` means, which may have a hash, an ending or any case.
+
+        Raises `NotFound` or, for a file that cannot be used, `BadFile`.
+        """
+        return self._shelf.proper_name(kind, name)
+
     # Prompts
 
     def styles(self) -> tuple[Style, ...]:

@@ -201,8 +201,41 @@ def test_img2img_says_that_it_has_no_second_pass(studio: Studio) -> None:
 def test_the_page_learns_what_there_is_to_choose(studio: Studio) -> None:
     choices = actions.open_page(studio, {}).message["choices"]
     assert {"Latent", "Lanczos"} <= set(choices["names"]["upscaler"])
-    assert "Latent" not in choices["names"]["picture_upscaler"]
     assert choices["names"]["vae"][:2] == ["Automatic", "None"]
     assert {model["value"] for model in choices["models"]} == {"pocket", "large"}
     script = next(each for each in choices["scripts"] if each["value"] == "X/Y/Z plot")
     assert "x_values" in script["schema"]["properties"] and script["pages"] == ["txt2img", "img2img"]
+
+
+def test_names_of_parts_are_brought_to_those_of_the_lists(studio: Studio) -> None:
+    hires = {"model": "LARGE", "upscaler": "lanczos", "sampler": "k_euler_a", "schedule": "karras"}
+    refiner = {"model": studio_title(studio, "large"), "switch_at": 0.5}
+    outcome = actions.apply(studio, {"hires": hires, "refiner": refiner})
+    parts = outcome.message["parts"]
+    assert [parts["hires"][name] for name in hires] == ["large", "Lanczos", "Euler a", "Karras"]
+    assert parts["refiner"] == {"model": "large", "switch_at": 0.5}
+    assert outcome.message["notes"] == []
+
+
+def test_names_nothing_answers_to_are_told(studio: Studio) -> None:
+    asked = {
+        "vae": "gone.pt",
+        "hires": {"model": "gone", "upscaler": "gone"},
+        "refiner": {"model": "gone"},
+        "script": {"name": "gone"},
+    }
+    outcome = actions.apply(studio, asked)
+    parts = outcome.message["parts"]
+    assert (parts["vae"], parts["refiner"], parts["script"]) == (None, None, None)
+    assert (parts["hires"]["model"], parts["hires"]["upscaler"]) == (None, "Latent")
+    fields = [note.partition(":")[0] for note in outcome.message["notes"]]
+    assert fields == ["vae", "hires.upscaler", "hires.model", "refiner.model", "script"]
+
+
+def studio_title(studio: Studio, name: str) -> str:
+    """Return the title with the hash, as an infotext has it."""
+    before = studio.current_model()
+    title = studio.select_model(name).title
+    assert before is not None
+    studio.select_model(before.name)
+    return title

@@ -71,6 +71,13 @@ def test_a_second_pass_makes_the_picture_larger(screen: Screen, site: Site) -> N
     expect(screen.page.locator(".facts").first).to_contain_text("Lanczos, 0.45")
 
 
+def test_the_size_follows_what_a_model_proposes(screen: Screen) -> None:
+    words = switch_on(screen, "hires").locator(".group-words")
+    expect(words).to_have_text("from 128×128 to 256×256")
+    screen.choose("model", "large")
+    expect(words).to_have_text("from 512×512 to 1024×1024")
+
+
 @pytest.mark.parametrize(
     ("width", "height", "size"), [(320, 0, (320, 160)), (0, 320, (640, 320)), (320, 320, (320, 320))]
 )

@@ -18,6 +18,7 @@ from webui.studio import Studio
 from webui.ui import groups
 from webui.ui.choices import all_choices
 from webui.ui.form import Form, FormError, explain
+from webui.ui.known_names import shown_parts
 from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_given, fields_of
 from webui.ui.replay import onward_request, request_of, upscale_request
 
@@ -181,7 +182,9 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
             notes.append(f"model: {error.message}")
     if page == "img2img" and request.hires:
         notes.append("hires: a second pass follows txt2img only")
-    parts = {**request.model_dump(mode="json", include=set(groups.PARTS)), **studio.unlike_settings(request)}
+    parts, unknown = shown_parts(studio, request)
+    notes += unknown
+    parts |= studio.unlike_settings(request)
     return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes, "parts": parts}, values)
 
 

@@ -15,11 +15,8 @@ def all_choices(studio: Studio) -> dict[str, Any]:
     names = {
         "sampler": studio.names("sampler"),
         "schedule": studio.names("schedule"),
-        "checkpoint": studio.names("checkpoint"),
         "vae": studio.names("vae"),
         "upscaler": studio.names("upscaler"),
-        "picture_upscaler": studio.names("picture_upscaler"),
-        "style": studio.names("style"),
     }
     scripts = [
         {
@@ -27,7 +24,7 @@ def all_choices(studio: Studio) -> dict[str, Any]:
             "value": script.name,
             "pages": list(script.pages),
             "description": script.description,
-            "schema": script.options.model_json_schema(),
+            "schema": studio.script_schema(script),
         }
         for script in studio.scripts()
     ]

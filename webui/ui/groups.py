@@ -124,9 +124,17 @@ GUIDANCE = Group(
     "{page}_guidance-checkbox",
     GuidanceOptions,
     (
-        Control("rescale", "CFG rescale", "{page}_cfg_rescale", "slider", 4, step=0.01),
-        Control("start", "Guide from", "{page}_guidance_start", "slider", 4, step=0.01),
-        Control("end", "Guide until", "{page}_guidance_end", "slider", 4, step=0.01),
+        Control("rescale", "CFG rescale", "{page}_cfg_rescale", "slider", step=0.01),
+        Control(
+            "minimum",
+            "Negative guidance minimum sigma",
+            "{page}_s_min_uncond",
+            "number",
+            step=0.01,
+            blank="as in the settings",
+        ),
+        Control("start", "Guide from", "{page}_guidance_start", "slider", step=0.01),
+        Control("end", "Guide until", "{page}_guidance_end", "slider", step=0.01),
     ),
 )
 

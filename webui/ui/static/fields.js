@@ -59,8 +59,7 @@ function slider(about, id, changed) {
   range.addEventListener("input", follow(range, field));
   const read = () => (about.zero && Number(field.value) === 0 ? null : number(field.value));
   const write = (value) => {
-    field.value = range.value = value ?? (about.zero ? 0 : (about.default ?? about.minimum ?? 0));
-    field.value = value ?? (about.zero ? 0 : (about.default ?? about.minimum ?? 0));
+    field.value = range.value = value ?? (about.zero ? 0 : (about.default ?? about.minimum ?? 0)); // the range clips it
     show();
   };
   return { node: make("div", { className: "slider-field" }, field, range), inputs: [field, range], read, write };
@@ -69,10 +68,9 @@ function slider(about, id, changed) {
 const split = (text, between) => text.split(between).map((each) => each.trim()).filter(Boolean);
 
 function text(about, id, changed) {
-  const isLong = about.widget !== "list" && about.widget !== "word";
-  const tag = isLong ? "textarea" : "input";
+  const isLong = about.widget === "text" || about.widget === "lines";
   const kind = isLong ? { rows: about.widget === "lines" ? 4 : 2 } : { type: "text" };
-  const node = make(tag, { ...kind, id, spellcheck: false, placeholder: about.blank ? t(about.blank) : "", oninput: () => changed() });
+  const node = make(isLong ? "textarea" : "input", { ...kind, id, spellcheck: false, placeholder: about.blank ? t(about.blank) : "", oninput: () => changed() });
   const read = () => {
     if (about.widget === "list") return split(node.value, ",");
     return node.value === "" && about.isOptional ? null : node.value;
@@ -120,7 +118,7 @@ export function describeProperty(name, property) {
   const items = property.items?.enum;
   const choices = property.choices ?? items ?? find("enum");
   const byKind = { boolean: "switch", integer: "number", number: "number", array: "list" };
-  const widget = items ? "several" : choices || property.names ? "select" : (property.widget ?? byKind[kind] ?? "word");
+  const widget = items ? "several" : choices ? "select" : (property.widget ?? byKind[kind] ?? "word");
   return {
     name,
     label: property.label ?? property.title ?? name,

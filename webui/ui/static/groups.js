@@ -99,6 +99,7 @@ function summary(part, values, form) {
   if (part === "variation") return t("{share} of seed {seed}", { share: percent(values.strength ?? 0), seed: values.seed ?? -1 });
   const words = [];
   if (values.rescale) words.push(t("rescale {share}", { share: number(values.rescale, 2) }));
+  if (values.minimum) words.push(`σ ≥ ${number(values.minimum, 2)}`);
   words.push(`${percent(values.start ?? 0)} – ${percent(values.end ?? 1)}`);
   return words.join(" · ");
 }
@@ -131,6 +132,8 @@ export class Groups {
     this.isQuiet = false;
     this.write();
     for (const name of ["width", "height"]) form.block(name).addEventListener("input", () => this.say());
+    // Gradio fills the form's fields some time after the message that says so, and without an event.
+    window.addEventListener("easel:message", () => [50, 500, 2000].forEach((wait) => setTimeout(() => this.say(), wait)));
     quick.onVae(changed);
   }
 

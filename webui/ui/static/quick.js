@@ -36,7 +36,7 @@ async function choose() {
 }
 
 export function build() {
-  list = control({ widget: "select", default: "Automatic" }, "setting_sd_vae_list", choose);
+  list = control({ widget: "select" }, "setting_sd_vae_list", choose);
   mount("easel_vae").append(
     make("div", { className: "field", id: "setting_sd_vae" }, make("label", { for: "setting_sd_vae_list", textContent: t("VAE") }), list.node),
   );

@@ -1,7 +1,7 @@
 // The choice of a script and its options, drawn from the schema of the script's options.
 //
-// A property may carry hints: `hidden`, `choices` or `names` (a list the server knows), `widget` "lines", and
-// `suggestions` by the value of the field that `suggestions_for` names.
+// A property may carry hints: `hidden`, `choices`, `widget` "lines", and `suggestions` by the value of the field that
+// `suggestions_for` names.
 
 import { make } from "./dom.js";
 import { control, describeProperty } from "./fields.js";
@@ -16,9 +16,8 @@ export function choiceGroup(id, title, list, body = null) {
   return make("section", { className: "group choice", id }, header, body);
 }
 
-function describe(name, property, names) {
+function describe(name, property) {
   const about = describeProperty(name, property);
-  if (property.names) about.choices = names[property.names] ?? [];
   const { minimum, maximum, step } = about;
   const isBounded = about.widget === "number" && minimum !== undefined && maximum !== undefined;
   if (isBounded && (maximum - minimum) / (Number(step) || 1) <= MOST_STEPS) about.widget = "slider";
@@ -49,7 +48,6 @@ export class ScriptPanel {
     this.page = page;
     this.changed = changed;
     this.scripts = [];
-    this.names = {};
     this.options = new Map(); // script → its values
     this.controls = new Map();
     this.list = control({ widget: "select", blank: "No script" }, `${page}_script_list_input`, () => {
@@ -82,9 +80,8 @@ export class ScriptPanel {
     this.list.write(name ?? null);
   }
 
-  offer({ scripts, names }) {
+  offer({ scripts }) {
     this.scripts = scripts.filter((each) => each.pages.includes(this.page));
-    this.names = names;
     this.list.fill(this.scripts);
     this.draw();
   }
@@ -112,7 +109,7 @@ export class ScriptPanel {
   }
 
   field(name, property) {
-    const about = describe(name, property, this.names);
+    const about = describe(name, property);
     const id = `${this.page}_script_${name}`;
     const made = control(about, `${id}_input`, this.changed);
     const kept = this.options.get(this.list.read()) ?? {};
@@ -140,8 +137,7 @@ export class ScriptPanel {
       this.changed();
     };
     const show = () => {
-      const offered = property.suggestions[source.read()] ?? [];
-      const values = typeof offered === "string" ? (this.names[offered] ?? []) : offered;
+      const values = property.suggestions[source.read()] ?? [];
       const add = (value) => put([read(), quoted(value)].filter(Boolean).join(", "));
       chips.hidden = values.length === 0;
       chips.replaceChildren(chip(t("All"), () => put(values.map(quoted).join(", "))), ...values.map((value) => chip(value, () => add(value))));
