@@ -14,6 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.api.site import Site, browser, open_site, serve, wait_until
 from webui.api.following import MAX_FOLLOWERS
+from webui.api.v2.routes import _shown_job
+from webui.domain.plan import Plan, TaesdPlan
+from webui.domain.request import GenerationRequest
 
 SLOW = {"prompt": "a cat", "width": 64, "height": 64, "steps": 150, "batch_count": 100}
 
@@ -311,3 +314,15 @@ def test_the_documentation_needs_no_other_site(site: Site) -> None:
 def test_healthz_is_open(tmp_path: Path) -> None:
     with open_site(tmp_path, "--gradio-auth=ann:secret") as site:
         assert site.client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_job_shows_files_by_name_not_where_they_lie(site: Site) -> None:
+    asked = GenerationRequest(prompt="a house", width=64, height=64)
+    job = site.studio.wait(site.studio.submit(asked).id)
+    taesd = TaesdPlan(decoder=Path("/home/somebody/models/VAE-approx/taesd_decoder.safetensors"))
+    assert isinstance(job.plan, Plan)
+    shown = _shown_job(job.replace(plan=job.plan.replace(taesd=taesd)))
+    assert shown["plan"]["taesd"]["decoder"] == "taesd_decoder.safetensors"
+    assert shown["plan"]["model"]["name"] == job.plan.model.name and "path" not in shown["plan"]["model"]
+    assert "/home/somebody" not in json.dumps(shown) and str(site.config.data_dir) not in json.dumps(shown)
+    assert shown["images"][0]["path"] == job.images[0].path

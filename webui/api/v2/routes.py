@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query
 from fastapi.responses import StreamingResponse
+from pydantic_core import to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -52,17 +53,19 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
 
 def _shown_job(job: JobView) -> dict[str, Any]:
     """Return the JSON of a job without the folders of this machine."""
-    shown = job.model_dump(mode="json")
-    return {**shown, "plan": _without_paths(shown["plan"])}
+    shown: dict[str, Any] = to_jsonable_python(_without_folders(job.model_dump()))
+    return shown
 
 
-def _without_paths(value: Any) -> Any:
-    """Return a plan's JSON with the models in it, wherever they stand, known by name and hash alone."""
-    if isinstance(value, list):
-        return [_without_paths(each) for each in value]
+def _without_folders(value: Any) -> Any:
+    """Return `value` with every file in it known by its name alone, and models, wherever they stand, by their own."""
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {name: _without_paths(each) for name, each in value.items() if not (name == "path" and "sha256" in value)}
+    return {name: _without_folders(each) for name, each in value.items() if not (name == "path" and "sha256" in value)}
 
 
 def _add_jobs(router: APIRouter, studio: Studio) -> None:
