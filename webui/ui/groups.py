@@ -92,8 +92,8 @@ REFINER = Group(
     "{page}_enable-checkbox",
     Refiner,
     (
-        Control("model", "Checkpoint", "{page}_checkpoint", "select", 7, choices="models"),
-        Control("switch_at", "Switch at", "{page}_switch_at", "slider", 5, step=0.01),
+        Control("model", "Checkpoint", "{page}_checkpoint", "select", choices="models"),
+        Control("switch_at", "Switch at", "{page}_switch_at", "slider", step=0.01),
     ),
 )
 
@@ -125,14 +125,7 @@ GUIDANCE = Group(
     GuidanceOptions,
     (
         Control("rescale", "CFG rescale", "{page}_cfg_rescale", "slider", step=0.01),
-        Control(
-            "minimum",
-            "Negative guidance minimum sigma",
-            "{page}_s_min_uncond",
-            "number",
-            step=0.01,
-            blank="as in the settings",
-        ),
+        Control("minimum", "Minimum sigma", "{page}_s_min_uncond", "number", step=0.01, blank="as set"),
         Control("start", "Guide from", "{page}_guidance_start", "slider", step=0.01),
         Control("end", "Guide until", "{page}_guidance_end", "slider", step=0.01),
     ),
