@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from webui.domain.models import Kind, ModelInfo
+from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import NotFound
 from webui.extending.scripts import AnyScript, NameKind, find_script
@@ -33,8 +33,8 @@ class FakeShelf:
             return None
         return ModelInfo(name=name, path=Path(f"/models/VAE/{name}.safetensors"), kind=Kind.VAE, sha256="cd" * 32)
 
-    def taesd(self, half: str) -> Path | None:
-        return self.taesd_files.get(half)
+    def taesd(self, half: str, family: Family) -> Path | None:
+        return self.taesd_files.get(half) if family == self.model.family else None
 
     def upscaler(self, name: str) -> UpscalerRef:
         if name in LATENT_UPSCALERS:

@@ -92,9 +92,10 @@ def test_names_are_those_that_can_be_used(shelf: Shelf) -> None:
 
 
 def test_taesd_is_found_below_the_models_folder(shelf: Shelf, tmp_path: Path) -> None:
-    assert shelf.taesd("decoder") is None
+    assert shelf.taesd("decoder", Family.SD1) is None
     file = tmp_path / "VAE-approx" / "taesd_decoder.safetensors"
     file.parent.mkdir()
     file.write_bytes(b"x")
-    assert shelf.taesd("decoder") == file
-    assert shelf.taesd("encoder") is None
+    assert shelf.taesd("decoder", Family.SD1) == file
+    assert shelf.taesd("encoder", Family.SD1) is None
+    assert shelf.taesd("decoder", Family.SDXL) is None

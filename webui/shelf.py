@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from webui.domain.models import ModelInfo
+from webui.domain.models import Family, ModelInfo
 from webui.domain.sampling import SAMPLERS, SCHEDULES, find_sampler, find_schedule
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import NotFound
@@ -74,8 +74,8 @@ class Shelf:
         ]
         return self.vaes.hashed(beside[0]) if beside else None
 
-    def taesd(self, half: Half) -> Path | None:
-        return find_taesd(self._taesd_dirs, half)
+    def taesd(self, half: Half, family: Family) -> Path | None:
+        return find_taesd(self._taesd_dirs, half, family)
 
     def upscaler(self, name: str) -> UpscalerRef:
         for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS)):

@@ -203,3 +203,10 @@ def test_models_that_take_turns_have_a_vae_each(
         assert third.network("vae") is taken_off, "it is free again"
         assert (place(second), place(third)) == ("meta", "meta")
     assert [model.network("vae") for model in (first, second, third)] == own
+
+
+def test_a_vae_scales_latents_as_the_checkpoint_does(files: dict[str, Path]) -> None:
+    """SD1 and SDXL have VAEs of one shape and latents of different scales; the file does not tell."""
+    wardrobe, reference = Wardrobe(), refer(files["other"])
+    first, second = (wardrobe.vae(reference, torch.float32, scale, 0) for scale in (0.18215, 0.13025))
+    assert (first.config.scaling_factor, second.config.scaling_factor) == (0.18215, 0.13025)

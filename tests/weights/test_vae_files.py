@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.tiny_models import make_networks, make_taesd, original_weights, taesd_weights, vae_weights
 from tests.tiny_upscalers import rrdb_weights
+from webui.domain.models import Family
 from webui.errors import BadFile
 from webui.weights.load import load_taesd, load_vae
 from webui.weights.vae_files import find_taesd, identify_taesd, identify_vae
@@ -31,11 +32,11 @@ def test_a_vae_is_loaded_from_either_layout(layout: str, prefix: str, tmp_path: 
     file = write(tmp_path / "vae.safetensors", vae_weights(3, layout=layout, prefix=prefix) | training)
     found = identify_vae(file)
     assert (found.layout, found.prefix, found.weight_files) == (layout, prefix, (file,))
-    vae = load_vae(found, torch.float32)
+    vae = load_vae(found, torch.float32, 0.25)
     expected = make_networks(3)["vae"].state_dict()
     assert vae.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in vae.state_dict().items())
-    assert not vae.training and vae.config.scaling_factor == 0.18215
+    assert not vae.training and vae.config.scaling_factor == 0.25
 
 
 def test_early_attention_names_are_understood(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_early_attention_names_are_understood(tmp_path: Path) -> None:
         for new, old in names.items():
             name = name.replace(new, old)
         early[name] = tensor
-    vae = load_vae(identify_vae(write(tmp_path / "early.safetensors", early)), torch.float32)
+    vae = load_vae(identify_vae(write(tmp_path / "early.safetensors", early)), torch.float32, 1.0)
     assert torch.equal(vae.decoder.conv_in.weight, early["decoder.conv_in.weight"])
 
 
@@ -87,7 +88,7 @@ def test_a_vae_that_does_not_fit_is_named(changes: dict[str, Tensor | None], wor
     weights = {name: tensor for name, tensor in changed.items() if tensor is not None}
     file = write(tmp_path / "bent.safetensors", weights)
     with pytest.raises(BadFile, match=words) as raised:
-        load_vae(identify_vae(file), torch.float32)
+        load_vae(identify_vae(file), torch.float32, 1.0)
     assert "bent.safetensors" in raised.value.message and raised.value.hint and raised.value.field == "vae"
 
 
@@ -161,11 +162,16 @@ def test_taesd_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
         assert file.name in raised.value.message and raised.value.field == "vae"
 
 
-def test_taesd_is_found_by_its_usual_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "stem"), [(Family.SD1, "taesd"), (Family.SDXL, "taesdxl")])
+def test_taesd_is_found_by_its_usual_names(family: Family, stem: str, tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
-    assert find_taesd([first, second], "decoder") is None
-    whole = write(second / "taesd.safetensors", make_taesd().state_dict())
-    assert find_taesd([first, second], "decoder") == find_taesd([first, second], "encoder") == whole
-    decoder = write(first / "taesd_decoder.safetensors", taesd_weights("decoder"))
-    assert find_taesd([first, second], "decoder") == decoder
-    assert find_taesd([first, second], "encoder") == whole
+    folders = [first, second]
+    write(first / "taesd_of_another_family_decoder.safetensors", taesd_weights("decoder"))
+    assert find_taesd(folders, "decoder", family) is None
+    whole = write(second / f"{stem}.safetensors", make_taesd().state_dict())
+    assert find_taesd(folders, "decoder", family) == find_taesd(folders, "encoder", family) == whole
+    decoder = write(first / f"{stem}_decoder.safetensors", taesd_weights("decoder"))
+    assert find_taesd(folders, "decoder", family) == decoder
+    assert find_taesd(folders, "encoder", family) == whole
+    (other,) = {Family.SD1, Family.SDXL} - {family}
+    assert find_taesd(folders, "decoder", other) is None

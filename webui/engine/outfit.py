@@ -28,10 +28,10 @@ class Wardrobe:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], tuple[object, nn.Module]] = {}
 
-    def vae(self, reference: VaeRef, dtype: torch.dtype, number: int) -> nn.Module:
-        """Return the VAE of a file; raise `BadFile` when it cannot be one."""
-        key = (reference.path, reference.sha256, dtype)
-        return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype))
+    def vae(self, reference: VaeRef, dtype: torch.dtype, scale: float, number: int) -> nn.Module:
+        """Return the VAE of a file, whose latents a checkpoint scales by `scale`; `BadFile` when it cannot be one."""
+        key = (reference.path, reference.sha256, dtype, scale)
+        return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype, scale))
 
     def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype, number: int) -> nn.Module:
         """Return a TAESD of which one half is of use; raise `BadFile` when the plan's file holds none."""
@@ -87,7 +87,8 @@ class Outfit:
 
     def _put_on_vae(self, model: Resident, worn: _Worn) -> None:
         if self._plan.vae is not None:
-            vae = self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"], worn.number)
+            scale = model.network("vae").config.scaling_factor
+            vae = self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"], scale, worn.number)
             _exchange(model, "vae", vae, worn.undo)
 
     def _put_on_taesd(self, model: Resident, worn: _Worn) -> None:

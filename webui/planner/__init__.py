@@ -84,7 +84,7 @@ def plan_generation(
     full = _draw_seeds(full, draw_seed)
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
     check_wordings(images, calls)
-    taesd = plan_taesd(settings, shelf)
+    taesd = plan_taesd(settings, shelf, model.family)
     return Plan(
         model=model,
         sampler=sampler.name,
@@ -122,7 +122,7 @@ def plan_generation(
         save=plan_saving(full, settings),
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
-        notes=(*note_tags(images), *note_taesd(settings, taesd)),
+        notes=(*note_tags(images), *note_taesd(settings, taesd, model.family)),
     )
 
 

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
-from webui.domain.models import ModelInfo
+from webui.domain.models import Family, ModelInfo
 from webui.domain.upscaling import UpscalerRef
 from webui.errors import EaselError
 from webui.extending.scripts import AnyScript, NameKind
 from webui.prompt.dynamic import Lookup
 from webui.prompt.styles import Style
+from webui.weights.vae_files import Half
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Shelf(Protocol):
         """Return the VAE file called `name` with its hash. "Automatic": the one beside `checkpoint` that has its name,
         or None; "None": None."""
 
-    def taesd(self, half: Literal["encoder", "decoder"]) -> Path | None:
-        """Return the file that holds a half of TAESD, if there is one."""
+    def taesd(self, half: Half, family: Family) -> Path | None:
+        """Return the file that holds a half of the TAESD of `family`, if there is one."""
 
     def upscaler(self, name: str) -> UpscalerRef:
         """Return a built-in way to enlarge, or the network called `name` with its hash."""

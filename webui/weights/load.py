@@ -157,11 +157,14 @@ def _modern_attention(name: str) -> str:
     return ".".join([*path, _OLD_VAE_ATTENTION.get(layer, layer), kind])
 
 
-def load_vae(file: VaeFile, dtype: torch.dtype) -> AutoencoderKL:
-    """Return the VAE of a file of its own, on the CPU; raise `BadFile` when it holds not exactly a VAE's weights."""
+def load_vae(file: VaeFile, dtype: torch.dtype, scale: float) -> AutoencoderKL:
+    """Return the VAE of a file of its own, on the CPU, for a checkpoint that scales its latents by `scale`.
+
+    Raises `BadFile` when it holds not exactly a VAE's weights.
+    """
     with _of_vae(file.path):
         with torch.device("meta"):
-            vae = AutoencoderKL(**file.config)
+            vae = AutoencoderKL(**{**file.config, "scaling_factor": scale})
         if file.layout == "original":
             weights = convert_ldm_vae_checkpoint(_open(file.path, file.prefix), dict(file.config))
         else:

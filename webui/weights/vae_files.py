@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from webui.domain.models import Kind
+from webui.domain.models import Family, Kind
 from webui.errors import BadFile
 from webui.weights.headers import Header, read_header
 from webui.weights.other_kinds import refuse_other_kind
@@ -28,17 +28,15 @@ _HALVES: Mapping[Half, tuple[tuple[str, int], ...]] = MappingProxyType(
         "decoder": (("decoder.layers.", 0), ("taesd_decoder.", 1), ("decoder.", 1), ("", 1)),
     }
 )
-_TAESD_NAMES: Mapping[Half, tuple[str, ...]] = MappingProxyType(
-    {
-        "encoder": ("taesd_encoder.safetensors", "taesd.safetensors", "taesd/diffusion_pytorch_model.safetensors"),
-        "decoder": ("taesd_decoder.safetensors", "taesd.safetensors", "taesd/diffusion_pytorch_model.safetensors"),
-    }
-)
+_STEMS: Mapping[Family, str] = MappingProxyType({Family.SD1: "taesd", Family.SDXL: "taesdxl"})
 
 
 @dataclass(frozen=True)
 class VaeFile:
-    """A VAE that stands in for a checkpoint's own: diffusers' configuration, and what the tensors' names begin with."""
+    """A VAE that stands in for a checkpoint's own: diffusers' configuration, and what the tensors' names begin with.
+
+    How far its latents are scaled is not told by the file: it depends on the checkpoint.
+    """
 
     path: Path
     config: Mapping[str, Any]
@@ -96,7 +94,6 @@ def _describe_diffusers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
         "norm_num_groups": norm_groups(channels[0]),
-        "scaling_factor": 0.18215,
     }
 
 
@@ -111,10 +108,17 @@ def _length(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
 # -- TAESD -------------------------------------------------------------------------------------------------------------
 
 
-def find_taesd(folders: Sequence[Path], half: Half) -> Path | None:
-    """Return the file in one of `folders` that holds a half of TAESD, by its usual names."""
-    candidates = (folder / name for folder in folders for name in _TAESD_NAMES[half])
+def find_taesd(folders: Sequence[Path], half: Half, family: Family) -> Path | None:
+    """Return the file in one of `folders` that holds a half of the TAESD of `family`, by its usual names."""
+    stem = _STEMS[family]
+    names = (taesd_name(half, family), f"{stem}.safetensors", f"{stem}/diffusion_pytorch_model.safetensors")
+    candidates = (folder / name for folder in folders for name in names)
     return next((file for file in candidates if file.is_file()), None)
+
+
+def taesd_name(half: Half, family: Family) -> str:
+    """Return what the file of a half of the TAESD of `family` is usually called."""
+    return f"{_STEMS[family]}_{half}.safetensors"
 
 
 def identify_taesd(path: Path, half: Half) -> TinyFile:
