@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import expect
 
 from tests.ui.chromium import Screen
@@ -34,6 +38,9 @@ def test_a_text_in_the_prompt_is_read_and_its_picture_goes_on(screen: Screen, si
     screen.wait_for("finished")
     screen.expect_picture()
     page = screen.page
+    screen.field("prompt").fill("")
+    screen.picture.drag_to(screen.field("prompt"))  # the picture brings its words back
+    expect(screen.field("prompt")).to_have_value("a mill by a river\nwith a second line")
     screen.picture.click()
     page.locator("#lightboxModal .icon-to-sketch").click()
     expect(page.locator("#tab_img2img")).to_be_visible()
@@ -52,3 +59,19 @@ def test_a_text_in_the_prompt_is_read_and_its_picture_goes_on(screen: Screen, si
 
     page.click("#img2img_paste")  # no text there: the settings of the last job
     expect(page.locator("#img2img_seed input")).to_have_value(str(begun["images"][0]["seed"]))
+
+
+def test_png_info_says_who_made_a_picture_and_all_that_its_file_holds(screen: Screen) -> None:
+    texts = PngInfo()
+    texts.add_text("parameters", "a mill\nSteps: 3, Sampler: Nobody knows, Seed: 4, CFG scale: 2, Version: v1.10.1")
+    texts.add_text("Comment", "<b>by hand</b>")
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG", pnginfo=texts)
+    page = screen.page
+    page.click("#tab_pnginfo-button")
+    page.set_input_files("#pnginfo_file", {"name": "mill.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    answer = page.locator(".pnginfo .answer")
+    expect(page.locator("#pnginfo_program")).to_contain_text("A1111")
+    expect(answer.locator(".form-note li")).to_contain_text(["Nobody knows"])
+    answer.get_by_text("Comment").click()
+    expect(answer.get_by_text("<b>by hand</b>")).to_be_visible()

@@ -13,7 +13,7 @@ from webui.ui import form
 from webui.ui.static_files import FOLDER
 from webui.ui.texts import Texts
 
-TABLES = re.compile(r"const (?:NAMES|HOVER|WORKER|TARGETS) = \{(.*?)\};", re.DOTALL)
+TABLES = re.compile(r"const (?:NAMES|HOVER|WORKER|TARGETS|SENDS) = \{(.*?)\};", re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import { chooser } from "./brushes.js";
 import { byId, make, mount } from "./dom.js";
+import { takeDrops } from "./dropped.js";
 import { follow } from "./following.js";
 import { add } from "./jobs.js";
 import { t } from "./page.js";
@@ -207,11 +208,7 @@ export function build() {
     stop: button(t("Stop the batch"), stop, { id: "img2img_batch_stop", hidden: true }),
   };
   const box = make("div", { className: "batch" }, buildChoosers(), ...buildOwn(), make("div", { className: "batch-line" }, parts.count, parts.stop), parts.list);
-  box.addEventListener("dragover", (event) => event.preventDefault());
-  box.addEventListener("drop", (event) => {
-    event.preventDefault();
-    choose(event.dataTransfer.files);
-  });
+  takeDrops(box, choose);
   mount("img2img_batch").append(box);
   byId("img2img_batch").addEventListener("paste", (event) => event.clipboardData?.files.length && choose(event.clipboardData.files));
   receive("batch", ({ request }) => run(request));

@@ -2,6 +2,7 @@
 // proposals and examples. Their groups (groups.js) keep what they say themselves.
 
 import { byId, make, mount, type } from "./dom.js";
+import { droppedFiles } from "./dropped.js";
 import { reuseSeed } from "./gallery.js";
 import { Groups } from "./groups.js";
 import { add } from "./jobs.js";
@@ -226,19 +227,21 @@ const CHOICES = {
 
 // A picture dropped or pasted on the prompt brings its settings
 
-function takeImage(event, files) {
-  const file = [...(files ?? [])].find((each) => each.type.startsWith("image/"));
+async function takeImage(event, transfer) {
   const prompt = event.target.closest?.(".prompt");
-  if (!file || !prompt) return;
+  const hasPicture = [...(transfer?.files ?? [])].some((each) => each.type.startsWith("image/"));
+  const isDragged = event.type === "drop" && transfer?.types.includes("text/uri-list"); // from this page
+  if (!prompt || !(hasPicture || isDragged)) return;
   event.preventDefault();
   event.stopPropagation();
-  readDropped(file, prompt.closest("#tab_img2img") ? "img2img" : "txt2img");
+  const file = (await droppedFiles(transfer)).find((each) => each.type.startsWith("image/"));
+  if (file) readDropped(file, prompt.closest("#tab_img2img") ? "img2img" : "txt2img");
 }
 
 function takeImages() {
   document.addEventListener("dragover", (event) => event.target.closest?.(".prompt") && event.preventDefault());
-  document.addEventListener("drop", (event) => takeImage(event, event.dataTransfer?.files), true);
-  document.addEventListener("paste", (event) => takeImage(event, event.clipboardData?.files), true);
+  document.addEventListener("drop", (event) => takeImage(event, event.dataTransfer), true);
+  document.addEventListener("paste", (event) => takeImage(event, event.clipboardData), true);
 }
 
 // Messages of Python

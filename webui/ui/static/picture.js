@@ -1,14 +1,16 @@
 // The picture of the img2img page and what is painted on it. Both are uploaded to the server's input store; the form
 // only carries what the server called them. One picture serves all modes; each kind of paint has a layer of its own.
 
-import { Brushes, chooser } from "./brushes.js";
+import { Brushes } from "./brushes.js";
 import { byId, make, mount, type } from "./dom.js";
+import { Drawings } from "./drawings.js";
+import { takeDrops } from "./dropped.js";
 import { Editor } from "./editor.js";
 import { formOf } from "./form.js";
-import { Layer } from "./layer.js";
 import * as modes from "./modes.js";
 import { t } from "./page.js";
-import { asBlackAndWhite, asMask, asTouched, blank, decode, flatten, isTransparent, toPng } from "./pixels.js";
+import { buildZone, proposeSize, setSize } from "./picture_zone.js";
+import { asMask, decode, isTransparent } from "./pixels.js";
 import { upload } from "./server.js";
 import { toast } from "./toast.js";
 import { receive } from "./wires.js";
@@ -17,11 +19,10 @@ const KEY = "easel.img2img.picture";
 const SETTLE = 700; // ms after the last stroke
 const inputAddress = (reference) => `api/v2/inputs/${encodeURIComponent(reference)}`;
 
-const layers = { mask: new Layer(), colours: new Layer(), uploaded: new Layer() };
-const stored = {}; // what the server calls a drawing: name → {key, reference}
 let parts = null;
 let editor = null;
 let brushes = null;
+let drawings = null;
 let base = []; // references of the pictures
 let maskFile = ""; // reference of the mask that was uploaded for "inpaint upload"
 let pending = null; // an upload that Generate must wait for
@@ -29,7 +30,12 @@ let unsettled = false; // what is painted is not uploaded yet
 let timer = 0;
 
 const form = () => formOf("img2img");
-const layerName = () => modes.MODES[modes.mode()].layer;
+/** Return the layer of the mode that is chosen; null when it has none. */
+const chosenLayer = () => {
+  const name = modes.MODES[modes.mode()].layer;
+  return name && base.length ? drawings.layer(name) : null;
+};
+
 const write = (name, value) => form().input(name).value !== value && type(form().input(name), value);
 const tell = () => window.dispatchEvent(new CustomEvent("easel:picture"));
 
@@ -47,23 +53,6 @@ function later(work) {
   return mine;
 }
 
-// Layers have the picture's size from the moment they are needed
-
-function layer(name) {
-  if (!name || !base.length) return null;
-  const each = layers[name];
-  const [width, height] = editor.size;
-  if (each.canvas.width !== width || each.canvas.height !== height) each.reset(width, height);
-  return each;
-}
-
-function emptyLayers() {
-  for (const each of Object.values(layers)) each.reset(1, 1);
-  maskFile = "";
-}
-
-const isPainted = (name) => base.length > 0 && layers[name].canvas.width > 1 && layers[name].isPainted;
-
 // What the form says
 
 function changed() {
@@ -73,27 +62,14 @@ function changed() {
   timer = setTimeout(() => unsettled && later(settle), SETTLE);
 }
 
-async function send(name, key, draw) {
-  if (stored[name]?.key !== key) stored[name] = { key, reference: (await upload("api/v2/inputs", await toPng(draw()))).id };
-  return stored[name].reference;
-}
-
-const paintedPicture = () => {
-  const { version, canvas } = layers.colours;
-  const share = modes.mode() === "inpaint_sketch" ? brushes.share : 1;
-  return send("picture", `${base[0]} ${version} ${share}`, () => flatten(editor.picture, canvas, share));
-};
-const paintedMask = () => send("mask", `${base[0]} ${layers.mask.version}`, () => asBlackAndWhite(layers.mask.canvas));
-const touched = () => send("touched", `${base[0]} ${layers.colours.version}`, () => asTouched(layers.colours.canvas));
-const paint = () => send("paint", `${base[0]} ${layers.colours.version}`, () => layers.colours.canvas);
-
 /** Return the pictures and the mask that a mode sends. */
 async function sendable() {
-  const isSketched = modes.MODES[modes.mode()].paints === "colours" && isPainted("colours");
-  const images = isSketched ? [await paintedPicture(), ...base.slice(1)] : base;
+  const isSketched = modes.MODES[modes.mode()].paints === "colours" && drawings.isPainted("colours");
+  const share = modes.mode() === "inpaint_sketch" ? brushes.share : 1;
+  const images = isSketched ? [await drawings.picture(base[0], share), ...base.slice(1)] : base;
   const masks = {
-    inpaint: async () => (isPainted("mask") ? paintedMask() : ""),
-    inpaint_sketch: async () => (isSketched ? touched() : ""),
+    inpaint: async () => (drawings.isPainted("mask") ? drawings.mask(base[0]) : ""),
+    inpaint_sketch: async () => (isSketched ? drawings.touched(base[0]) : ""),
     inpaint_upload: async () => maskFile,
     batch: async () => parts.batchMask,
   };
@@ -108,7 +84,10 @@ async function settle() {
     write("mode", modes.mode());
     write("images", images);
     write("mask", mask);
-    const drawn = { mask: isPainted("mask") ? await paintedMask() : "", paint: isPainted("colours") ? await paint() : "" };
+    const drawn = {
+      mask: drawings.isPainted("mask") ? await drawings.mask(base[0]) : "",
+      paint: drawings.isPainted("colours") ? await drawings.paint(base[0]) : "",
+    };
     localStorage.setItem(KEY, JSON.stringify({ images, base, ...drawn, maskFile, transparency: brushes.opacity.value }));
   } catch (error) {
     unsettled = true;
@@ -126,19 +105,6 @@ function remembered() {
 
 // Pictures in
 
-/** Choose a size for the result: the picture's own if it is near what was asked for, else its shape with that area. */
-function proposeSize(width, height) {
-  const area = Number(form().input("width").value) * Number(form().input("height").value);
-  const isNear = width % 8 === 0 && height % 8 === 0 && width * height >= area / 4 && width * height <= area * 2.25;
-  setSize(width, height, isNear ? 1 : Math.sqrt(area / (width * height)));
-}
-
-function setSize(width, height, scale = 1) {
-  const fit = (side) => Math.min(2048, Math.max(64, Math.round((side * scale) / 8) * 8));
-  type(form().input("width"), fit(width));
-  type(form().input("height"), fit(height));
-}
-
 function say() {
   const [width, height] = editor.size;
   const more = base.length > 1 ? ` · ${t("{n} pictures, one after another", { n: base.length })}` : "";
@@ -150,7 +116,8 @@ function say() {
 async function display(references) {
   await editor.show(inputAddress(references[0]));
   base = references;
-  emptyLayers();
+  drawings.empty();
+  maskFile = "";
   parts.box.classList.add("filled");
   byId("tab_img2img").classList.toggle("has-alpha", isTransparent(editor.picture));
   fitMode();
@@ -172,17 +139,13 @@ export function take(files, { proposesSize = true, mode = modes.mode() } = {}) {
 
 function remove() {
   base = [];
-  emptyLayers();
+  drawings.empty();
+  maskFile = "";
   parts.box.classList.remove("filled");
   editor.picture.removeAttribute("src");
   byId("tab_img2img").classList.remove("has-alpha");
   fitMode();
   later(settle);
-}
-
-async function begin() {
-  const [width, height] = ["width", "height"].map((name) => Number(form().input(name).value));
-  await take([await blank(width, height, parts.ground.value)], { proposesSize: false });
 }
 
 // Masks in
@@ -196,7 +159,7 @@ async function takeMask(file) {
     try {
       const image = await asMask(address, editor.size, maskColour());
       if (modes.mode() === "inpaint_upload") maskFile = (await upload("api/v2/inputs", file)).id;
-      layer(layerName()).put(image);
+      chosenLayer().put(image);
     } catch (error) {
       toast(t("This mask cannot be read"), { kind: "error", hint: error.status ? error.message : "" });
     } finally {
@@ -220,7 +183,7 @@ function fitMode() {
   const facts = modes.MODES[modes.mode()];
   editor.stage.dataset.paints = facts.paints ? "yes" : "no";
   editor.stage.dataset.shows = facts.layer ?? "";
-  editor.layer = layer(facts.layer);
+  editor.layer = chosenLayer();
   editor.canvas.style.opacity = { sketch: 1, inpaint_sketch: brushes.share }[modes.mode()] ?? "";
   brushes.fitMode(facts);
   brushes.follow(editor.layer);
@@ -233,9 +196,9 @@ function fitMode() {
 
 async function restore(found) {
   await display(found.base);
-  if (found.mask) layer("mask").restore(await asMask(inputAddress(found.mask), editor.size, maskColour()));
-  if (found.paint) layer("colours").restore(await decode(inputAddress(found.paint)));
-  if (found.maskFile) layer("uploaded").restore(await asMask(inputAddress(found.maskFile), editor.size, maskColour()));
+  if (found.mask) drawings.layer("mask").restore(await asMask(inputAddress(found.mask), editor.size, maskColour()));
+  if (found.paint) drawings.layer("colours").restore(await decode(inputAddress(found.paint)));
+  if (found.maskFile) drawings.layer("uploaded").restore(await asMask(inputAddress(found.maskFile), editor.size, maskColour()));
   maskFile = found.maskFile ?? "";
   brushes.opacity.value = found.transparency ?? 0;
   fitMode();
@@ -279,22 +242,6 @@ function guardGenerate(event) {
   pending.then(() => !unsettled && button.click());
 }
 
-function buildZone() {
-  const files = chooser("img2img_file", t("Choose a picture"), take, { multiple: true });
-  return make(
-    "label",
-    { className: "drop-zone" },
-    files,
-    make("span", { className: "drop-words" }, make("b", { textContent: t("Drop a picture here") }), make("span", { textContent: t("or click to choose one · Ctrl+V pastes") })),
-  );
-}
-
-function buildBlank() {
-  parts.ground = make("input", { type: "color", value: "#ffffff", "aria-label": t("Colour of the canvas"), title: t("Colour of the canvas") });
-  const button = make("button", { type: "button", id: "img2img_blank", className: "solid", textContent: t("Begin with an empty canvas"), onclick: () => begin() });
-  return make("div", { className: "blank-line" }, button, parts.ground);
-}
-
 function actsOnLayers() {
   const onLayer = (act) => () => {
     act(editor.layer);
@@ -320,11 +267,7 @@ function listen() {
     fitMode();
     changed();
   });
-  parts.box.addEventListener("dragover", (event) => event.preventDefault());
-  parts.box.addEventListener("drop", (event) => {
-    event.preventDefault();
-    take(event.dataTransfer.files);
-  });
+  takeDrops(parts.box, take);
   document.addEventListener("paste", (event) => {
     const isHere = byId("tab_img2img").classList.contains("selected") && !event.target.closest?.(".prompt");
     if (isHere && event.clipboardData?.files.length) take(event.clipboardData.files);
@@ -337,8 +280,9 @@ export function build() {
   parts = { batchMask: "" };
   modes.build();
   editor = new Editor({ painted: changed, picked: (colour) => brushes.pick(colour), moved: () => parts.box && say() });
+  drawings = new Drawings(editor);
   brushes = new Brushes(editor, actsOnLayers());
-  parts.box = make("div", { className: "picture-box" }, buildZone(), buildBlank(), brushes.bar, editor.stage);
+  parts.box = make("div", { className: "picture-box" }, ...buildZone(take), brushes.bar, editor.stage);
   mount("img2img_image").append(parts.box);
   brushes.listen();
   listen();

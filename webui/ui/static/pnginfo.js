@@ -1,6 +1,7 @@
 // The PNG info page: a picture in, what it says about itself out, and from there to the other pages.
 
 import { byId, copy, make, mount } from "./dom.js";
+import { takeDrops } from "./dropped.js";
 import { pairs } from "./infotext.js";
 import { t } from "./page.js";
 import { sendTo, takes } from "./sending.js";
@@ -128,16 +129,7 @@ takes("pnginfo", (file) => read(file instanceof File ? file : new File([file], t
 const firstPicture = (files) => [...(files ?? [])].find((each) => each.type.startsWith("image/")) ?? files?.[0];
 
 function listen() {
-  parts.zone.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    parts.zone.classList.add("over");
-  });
-  parts.zone.addEventListener("dragleave", () => parts.zone.classList.remove("over"));
-  parts.zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    parts.zone.classList.remove("over");
-    if (event.dataTransfer.files[0]) read(firstPicture(event.dataTransfer.files));
-  });
+  takeDrops(parts.zone, (files) => read(firstPicture(files)));
   document.addEventListener("paste", (event) => {
     if (event.clipboardData?.files.length && byId("tab_pnginfo").classList.contains("selected")) read(firstPicture(event.clipboardData.files));
   });
