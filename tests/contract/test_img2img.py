@@ -122,6 +122,28 @@ def test_the_noise_multiplier_holds_for_one_request(site: Site) -> None:
     assert answer.status_code == 422 and "initial_noise_multiplier" in answer.json()["detail"]
 
 
+def test_taesd_codes_pictures_for_one_request_if_it_is_there(site: Site) -> None:
+    taesd = {"sd_vae_encode_method": "TAESD", "sd_vae_decode_method": "TAESD", "inpainting_mask_weight": 0.5}
+    answer = send(site, override_settings=taesd)
+    assert answer.status_code == 404
+    assert "taesd_encoder.safetensors" in answer.json()["detail"] and "sd_vae_encode_method" in answer.json()["detail"]
+    folder = site.config.models_dir / "VAE-approx"
+    folder.mkdir(exist_ok=True)
+    for half in ("encoder", "decoder"):
+        (folder / f"taesd_{half}.safetensors").touch()
+    try:
+        text = infotext(site, override_settings=taesd, mask=encoded("white"))
+    finally:
+        for file in folder.iterdir():
+            file.unlink()
+    plan = site.studio.jobs(1)[0].plan
+    assert (plan.taesd.encoder, plan.taesd.decoder) == (
+        folder / "taesd_encoder.safetensors",
+        folder / "taesd_decoder.safetensors",
+    )
+    assert "VAE Encoder: TAESD, VAE Decoder: TAESD" in text and "Conditional mask weight: 0.5" in text
+
+
 def test_a_latent_mask_that_is_the_mask_changes_nothing(site: Site) -> None:
     generate(site, mask=encoded("white"), latent_mask=encoded("white"))
     assert isinstance(newest_start(site), FromMaskedImage)
