@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -74,15 +75,20 @@ def make_folder(path: Path, seed: int = 0, channels: int = 4) -> Path:
         network.save_pretrained(path / name)
     write_json(path / "model_index.json", INDEX)
     write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_tokenizer(path / "tokenizer")
+    return path
+
+
+def write_tokenizer(path: Path, padding: str = "<|endoftext|>") -> None:
+    """Write CLIP's tokenizer as diffusers' folders have it."""
     vocabulary, merges = read_clip_vocabulary()
-    write_json(path / "tokenizer" / "vocab.json", vocabulary)
-    (path / "tokenizer" / "merges.txt").write_text(
+    write_json(path / "vocab.json", vocabulary)
+    (path / "merges.txt").write_text(
         "\n".join(["#version: 0.2", *(f"{left} {right}" for left, right in merges)]) + "\n", encoding="utf-8"
     )
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>", **special}
-    write_json(path / "tokenizer" / "tokenizer_config.json", settings)
-    return path
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding, **special}
+    write_json(path / "tokenizer_config.json", settings)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -100,10 +106,10 @@ def make_single_file(path: Path, seed: int = 0, **extra: Tensor) -> Path:
 def original_weights(seed: int = 0) -> dict[str, Tensor]:
     """Return the weights under the key names of the first Stable Diffusion release."""
     networks = make_networks(seed)
-    weights = {f"model.diffusion_model.{_unet_key(key)}": value for key, value in _weights(networks["unet"])}
+    weights = {f"model.diffusion_model.{unet_key(key)}": value for key, value in _weights(networks["unet"])}
     for key, value in _weights(networks["vae"]):
         is_projection = "attentions" in key and value.dim() == 2
-        weights[f"first_stage_model.{_vae_key(key)}"] = value[:, :, None, None].contiguous() if is_projection else value
+        weights[f"first_stage_model.{vae_key(key)}"] = value[:, :, None, None].contiguous() if is_projection else value
     for key, value in _weights(networks["text_encoder"]):
         weights[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
     weights["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77).unsqueeze(0)
@@ -154,13 +160,15 @@ _RESNET = {
 }  # fmt: skip
 _TOP = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
 }  # fmt: skip
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _LAYERS = 1
 
 
-def _unet_key(key: str) -> str:
+def unet_key(key: str, attends: Collection[int] = (1, 2)) -> str:
+    """Return the original name of a UNet's weight; `attends` are the levels on the way up that have attention."""
     name, _, leaf = key.rpartition(".")
     if name in _TOP:
         return f"{_TOP[name]}.{leaf}"
@@ -170,7 +178,7 @@ def _unet_key(key: str) -> str:
         place = "middle_block.1" if kind == "attentions" else f"middle_block.{2 * int(index)}"
     else:
         level, kind, index, *rest = path
-        place = _unet_place(side, int(level), kind, int(index))
+        place = _unet_place(side, int(level), kind, int(index), attends)
         rest = rest[1:] if kind.endswith("samplers") else rest
         if kind.endswith("samplers"):
             return f"{place}.{leaf}"
@@ -178,17 +186,18 @@ def _unet_key(key: str) -> str:
     return f"{place}.{inner}.{leaf}"
 
 
-def _unet_place(side: str, level: int, kind: str, index: int) -> str:
+def _unet_place(side: str, level: int, kind: str, index: int, attends: Collection[int]) -> str:
     if side == "down_blocks":
         if kind == "downsamplers":
             return f"input_blocks.{(level + 1) * (_LAYERS + 1)}.0.op"
         return f"input_blocks.{1 + level * (_LAYERS + 1) + index}.{int(kind == 'attentions')}"
     if kind == "upsamplers":
-        return f"output_blocks.{level * (_LAYERS + 1) + _LAYERS}.{1 if level == 0 else 2}.conv"
+        return f"output_blocks.{level * (_LAYERS + 1) + _LAYERS}.{2 if level in attends else 1}.conv"
     return f"output_blocks.{level * (_LAYERS + 1) + index}.{int(kind == 'attentions')}"
 
 
-def _vae_key(key: str) -> str:
+def vae_key(key: str) -> str:
+    """Return the original name of a VAE's weight."""
     name, _, leaf = key.rpartition(".")
     parts = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut").split(".")
     if len(parts) < 3:

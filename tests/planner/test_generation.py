@@ -42,6 +42,22 @@ def test_blanks_are_filled_from_the_model_then_the_product() -> None:
     assert (resolved.sampler, resolved.schedule) == ("DPM++ 2M", "Automatic")
 
 
+@pytest.mark.parametrize(("family", "side"), [(Family.SD1, 512), (Family.SDXL, 1024)])
+def test_a_model_that_proposes_no_size_gets_that_of_its_family(family: Family, side: int) -> None:
+    resolved = plan(GenerationRequest(), family=family, defaults=ModelDefaults())
+    assert (resolved.width, resolved.height) == (side, side)
+    resolved = plan(GenerationRequest(height=256), family=family, defaults=ModelDefaults())
+    assert (resolved.width, resolved.height) == (side, 256)
+
+
+def test_clip_skip_without_effect_is_noted() -> None:
+    assert [note.split(" has")[0] for note in plan(GenerationRequest(clip_skip=2), family=Family.SDXL).notes] == [
+        "Clip skip 2"
+    ]
+    assert plan(GenerationRequest(clip_skip=1), family=Family.SDXL).notes == ()
+    assert plan(GenerationRequest(clip_skip=2)).notes == ()
+
+
 def test_what_was_asked_wins_over_the_proposal() -> None:
     resolved = plan(GenerationRequest(width=256, guidance=1.0))
     assert (resolved.width, resolved.height, resolved.guidance) == (256, 128, 1.0)

@@ -17,7 +17,7 @@ from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
-from webui.planner.prompts import check_wordings, note_tags, plan_images, preview_prompt
+from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
 from webui.planner.saving import plan_grid, plan_saving
 from webui.planner.series import plan_series
@@ -122,7 +122,11 @@ def plan_generation(
         save=plan_saving(full, settings),
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
-        notes=(*note_tags(images), *note_taesd(settings, taesd, model.family)),
+        notes=(
+            *note_tags(images),
+            *note_clip_skip(full, model.family),
+            *note_taesd(settings, taesd, model.family),
+        ),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from webui.domain.models import ModelInfo
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from webui.domain.models import Family, ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.settings import Settings
@@ -12,6 +15,7 @@ DEFAULT_SCHEDULE = "Automatic"
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = 7.0
 DEFAULT_SIZE = 512
+DEFAULT_SIZES: Mapping[Family, int] = MappingProxyType({Family.SDXL: 1024})  # what else families were trained on
 
 
 def fill(request: GenerationRequest, settings: Settings, model: ModelInfo | None) -> GenerationRequest:
@@ -22,6 +26,7 @@ def fill(request: GenerationRequest, settings: Settings, model: ModelInfo | None
         proposal = getattr(proposed, name, None)
         return next(value for value in (asked, proposal, otherwise) if value is not None)
 
+    size = DEFAULT_SIZES.get(model.family, DEFAULT_SIZE) if model and model.family else DEFAULT_SIZE
     sampler, schedule = split_combined(
         str(first(request.sampler, "sampler", DEFAULT_SAMPLER)),
         str(first(request.schedule, "schedule", DEFAULT_SCHEDULE)),
@@ -32,8 +37,8 @@ def fill(request: GenerationRequest, settings: Settings, model: ModelInfo | None
         schedule=find_schedule(schedule).label,
         steps=first(request.steps, "steps", DEFAULT_STEPS),
         guidance=first(request.guidance, "guidance", DEFAULT_GUIDANCE),
-        width=first(request.width, "width", DEFAULT_SIZE),
-        height=first(request.height, "height", DEFAULT_SIZE),
+        width=first(request.width, "width", size),
+        height=first(request.height, "height", size),
         clip_skip=request.clip_skip if request.clip_skip is not None else settings.clip_skip,
         emphasis=request.emphasis if request.emphasis is not None else settings.emphasis,
     )

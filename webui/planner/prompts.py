@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from webui.domain.models import Family
 from webui.domain.passes import Hires
 from webui.domain.plan import ImagePlan
 from webui.domain.request import GenerationRequest
@@ -111,3 +112,10 @@ def note_tags(images: Sequence[ImagePlan]) -> tuple[str, ...]:
     """Return one note for each kind of tag: none has an effect yet, and nobody should wonder why."""
     kinds = {tag.kind for prompt in {image.prompt for image in images} for tag in extract_tags(prompt)[1]}
     return tuple(f"Tags <{kind}:…> have no effect: there is nothing here that knows them." for kind in sorted(kinds))
+
+
+def note_clip_skip(request: GenerationRequest, family: Family) -> tuple[str, ...]:
+    """Return what the user should know: that not every family skips layers when it is told to."""
+    if request.clip_skip == 1 or family is Family.SD1:
+        return ()
+    return (f"Clip skip {request.clip_skip} has no effect on {family.name}, which always reads the last layer but one.",)
