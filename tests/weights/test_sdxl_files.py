@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from tests.tiny_models import write_json
@@ -82,6 +83,9 @@ def test_real_shapes_are_understood(tmp_path: Path) -> None:
         "projection_class_embeddings_input_dim": 2816, "norm_num_groups": 32,
     }  # fmt: skip
     assert {name: unet[name] for name in expected} == expected
+    with torch.device("meta"):
+        network = UNet2DConditionModel(**unet)
+    assert sum(tensor.numel() for tensor in network.parameters()) == 2_567_463_684, "as published"
     expected = {
         "hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120,
         "projection_dim": 1280, "hidden_act": "gelu",

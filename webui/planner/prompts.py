@@ -118,4 +118,4 @@ def note_clip_skip(request: GenerationRequest, family: Family) -> tuple[str, ...
     """Return what the user should know: that not every family skips layers when it is told to."""
     if request.clip_skip == 1 or family is Family.SD1:
         return ()
-    return (f"Clip skip {request.clip_skip} has no effect on {family.name}, which always reads the last layer but one.",)
+    return (f"Clip skip {request.clip_skip} has no effect: {family.name} always reads the same layer.",)
