@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -203,6 +204,17 @@ def test_models_that_take_turns_have_a_vae_each(
         assert third.network("vae") is taken_off, "it is free again"
         assert (place(second), place(third)) == ("meta", "meta")
     assert [model.network("vae") for model in (first, second, third)] == own
+
+
+def test_a_taesd_of_another_kind_of_model_says_so(
+    engine: Engine, make_plan: PlanMaker, files: dict[str, Path], tmp_path: Path
+) -> None:
+    own = draw(engine, make_plan())
+    save_file(AutoencoderTiny(latent_channels=16).state_dict(), tmp_path / "taef1.safetensors")
+    with pytest.raises(BadFile, match=r"TAESD of this plan has latents of 16 channels, tiny needs 4") as raised:
+        draw(engine, make_plan(taesd=TaesdPlan(decoder=tmp_path / "taef1.safetensors")))
+    assert raised.value.hint and raised.value.field == "vae"
+    assert draw(engine, make_plan()) == own
 
 
 def test_a_vae_scales_latents_as_the_checkpoint_does(files: dict[str, Path]) -> None:

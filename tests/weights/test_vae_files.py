@@ -135,10 +135,20 @@ def test_real_taesd_shapes_are_understood(half: Half, tmp_path: Path) -> None:
     assert found.blocks == {"encoder": (1, 3, 3, 3), "decoder": (3, 3, 3, 1)}[half]
 
 
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_the_taesd_of_flux_has_more_latents(half: Half, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = AutoencoderTiny(latent_channels=16).eval()
+    file = identify_taesd(write(tmp_path / "taef1.safetensors", whole.state_dict()), half)
+    given = torch.randn(1, *{"encoder": (3, 16, 24), "decoder": (16, 2, 3)}[half])
+    with torch.inference_mode():
+        assert torch.equal(code(load_taesd(file, torch.float32), half, given), code(whole, half, given))
+
+
 def test_taesd_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
     files = halves(tmp_path)
     other = AutoencoderTiny(
-        encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4, latent_channels=16
+        encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4, latent_channels=12
     ).state_dict()
     shallow = AutoencoderTiny(
         encoder_block_out_channels=(8,) * 3, decoder_block_out_channels=(8,) * 3,
@@ -149,8 +159,8 @@ def test_taesd_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
     cases: list[tuple[Path, Half, str]] = [
         (files["original encoder"], "decoder", "holds no decoder of TAESD"),
         (files["original decoder"], "encoder", "holds no encoder of TAESD"),
-        (write(tmp_path / "sd3.safetensors", other), "decoder", "16 channels"),
-        (write(tmp_path / "sd3.safetensors", other), "encoder", "16 channels"),
+        (write(tmp_path / "odd.safetensors", other), "decoder", "12 channels"),
+        (write(tmp_path / "odd.safetensors", other), "encoder", "12 channels"),
         (write(tmp_path / "flat.safetensors", flat), "decoder", "damaged"),
         (write(tmp_path / "shallow.safetensors", shallow), "decoder", "shrinks pictures 4 times"),
         (write(tmp_path / "vae.safetensors", vae_weights()), "decoder", "holds no decoder of TAESD"),

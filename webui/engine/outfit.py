@@ -11,6 +11,7 @@ from torch import nn
 
 from webui.domain.plan import Plan, TaesdPlan, VaeRef
 from webui.engine.seamless import seamless
+from webui.errors import BadFile
 from webui.weights.checkpoint import is_text_encoder
 from webui.weights.load import load_taesd, load_vae
 from webui.weights.memory import Resident
@@ -107,5 +108,14 @@ class Outfit:
 
 
 def _exchange(model: Resident, component: str, network: nn.Module, undo: ExitStack) -> None:
+    """Exchange a component until `undo`; raise `BadFile` when its latents are not those of the model."""
+    found, wanted = network.config.latent_channels, model.network("vae").config.latent_channels
+    if found != wanted:
+        what = "VAE" if component == "vae" else "TAESD"
+        raise BadFile(
+            f"The {what} of this plan has latents of {found} channels, {model.checkpoint.path.name} needs {wanted}.",
+            hint="Choose one that was made for this kind of model.",
+            field="vae",
+        )
     before = model.exchange(component, network)
     undo.callback(model.exchange, component, before)

@@ -180,6 +180,7 @@ def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
     with _of_vae(file.path):
         with torch.device("meta"):
             vae = AutoencoderTiny(
+                latent_channels=file.latents,
                 **{
                     f"num_{file.half}_blocks": file.blocks,
                     f"{file.half}_block_out_channels": file.channels,

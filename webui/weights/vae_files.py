@@ -28,7 +28,8 @@ _HALVES: Mapping[Half, tuple[tuple[str, int], ...]] = MappingProxyType(
         "decoder": (("decoder.layers.", 0), ("taesd_decoder.", 1), ("decoder.", 1), ("", 1)),
     }
 )
-_STEMS: Mapping[Family, str] = MappingProxyType({Family.SD1: "taesd", Family.SDXL: "taesdxl"})
+_STEMS: Mapping[str, str] = MappingProxyType({"sd1": "taesd", "sdxl": "taesdxl", "flux": "taef1"})  # by family
+_TAESD_LATENTS = (4, 16)  # channels
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class VaeFile:
 
 @dataclass(frozen=True)
 class TinyFile:
-    """One half of TAESD (github.com/madebyollin/taesd): blocks and channels of each level.
+    """One half of TAESD (github.com/madebyollin/taesd): blocks and channels of each level, channels of its latents.
 
     Layer n of diffusers' network is called `prefix` + (n + `first`) in the file.
     """
@@ -59,6 +60,7 @@ class TinyFile:
     half: Half
     blocks: tuple[int, ...]
     channels: tuple[int, ...]
+    latents: int
     prefix: str
     first: int
 
@@ -78,7 +80,10 @@ def identify_vae(path: Path) -> VaeFile:
         config = describe_vae(shapes) if layout == "original" else _describe_diffusers(shapes)
     except (KeyError, IndexError, ValueError) as error:
         raise _bad(path, f"not a complete VAE: it lacks {error}") from error
-    _refuse_other_latents(path, config["latent_channels"], len(config["block_out_channels"]))
+    if config["latent_channels"] != LATENT_CHANNELS:
+        found = config["latent_channels"]
+        raise _bad(path, f"its latents have {found} channels; the checkpoints here need {LATENT_CHANNELS}")
+    _refuse_other_levels(path, len(config["block_out_channels"]))
     return VaeFile(path, config, layout, found[0])
 
 
@@ -110,7 +115,7 @@ def _length(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
 
 def find_taesd(folders: Sequence[Path], half: Half, family: Family) -> Path | None:
     """Return the file in one of `folders` that holds a half of the TAESD of `family`, by its usual names."""
-    stem = _STEMS[family]
+    stem = _stem(family)
     names = (taesd_name(half, family), f"{stem}.safetensors", f"{stem}/diffusion_pytorch_model.safetensors")
     candidates = (folder / name for folder in folders for name in names)
     return next((file for file in candidates if file.is_file()), None)
@@ -118,7 +123,11 @@ def find_taesd(folders: Sequence[Path], half: Half, family: Family) -> Path | No
 
 def taesd_name(half: Half, family: Family) -> str:
     """Return what the file of a half of the TAESD of `family` is usually called."""
-    return f"{_STEMS[family]}_{half}.safetensors"
+    return f"{_stem(family)}_{half}.safetensors"
+
+
+def _stem(family: Family) -> str:
+    return _STEMS.get(family.value, f"taesd_{family.value}")
 
 
 def identify_taesd(path: Path, half: Half) -> TinyFile:
@@ -135,8 +144,10 @@ def identify_taesd(path: Path, half: Half) -> TinyFile:
         raise _bad(path, f"its TAESD {half} is damaged")
     blocks, channels, last = _walk(convolutions, first)
     latents = last if half == "encoder" else shapes[f"{first}.weight"][1]
-    _refuse_other_latents(path, latents, len(blocks))
-    return TinyFile(path, half, blocks, channels, prefix, first)
+    if latents not in _TAESD_LATENTS:
+        raise _bad(path, f"its latents have {latents} channels, as those of no checkpoint here")
+    _refuse_other_levels(path, len(blocks))
+    return TinyFile(path, half, blocks, channels, latents, prefix, first)
 
 
 def _first_block(half: Half) -> int:
@@ -172,9 +183,7 @@ def _refuse_other_kind(path: Path, header: Header) -> None:
         raise BadFile(error.message, hint=error.hint, field="vae") from error
 
 
-def _refuse_other_latents(path: Path, channels: int, levels: int) -> None:
-    if channels != LATENT_CHANNELS:
-        raise _bad(path, f"its latents have {channels} channels; the checkpoints here need {LATENT_CHANNELS}")
+def _refuse_other_levels(path: Path, levels: int) -> None:
     if levels != LEVELS:
         raise _bad(
             path, f"it shrinks pictures {2 ** (levels - 1)} times; the checkpoints here need {2 ** (LEVELS - 1)}"
