@@ -144,6 +144,12 @@ def test_outpainting_shows_the_grown_canvas_and_asks_for_it(page: Page, screen: 
     start = generate(page, screen, site)["request"]["start"]
     assert start["kind"] == "extended_image"
     assert [start[side] for side in ("left", "right", "up", "down")] == [64, 128, 0, 64]
+    page.get_by_role("button", name="None").click()
+    page.click("#img2img_inpaint_tab")
+    page.click("#img2img_paste")  # the settings of that job bring all of it back
+    expect(page.locator("#img2img_outpaint_tab")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#img2img_outpaint_right input")).to_have_value("128")
+    expect(page.locator(".size-words")).to_have_text("Picture 192×128 → result 384×192")
 
 
 def test_the_size_by_a_factor_and_from_the_picture(page: Page, screen: Screen, site: Site) -> None:

@@ -114,8 +114,10 @@ async function work(item, request) {
     if (isStopped) await interrupt(job); // it was on its way when the batch was stopped
     const end = await follow(job, (event) => happen(item, job, event));
     if (end.kind === "finished" && !item.failure) mark(item, "finished", t("done"));
-    else if (end.kind === "cancelled") mark(item, "stopped", t("stopped"));
-    else throw new Error(item.failure ?? [end.message, end.hint].filter(Boolean).join(" "));
+    else if (end.kind === "cancelled") {
+      mark(item, "stopped", t("stopped"));
+      stop(); // who interrupts one of them means the batch
+    } else throw new Error(item.failure ?? [end.message, end.hint].filter(Boolean).join(" "));
   } catch (error) {
     mark(item, "failed", error.message);
   } finally {

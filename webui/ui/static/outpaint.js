@@ -5,6 +5,7 @@ import { formOf } from "./form.js";
 import { mode } from "./modes.js";
 import { t } from "./page.js";
 import { grow } from "./picture.js";
+import { receive } from "./wires.js";
 
 const SIDES = ["left", "right", "up", "down"];
 const AMOUNTS = [64, 128, 256];
@@ -35,5 +36,7 @@ export function build() {
   }
   byId("img2img_outpaint_options").addEventListener("input", follow);
   for (const happening of ["easel:mode", "easel:picture"]) window.addEventListener(happening, follow);
+  // Python sets them, too, but without an event and some time later.
+  receive("applied", ({ picture }) => SIDES.forEach((side) => side in (picture ?? {}) && type(input(side), picture[side])));
   follow();
 }

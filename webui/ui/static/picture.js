@@ -126,10 +126,14 @@ async function display(references) {
 /** Take pictures as the start: files, or blobs of results. */
 export function take(files, { proposesSize = true, mode = modes.mode() } = {}) {
   const pictures = [...files].filter((each) => each.type.startsWith("image/"));
-  if (!pictures.length) return Promise.resolve();
+  if (!pictures.length) toast(t("None of the files is a picture that can be read"), { kind: "error" });
   return later(async () => {
     const uploads = [];
-    for (const file of pictures) uploads.push(await upload("api/v2/inputs", file));
+    for (const file of pictures) {
+      const stored = await upload("api/v2/inputs", file).catch((error) => toast([file.name, error.message].filter(Boolean).join(": "), { kind: "error" }));
+      if (stored) uploads.push(stored);
+    }
+    if (!uploads.length) return;
     await display(uploads.map((each) => each.id));
     modes.choose(mode === "batch" ? "img2img" : mode);
     await settle();

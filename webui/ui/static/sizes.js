@@ -56,7 +56,8 @@ export function build() {
   mount("img2img_size_words").append(parts.words, ground);
   for (const name of ["by_scale", "scale", "width", "height"]) for (const happening of ["input", "change"]) form().block(name).addEventListener(happening, follow);
   for (const happening of ["easel:mode", "easel:picture", "easel:size"]) window.addEventListener(happening, follow);
-  window.addEventListener("easel:message", () => setTimeout(follow, 100)); // Gradio fills the fields after the message
+  // Gradio fills the fields some time after the message that says so, without an event.
+  window.addEventListener("easel:message", () => [100, 1000].forEach((wait) => setTimeout(follow, wait)));
   followGround();
   follow();
 }
