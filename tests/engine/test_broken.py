@@ -178,6 +178,8 @@ def test_a_vae_that_is_broken_for_good_fails_every_image(tiny_folder: Path, make
 class Model:
     """Stands for a model of which only the precision matters."""
 
+    denoiser = "unet"
+
     def __init__(self, dtype: torch.dtype) -> None:
         self.precision = dtype
 
