@@ -159,6 +159,8 @@ DAMAGES: dict[str, tuple[dict[str, list[int] | None], str]] = {
     ),
     "misfit": ({f"{SECOND}token_embedding.weight": [49408, 1024]}, "its UNet and its text encoders do not fit"),
     "edit model": ({f"{UNET}input_blocks.0.0.weight": [320, 8, 3, 3]}, "InstructPix2Pix"),
+    "endless blocks": ({f"{UNET}input_blocks.{10**12}.0.skip.weight": [1]}, "counts its layers up to"),
+    "endless layers": ({f"{SECOND}transformer.resblocks.{'9' * 5000}.x": [1]}, "not an SDXL checkpoint"),
     "a giant": ({f"{SECOND}transformer.resblocks.999.mlp.c_fc.weight": [1, 1]}, "configuration of its text_encoder_2"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 from webui.weights.headers import Header
 
 Shapes = Mapping[str, tuple[int, ...]]
+_MOST = 1000  # layers of a kind: counting on would keep the machine busy
 
 
 def part_of_header(header: Header, prefix: str) -> dict[str, tuple[int, ...]]:
@@ -144,4 +145,7 @@ def describe_open_clip(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def _count(shapes: Iterable[str], pattern: str) -> int:
     """Return one more than the largest number that `pattern` captures at the start of a name."""
-    return 1 + max((int(match[1]) for name in shapes if (match := re.match(pattern, name))), default=-1)
+    count = 1 + max((int(match[1]) for name in shapes if (match := re.match(pattern, name))), default=-1)
+    if count > _MOST:
+        raise ValueError(f"it counts its layers up to {count}")
+    return count
