@@ -65,8 +65,12 @@ function select(index, byUser = true) {
   const item = find(index);
   if (item.role === FAILED) showFailure(nameOf(item), item);
   else showPicture(item);
+  mark();
+}
+
+function mark() {
   for (const thumbnail of parts.thumbnails.children) {
-    const isSelected = thumbnail.dataset.index === String(index);
+    const isSelected = thumbnail.dataset.index === String(selected);
     thumbnail.classList.toggle("selected", isSelected);
     thumbnail.setAttribute("aria-selected", isSelected);
     thumbnail.tabIndex = isSelected ? 0 : -1;
@@ -98,8 +102,8 @@ function add(item) {
   parts.thumbnails.hidden = items.length < 2;
   parts.stage.classList.remove("stale");
   parts.tools.count(pictures().length);
-  if (!chosenByUser) select(item.index, false);
-  else select(selected, true);
+  if (chosenByUser) mark();
+  else select(item.index, false);
 }
 
 function clear() {

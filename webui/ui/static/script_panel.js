@@ -114,7 +114,7 @@ export class ScriptPanel {
     const made = control(about, `${id}_input`, this.changed);
     const kept = this.options.get(this.list.read()) ?? {};
     if (name in kept) made.write(kept[name]);
-    if (about.widget !== "several") for (const input of made.inputs) input.setAttribute("aria-label", t(about.label));
+    for (const named of about.widget === "several" ? [made.node] : made.inputs) named.setAttribute("aria-label", t(about.label));
     const label = make("label", { for: `${id}_input`, textContent: t(about.label) });
     const hint = about.description && !this.said.has(about.description) ? make("p", { className: "quiet", textContent: t(about.description) }) : null;
     this.said.add(about.description);
