@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from numpy.random import Generator
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from typing_extensions import Self
 
 from tools.pocket import scenes
@@ -49,10 +49,9 @@ class Model:
             json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
         )
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Caption states [n, 77, width]."""
-        ids = self.tokenizer(list(texts), padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-        return self.text(ids.input_ids).last_hidden_state
+    def encode(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What the denoiser is told of `texts`: caption states [n, 77, width]."""
+        return {"encoder_hidden_states": self.text(_ids(self.tokenizer, texts)).last_hidden_state}
 
     @torch.no_grad()
     def draw(
@@ -64,7 +63,7 @@ class Model:
         pictures = []
         for start in range(0, len(prompts), batch):
             part = prompts[start : start + batch]
-            states = torch.cat([self.encode([negative]).expand(len(part), -1, -1), self.encode(part)])
+            told = self.encode([negative] * len(part) + list(part))
             names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
             scheduler = DPMSolverMultistepScheduler(**{n: self.schedule[n] for n in names}, use_karras_sigmas=karras)
             scheduler.set_timesteps(steps)
@@ -72,12 +71,50 @@ class Model:
             for moment in scheduler.timesteps:
                 both = scheduler.scale_model_input(torch.cat([latents, latents]), moment)
                 with torch.autocast("cpu", torch.bfloat16):
-                    predicted = self.unet(both, moment, states).sample.float()
+                    predicted = self.unet(both, moment, **told).sample.float()
                 without, with_words = predicted.chunk(2)
                 latents = scheduler.step(without + guidance * (with_words - without), moment, latents).prev_sample
             with torch.autocast("cpu", torch.bfloat16):
                 pictures.append(as_pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample))
         return np.concatenate(pictures)
+
+
+@dataclass(frozen=True)
+class ModelXL(Model):
+    """The same for a StableDiffusionXLPipeline folder."""
+
+    tokenizer_2: CLIPTokenizer
+    text_2: CLIPTextModelWithProjection
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """In single precision."""
+        plain = Model.load(folder)
+        parts = {field.name: getattr(plain, field.name) for field in fields(Model)}
+        return cls(
+            **parts,
+            tokenizer_2=CLIPTokenizer.from_pretrained(folder / "tokenizer_2"),
+            text_2=CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2").float().eval(),
+        )
+
+    def encode(self, texts: Sequence[str]) -> dict[str, Any]:
+        """States of both encoders side by side, the second one's pooled state, and the sizes of a plain picture."""
+        first = self.text(_ids(self.tokenizer, texts), output_hidden_states=True).hidden_states[-2]
+        second = self.text_2(_ids(self.tokenizer_2, texts), output_hidden_states=True)
+        sizes = torch.tensor([[scenes.SIZE, scenes.SIZE, 0, 0, scenes.SIZE, scenes.SIZE]] * len(texts))
+        return {
+            "encoder_hidden_states": torch.cat([first, second.hidden_states[-2]], -1),
+            "added_cond_kwargs": {"text_embeds": second.text_embeds, "time_ids": sizes.float()},
+        }
+
+
+def _ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    return tokenizer(list(texts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+
+
+def load_model(folder: Path) -> Model:
+    """The model in a diffusers folder, of either family."""
+    return ModelXL.load(folder) if (folder / "text_encoder_2").is_dir() else Model.load(folder)
 
 
 @dataclass(frozen=True)
@@ -169,7 +206,7 @@ def negative_test(model: Model, scorer: Scorer, count: int = 40) -> list[dict[st
 def evaluate(folder: Path, out: Path, count: int = 500, *, full: bool = True, guidance: float = 5.0) -> dict[str, Any]:
     """All figures; three quarters of the prompts name one thing, one quarter two."""
     out.mkdir(parents=True, exist_ok=True)
-    model, scorer = Model.load(folder), Scorer.load()
+    model, scorer = load_model(folder), Scorer.load()
     rng = np.random.default_rng(20_000)
     singles = [single_question(rng) for _ in range(count * 3 // 4)]
     pairs = [pair_question(rng) for _ in range(count - len(singles))]
