@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_euler_discrete import rescale_zero_terminal_snr
 from torch import Tensor
 
 from webui.engine.denoise import NoiseLevels, make_denoiser
@@ -30,6 +31,18 @@ def test_levels_are_those_of_the_betas(schedule: str) -> None:
     )
     kept = (1 - first) * (1 - float(middle))
     assert levels.sigma(1) == pytest.approx(((1 - kept) / kept) ** 0.5, rel=1e-6)
+
+
+def test_levels_that_end_in_noise_are_those_of_diffusers() -> None:
+    levels = NoiseLevels(NoiseSchedule(zero_terminal=True))
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - rescale_zero_terminal_snr(betas), 0)
+    for timestep in (0, 1, 500, 990, 998):
+        expected = float(((1 - kept[timestep]) / kept[timestep]) ** 0.5)
+        assert levels.sigma(timestep) == pytest.approx(expected, rel=1e-6)
+    assert levels.lowest == pytest.approx(LEVELS.lowest)
+    assert levels.highest == pytest.approx(4518.76, rel=1e-4)
+    assert LEVELS.highest == pytest.approx(14.61, rel=1e-3)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

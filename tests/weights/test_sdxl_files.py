@@ -18,7 +18,7 @@ from tests.tiny_models import write_json
 from tests.tiny_xl import INDEX, make_folder, make_networks, make_single_file, original_weights
 from webui.domain.models import Family
 from webui.errors import BadFile
-from webui.weights.checkpoint import count_parameters
+from webui.weights.checkpoint import NoiseSchedule, count_parameters
 from webui.weights.identify import identify
 from webui.weights.load import load
 
@@ -140,9 +140,21 @@ def write_sparse(file: Path, shapes: dict[str, list[int]]) -> None:
 
 
 def test_marks_in_the_file(tmp_path: Path) -> None:
-    save_file(original_weights(channels=9) | {"v_pred": torch.zeros(0)}, tmp_path / "v.safetensors")
+    save_file(
+        original_weights(channels=9) | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, tmp_path / "v.safetensors"
+    )
     checkpoint = identify(tmp_path / "v.safetensors")
-    assert (checkpoint.noise.prediction, checkpoint.variant) == ("v_prediction", "inpainting")
+    assert checkpoint.variant == "inpainting"
+    assert checkpoint.noise == NoiseSchedule(prediction="v_prediction", zero_terminal=True)
+
+
+def test_marks_in_the_folder(xl_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(xl_folder, tmp_path / "copy"))
+    change_json(
+        folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction", rescale_betas_zero_snr=True
+    )
+    assert identify(folder).noise == NoiseSchedule(prediction="v_prediction", zero_terminal=True)
+    assert not identify(xl_folder).noise.zero_terminal
 
 
 SECOND = "conditioner.embedders.1.model."

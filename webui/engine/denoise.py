@@ -24,6 +24,7 @@ The last k channels (usually none) carry no noise: they are what the network see
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 """A family's network call: (scaled latents [B,C+k,h,w], timestep [], condition) → the raw output [B,C,h,w]."""
 
+ALMOST_NOTHING = 4.8973451890853435e-08  # of a picture's variance at the highest level, where 0 is meant (A1111)
 DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
 
 
@@ -41,6 +42,8 @@ class NoiseLevels:
         else:
             betas = torch.linspace(start, end, steps, dtype=torch.float64)
         kept = torch.cumprod(1 - betas, 0)
+        if schedule.zero_terminal:
+            kept = _end_in_noise(kept)
         self._logarithms: list[float] = ((1 - kept) / kept).sqrt().log().tolist()
         self._predicts_velocity = schedule.prediction == "v_prediction"
 
@@ -90,6 +93,17 @@ class NoiseLevels:
     def anchor(self, latents: Tensor, sigma: float) -> Tensor:
         """Return the clean latents that an output of zero stands for."""
         return latents / (sigma * sigma + 1) if self._predicts_velocity else latents
+
+
+def _end_in_noise(kept: Tensor) -> Tensor:
+    """Return the share of a picture's variance that is left at each level, stretched to end in (almost) nothing.
+
+    (Lin et al. 2023, arXiv:2305.08891, algorithm 1.)
+    """
+    roots = kept.sqrt()
+    stretched = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    stretched[-1] = ALMOST_NOTHING
+    return stretched
 
 
 class _DistilledLevels(NoiseLevels):

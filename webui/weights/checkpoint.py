@@ -18,13 +18,17 @@ VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """How the model was trained to see noise: diffusers' names and meanings."""
+    """How the model was trained to see noise: diffusers' names and meanings.
+
+    `zero_terminal`: the levels were stretched until nothing of a picture is left at the highest.
+    """
 
     train_steps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
     beta_schedule: str = "scaled_linear"  # or "linear"
     prediction: str = "epsilon"  # or "v_prediction"
+    zero_terminal: bool = False
 
 
 @dataclass(frozen=True)

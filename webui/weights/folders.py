@@ -111,6 +111,7 @@ def _read_noise_schedule(folder: Path) -> NoiseSchedule:
             beta_end=float(config.get("beta_end", standard.beta_end)),
             beta_schedule=str(config.get("beta_schedule", standard.beta_schedule)),
             prediction=str(config.get("prediction_type", standard.prediction)),
+            zero_terminal=config.get("rescale_betas_zero_snr") is True,
         )
     except (TypeError, ValueError) as error:
         raise bad_model(folder, "its scheduler_config.json is damaged") from error

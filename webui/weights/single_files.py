@@ -66,7 +66,7 @@ def identify_single_file(path: Path) -> Checkpoint:
         configs,
         dict.fromkeys(configs, (path,)),
         prefixes,
-        NoiseSchedule(prediction="v_prediction" if "v_pred" in header else "epsilon"),
+        NoiseSchedule(prediction="v_prediction" if "v_pred" in header else "epsilon", zero_terminal="ztsnr" in header),
         zero_negative=family is Family.SDXL,
     )
 
