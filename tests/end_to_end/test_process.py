@@ -53,7 +53,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(tmp_path: Path) -> N
         with server.client() as client:
             view = client.get(f"/api/v2/jobs/{job}").json()
         assert view["attempts"] == 2
-        assert [image["index"] for image in view["images"]] == [0, 1]
+        assert [image["role"] for image in view["images"]] == ["image", "image", "sheet"]
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
