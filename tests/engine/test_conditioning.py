@@ -7,7 +7,7 @@ from torch import Tensor
 from webui.engine.condition import Encoding
 from webui.engine.conditioning import Prompts
 from webui.engine.families import sd1
-from webui.engine.families.clip import _emphasise
+from webui.engine.families.clip import emphasise
 from webui.errors import BadRequest
 from webui.weights.memory import Resident
 
@@ -95,7 +95,7 @@ def test_a_mean_of_nothing_is_not_divided_by() -> None:
     torch.manual_seed(0)
     states = torch.randn(77, 64)
     states -= states.mean()
-    weighted = _emphasise(states, (1.0, 1.5), keeps_mean=True)
+    weighted = emphasise(states, [1.0, 1.0, 1.5, *[1.0] * 74], keeps_mean=True)
     torch.testing.assert_close(weighted[2], states[2] * 1.5)
     torch.testing.assert_close(weighted[3], states[3])
 

@@ -17,6 +17,7 @@ from webui.domain.sampling import SAMPLERS
 from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage
 from webui.engine import starts
 from webui.engine.engine import Control, Engine, ImageReady
+from webui.engine.families import sd1
 from webui.engine.samplers import Sampler, euler
 from webui.engine.vae import decode, encode
 from webui.errors import BadRequest
@@ -72,7 +73,7 @@ def test_soft_masks_open_step_by_step() -> None:
 
 def begin(tiny: Resident, plan: Plan, noise: Tensor, sigma: float = 3.0) -> starts.Begin:
     picture, mask = photo(64, 64), square_mask(64, 64)
-    return starts.begin(tiny, plan, [Canvas(picture, mask)], noise, Sampler(euler), sigma)
+    return starts.begin(tiny, plan, [Canvas(picture, mask)], noise, Sampler(euler), sigma, sd1.noise_levels(tiny))
 
 
 def test_noise_is_added_to_the_picture(tiny: Resident, make_plan: PlanMaker) -> None:
@@ -215,7 +216,7 @@ def test_what_an_extension_begins_with(tiny: Resident, make_plan: PlanMaker) -> 
     plan = make_plan(start=start, width=96)
     canvas = prepare(plan, plan.images[0], {PICTURE: photo(64, 64)})
     assert canvas is not None
-    found = starts.begin(tiny, plan, [canvas], torch.zeros(1, 4, 8, 12), Sampler(euler), 3.0)
+    found = starts.begin(tiny, plan, [canvas], torch.zeros(1, 4, 8, 12), Sampler(euler), 3.0, sd1.noise_levels(tiny))
     assert found.mask is not None and found.original is not None
     assert found.mask[0, 0, 0].tolist() == [0.0] * 7 + [1.0] * 5
     assert (found.original[..., 7:] == 0).all()

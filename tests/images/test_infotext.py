@@ -166,7 +166,8 @@ def test_a_text_of_1_6() -> None:
 def test_a_text_of_forge() -> None:
     found = read(FORGE)
     assert (found.request.sampler, found.request.schedule, found.request.guidance) == ("Euler", "Karras", 1)
-    assert [line.split(":")[0] for line in found.unmapped] == ["Distilled CFG Scale", "Module 1", "Module 2"]
+    assert found.request.distilled_guidance == 3.5
+    assert [line.split(":")[0] for line in found.unmapped] == ["Module 1", "Module 2"]
 
 
 def test_a_prompt_alone() -> None:

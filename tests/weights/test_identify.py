@@ -226,7 +226,10 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "SDXL refiner",
     ),
-    "Flux": (lambda folder: change_json(folder / "model_index.json", _class_name="FluxPipeline"), "Flux"),
+    "Flux Fill": (
+        lambda folder: change_json(folder / "model_index.json", _class_name="FluxFillPipeline"),
+        "FluxFill checkpoints are not supported yet",
+    ),
     "unknown pipeline": (lambda folder: change_json(folder / "model_index.json", _class_name="X"), "class 'X'"),
     "SD2": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=1024), "SD2"),
     "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),

@@ -13,6 +13,12 @@ class Family(str, Enum):
 
     SD1 = "sd1"
     SDXL = "sdxl"
+    FLUX = "flux"
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether noise is mixed into the latents and not added to them (flow matching)."""
+        return self is Family.FLUX
 
 
 class Kind(str, Enum):
@@ -28,6 +34,7 @@ class ModelDefaults(Data):
     height: int | None = None
     steps: int | None = None
     guidance: float | None = None
+    distilled_guidance: float | None = None  # None: the model was not distilled to be told one
     sampler: str | None = None
     schedule: str | None = None
 

@@ -232,6 +232,7 @@ class Plan(Data):
     schedule: str  # the label of domain.sampling.SCHEDULES that was asked for; "Automatic" stays so in the infotext
     steps: int
     guidance: float
+    distilled_guidance: float | None = None  # None: the model is told none
     width: int
     height: int
     clip_skip: int = 1

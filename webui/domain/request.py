@@ -33,6 +33,9 @@ class GenerationRequest(Data):
     schedule: str | None = None
     steps: Annotated[int, Field(ge=1, le=150)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    distilled_guidance: Annotated[float, Field(ge=0, le=100)] | None = (
+        None  # what a distilled model is told, as Flux dev
+    )
     width: Pixels | None = None
     height: Pixels | None = None
     seed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = -1

@@ -13,6 +13,8 @@ class SamplerInfo(Data):
     `churns`: noise can be added before its steps. `uses_seed_delta`: its noise comes from the seed plus ENSD.
     `discards_penultimate`: its schedule is made for one step more and loses the last level above the end.
     `one_at_a_time`: what it does depends on all it computes together, so images are not computed together.
+    `solves_flow`: it also works where noise is mixed in and not added (flow matching). The equation is the same, so all
+    that follow it without adding noise would; those are named that are tested.
     """
 
     name: str
@@ -26,6 +28,7 @@ class SamplerInfo(Data):
     discards_penultimate: bool = False
     brownian: bool = False
     one_at_a_time: bool = False
+    solves_flow: bool = False
 
     @property
     def options(self) -> dict[str, str]:
@@ -44,6 +47,7 @@ class ScheduleInfo(Data):
     """One schedule: `name` is A1111's short name (`karras`), `label` what the user sees (`Karras`).
 
     `default_rho` is None where there is no rho; `uses_levels`: it is made of the network's own noise levels.
+    `fits_flow`: it can be used where noise levels go from 0 to 1 (flow matching).
     """
 
     name: str
@@ -51,6 +55,7 @@ class ScheduleInfo(Data):
     aliases: tuple[str, ...] = ()
     default_rho: float | None = None
     uses_levels: bool = False
+    fits_flow: bool = True
 
 
 def _ancestral(name: str, *aliases: str, calls: int = 1, schedule: str = "Uniform", **more: bool) -> SamplerInfo:
@@ -68,16 +73,16 @@ def _brownian(name: str, *aliases: str, calls: int = 1, schedule: str = "Exponen
 
 
 SAMPLERS: tuple[SamplerInfo, ...] = (
-    SamplerInfo(name="DPM++ 2M", aliases=("k_dpmpp_2m",), default_schedule="Karras"),
+    SamplerInfo(name="DPM++ 2M", aliases=("k_dpmpp_2m",), default_schedule="Karras", solves_flow=True),
     _brownian("DPM++ SDE", "k_dpmpp_sde", calls=2, schedule="Karras"),
     _brownian("DPM++ 2M SDE", "k_dpmpp_2m_sde"),
     _brownian("DPM++ 2M SDE Heun", "k_dpmpp_2m_sde_heun"),
     _ancestral("DPM++ 2S a", "k_dpmpp_2s_a", calls=2, schedule="Karras"),
     _brownian("DPM++ 3M SDE", "k_dpmpp_3m_sde", discards_penultimate=True),
-    _ancestral("Euler a", "k_euler_a", "k_euler_ancestral"),
-    SamplerInfo(name="Euler", aliases=("k_euler",), churns=True),
-    SamplerInfo(name="LMS", aliases=("k_lms",)),
-    SamplerInfo(name="Heun", aliases=("k_heun",), calls_per_step=2, churns=True),
+    _ancestral("Euler a", "k_euler_a", "k_euler_ancestral", solves_flow=True),
+    SamplerInfo(name="Euler", aliases=("k_euler",), churns=True, solves_flow=True),
+    SamplerInfo(name="LMS", aliases=("k_lms",), solves_flow=True),
+    SamplerInfo(name="Heun", aliases=("k_heun",), calls_per_step=2, churns=True, solves_flow=True),
     SamplerInfo(
         name="DPM2", aliases=("k_dpm_2",), calls_per_step=2, default_schedule="Karras", churns=True,
         discards_penultimate=True,
@@ -93,8 +98,8 @@ SAMPLERS: tuple[SamplerInfo, ...] = (
     SamplerInfo(name="LCM", aliases=("k_lcm",), stochastic=True),
     SamplerInfo(name="DDPM", aliases=("ddpm",), stochastic=True),
     SamplerInfo(name="TCD", aliases=("tcd",), stochastic=True, default_eta=0.3),
-    SamplerInfo(name="DEIS", aliases=("deis",)),
-    SamplerInfo(name="IPNDM", aliases=("ipndm",)),
+    SamplerInfo(name="DEIS", aliases=("deis",), solves_flow=True),
+    SamplerInfo(name="IPNDM", aliases=("ipndm",), solves_flow=True),
     SamplerInfo(name="ER-SDE", aliases=("er_sde",), stochastic=True),
 )  # fmt: skip
 
@@ -106,7 +111,7 @@ SCHEDULES: tuple[ScheduleInfo, ...] = (
     ScheduleInfo(name="polyexponential", label="Polyexponential", default_rho=1.0),
     ScheduleInfo(name="sgm_uniform", label="SGM Uniform", aliases=("SGMUniform",), uses_levels=True),
     ScheduleInfo(name="kl_optimal", label="KL Optimal"),
-    ScheduleInfo(name="align_your_steps", label="Align Your Steps"),
+    ScheduleInfo(name="align_your_steps", label="Align Your Steps", fits_flow=False),
     ScheduleInfo(name="simple", label="Simple", uses_levels=True),
     ScheduleInfo(name="normal", label="Normal", uses_levels=True),
     ScheduleInfo(name="ddim", label="DDIM", uses_levels=True),

@@ -23,7 +23,7 @@ def sample_twice(find_model: Callable[[], Resident], sample: Callable[[], Iterat
     steps = sample()
     for step in steps:
         whole = torch.isfinite(step.latents).flatten(1).all(1).tolist()
-        if not all(whole) and find_model().dtype("unet") != torch.float32:
+        if not all(whole) and _precision(find_model()) != torch.float32:
             break
         yield step
         if not any(whole):
@@ -31,8 +31,12 @@ def sample_twice(find_model: Callable[[], Resident], sample: Callable[[], Iterat
     else:
         return
     model = find_model()
-    log.warning("The network overflowed in %s; it computes in float32 from now on.", model.dtype("unet"))
+    log.warning("The network overflowed in %s; it computes in float32 from now on.", _precision(model))
     del steps, step  # what they hold is needed for the larger weights
-    model.recast("unet", torch.float32)
+    model.recast(model.denoiser, torch.float32)
     del model
     yield from sample_twice(find_model, sample)
+
+
+def _precision(model: Resident) -> torch.dtype:
+    return model.dtype(model.denoiser)

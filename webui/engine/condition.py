@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,24 +14,27 @@ from webui.prompt.chunks import BACKTRACK
 
 @dataclass(frozen=True)
 class Encoding:
-    """How texts become conditions, besides the model: clip skip, what emphasis does, the comma rule."""
+    """How texts become conditions, besides the model: clip skip, what emphasis does, the comma rule, and the guidance
+    that a distilled network is told."""
 
     clip_skip: int = 1
     emphasis: EmphasisMode = "Original"
     comma_backtrack: int = BACKTRACK
+    distilled_guidance: float | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Encoding:
-        return cls(plan.clip_skip, plan.emphasis, plan.comma_backtrack)
+        return cls(plan.clip_skip, plan.emphasis, plan.comma_backtrack, plan.distilled_guidance)
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
     """The `states` [T,D] of a text, or [B,T,D] of a batch of them, and for families that want one a `pooled` state [P]
-    or [B,P] of each text as a whole."""
+    or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show."""
 
     states: Tensor
     pooled: Tensor | None = None
+    guidance: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -40,11 +43,12 @@ class Condition:
 
     def to(self, dtype: torch.dtype) -> Condition:
         """Return the same in another precision."""
-        return Condition(self.states.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
+        pooled = None if self.pooled is None else self.pooled.to(dtype)
+        return replace(self, states=self.states.to(dtype), pooled=pooled)
 
     def followed_by(self, states: Tensor) -> Condition:
         """Return one text's condition with further states [n,D] behind its own."""
-        return Condition(torch.cat([self.states, states]), self.pooled)
+        return replace(self, states=torch.cat([self.states, states]))
 
     def stretched(self, length: int) -> Condition:
         """Return one text's condition of at least `length` states: its last one is repeated."""
@@ -55,5 +59,6 @@ class Condition:
 def stack(conditions: Sequence[Condition]) -> Condition:
     """Return texts' conditions of one length as that of a batch."""
     pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
+    guidance = [condition.guidance for condition in conditions if condition.guidance is not None]
     states = torch.stack([condition.states for condition in conditions])
-    return Condition(states, torch.stack(pooled) if pooled else None)
+    return Condition(states, torch.stack(pooled) if pooled else None, torch.stack(guidance) if guidance else None)

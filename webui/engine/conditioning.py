@@ -55,7 +55,7 @@ class Prompts:
 
     def encode(self, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
         """Return the condition of `text`, on the device, in the network's dtype."""
-        key = (text, encoding, negative, self._model.dtype("unet"))
+        key = (text, encoding, negative, self._model.dtype(self._model.denoiser))
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]

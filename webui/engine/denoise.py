@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from webui.engine.condition import Condition
-from webui.weights.checkpoint import NoiseSchedule
+from webui.weights.checkpoint import FlowSchedule, NoiseSchedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 """(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""
@@ -81,6 +81,10 @@ class NoiseLevels:
         """Return every 20th level, the highest among them: those that consistency distillation trains (LCM)."""
         return _DistilledLevels(self)
 
+    def noised(self, clean: Tensor, noise: Tensor, sigma: float, extra: float = 0.0) -> Tensor:
+        """Return `clean` latents at noise level `sigma`, with `extra` noise on top that the network does not expect."""
+        return clean + noise * (sigma + extra)
+
     def scale(self, sigma: float) -> float:
         """Return the factor that brings noisy latents to unit variance, as the network expects them."""
         return 1 / math.sqrt(sigma * sigma + 1)
@@ -93,6 +97,64 @@ class NoiseLevels:
     def anchor(self, latents: Tensor, sigma: float) -> Tensor:
         """Return the clean latents that an output of zero stands for."""
         return latents / (sigma * sigma + 1) if self._predicts_velocity else latents
+
+
+class FlowLevels(NoiseLevels):
+    """The same for networks of flow matching: latents at noise level sigma are (1 - sigma) · clean + sigma · noise.
+
+    The network tells the velocity noise - clean (Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022,
+    arXiv:2209.03003), at sigma itself times the number of training steps. Every level from 0 to 1 was trained. They lie
+    the denser towards 1 the larger the picture is: its `tokens` decide, where the model says so (Esser et al. 2024,
+    arXiv:2403.03206, section 5.3.2, as Flux has it).
+    """
+
+    def __init__(self, schedule: FlowSchedule, tokens: int) -> None:
+        self._steps = schedule.train_steps
+        self._shift = schedule.shift
+        if schedule.dynamic:
+            rise = (schedule.max_shift - schedule.base_shift) / (schedule.max_tokens - schedule.base_tokens)
+            self._shift = math.exp(schedule.base_shift + rise * (tokens - schedule.base_tokens))
+
+    @property
+    def count(self) -> int:
+        return self._steps
+
+    @property
+    def lowest(self) -> float:
+        return self.sigma(0)
+
+    @property
+    def highest(self) -> float:
+        return 1.0
+
+    def sigma(self, timestep: float) -> float:
+        """Return the noise level of a place in the table of levels, -1 (no noise) … count - 1."""
+        share = (timestep + 1) / self._steps
+        return self._shift * share / (1 + (self._shift - 1) * share)
+
+    def timestep(self, sigma: float) -> float:
+        return sigma * self._steps
+
+    def position(self, sigma: float) -> float:
+        share = sigma / (self._shift - (self._shift - 1) * sigma)
+        return min(max(share * self._steps - 1, 0.0), self._steps - 1.0)
+
+    def noised(self, clean: Tensor, noise: Tensor, sigma: float, extra: float = 0.0) -> Tensor:
+        return clean * (1 - sigma) + noise * (sigma + extra)
+
+    def raised(self, latents: Tensor, low: float, high: float, noise: Tensor) -> Tensor:
+        """Return latents at noise level `low` brought up to `high` by fresh `noise`; `high` is below 1."""
+        kept = (1 - high) / (1 - low)
+        return latents * kept + noise * math.sqrt(max(high**2 - (low * kept) ** 2, 0.0))
+
+    def scale(self, sigma: float) -> float:
+        return 1.0
+
+    def clean(self, latents: Tensor, output: Tensor, sigma: float) -> Tensor:
+        return latents - output * sigma
+
+    def anchor(self, latents: Tensor, sigma: float) -> Tensor:
+        return latents
 
 
 def _end_in_noise(kept: Tensor) -> Tensor:

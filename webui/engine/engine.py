@@ -83,7 +83,7 @@ class Engine:
             facts["weights"] = resident.weigh()
             facts["memory_mode"] = resident.placement.mode
             facts["dtypes"] = {part: str(resident.dtype(part)).removeprefix("torch.") for part in resident.parts}
-            facts["dtype"] = str(resident.dtype("unet")).removeprefix("torch.")
+            facts["dtype"] = str(resident.dtype(resident.denoiser)).removeprefix("torch.")
         return facts
 
 

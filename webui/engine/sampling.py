@@ -49,7 +49,7 @@ class Sampling:
         self._models = models
         self._sampler = samplers.find(of.sampler)
         self._family = families.find(of.model.family)
-        self._trained = self._family.noise_levels(loaded.resident)
+        self._trained = self._family.noise_levels(loaded.resident, (of.width, of.height))
         self._levels = self._sampler.levels(self._trained)
         self._schedule = find_sigmas(
             of.sampler, of.schedule, of.schedule_steps, self._levels, of.sampling, of.model.family
@@ -109,9 +109,10 @@ class Sampling:
         first = noise.begin()
         if self._pass.enlarged is None:
             canvases = self._pass.canvases
-            return starts.begin(model, self._pass.plan, canvases, first, self._sampler, self._sigmas[0]), noise
-        sigma = self._sigmas[0] + self._pass.plan.picture.extra_noise
-        return starts.Begin(self._pass.enlarged + first * sigma), noise
+            begin = starts.begin(model, self._pass.plan, canvases, first, self._sampler, self._sigmas[0], self._levels)
+            return begin, noise
+        extra = self._pass.plan.picture.extra_noise
+        return starts.Begin(self._levels.noised(self._pass.enlarged, first, self._sigmas[0], extra)), noise
 
     def _denoise(self, latents: Tensor, sigma: float) -> Tensor:
         if self._refiner is not None and is_reached(self._refiner, sigma, self._trained):
@@ -140,9 +141,10 @@ class Sampling:
         height, width = latents.shape[-2:]
         model = loaded.resident
         beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
-        levels = self._sampler.levels(self._family.noise_levels(model))
-        unet = self._open.enter_context(model.on_device("unet"))
-        denoise = make_denoiser(self._family.make_predict(model, unet), levels, self._sigmas, model.placement.device)
+        levels = self._sampler.levels(self._family.noise_levels(model, (of.width, of.height)))
+        network = self._open.enter_context(model.on_device(model.denoiser))
+        predict = self._family.make_predict(model, network)
+        denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
         shaping = Shaping(of.plan.guiding, self._sigmas, levels)
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
         return _Active(loaded, guided)

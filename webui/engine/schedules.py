@@ -11,7 +11,7 @@ from webui.domain.models import Family
 from webui.domain.plan import SamplingPlan
 from webui.domain.sampling import find_sampler
 from webui.engine.beta import beta_quantile
-from webui.engine.denoise import NoiseLevels
+from webui.engine.denoise import FlowLevels, NoiseLevels
 from webui.errors import NotFound
 
 
@@ -99,8 +99,10 @@ def align_your_steps(steps: int, among: Range) -> list[float]:
 
 
 def simple(steps: int, among: Range) -> list[float]:
-    """Every (count / steps)-th trained level, counted from the highest."""
+    """Every (count / steps)-th trained level, counted from the highest; exactly so where all levels were trained."""
     count = among.levels.count
+    if isinstance(among.levels, FlowLevels):
+        return [among.levels.sigma(count - 1 - index * count / steps) for index in range(steps)] + [0.0]
     return [among.levels.sigma(count - 1 - int(index * count / steps)) for index in range(steps)] + [0.0]
 
 
@@ -189,7 +191,8 @@ def find_sigmas(
     sampler: str, schedule: str, steps: int, levels: NoiseLevels, sampling: SamplingPlan = UNSET,
     family: Family = Family.SD1,
 ) -> list[float]:  # fmt: skip
-    """Return the noise levels for a sampler and a schedule by their names; "Automatic" is the sampler's own choice.
+    """Return the noise levels for a sampler and a schedule by their names; "Automatic" is the sampler's own choice, and
+    Simple for flow-matching networks, which are made for it.
 
     Raises `NotFound` for a schedule that does not exist.
     """
@@ -198,11 +201,13 @@ def find_sigmas(
     among = Range(levels, min(low, high), max(low, high), sampling.rho or None, beta_shape, family)
     info = find_sampler(sampler)
     discards = info.discards_penultimate or sampling.discard_penultimate
-    sigmas = _find_schedule(sampler, schedule, info.default_schedule)(steps + discards, among)
+    sigmas = _find_schedule(sampler, schedule, info.default_schedule, family)(steps + discards, among)
     return [*sigmas[:-2], sigmas[-1]] if discards else sigmas
 
 
-def _find_schedule(sampler: str, schedule: str, otherwise: str) -> Schedule:
+def _find_schedule(sampler: str, schedule: str, otherwise: str, family: Family) -> Schedule:
+    if schedule == "Automatic" and family.is_flow:
+        return simple
     if schedule == "Automatic":
         return _OWN_SCHEDULES.get(sampler) or SCHEDULES[otherwise]
     if schedule not in SCHEDULES:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from webui.domain.plan import Plan
 from webui.domain.start import FromExtendedImage, FromMaskedImage
-from webui.engine.denoise import Denoise
+from webui.engine.denoise import Denoise, NoiseLevels
 from webui.engine.samplers import Sampler
 from webui.engine.vae import encode, to_pixels
 from webui.images.canvas import Canvas
@@ -59,24 +59,29 @@ def keep_less_and_less(denoise: Denoise, original: Tensor, mask: Tensor, sigmas:
 
 @torch.inference_mode()
 def begin(
-    model: Resident, plan: Plan, canvases: Sequence[Canvas], noise: Tensor, sampler: Sampler, sigma: float
+    model: Resident,
+    plan: Plan,
+    canvases: Sequence[Canvas],
+    noise: Tensor,
+    sampler: Sampler,
+    sigma: float,
+    levels: NoiseLevels,
 ) -> Begin:
     """Return where a batch begins: at `noise` [B,C,h,w] alone, or with the pictures of `canvases`."""
     if not canvases:
         return Begin(sampler.start(noise, sigma))
     size = noise.shape[-2:]
     original = torch.stack([_fit(encode(model, canvas.picture), size) for canvas in canvases])
-    added = noise * (plan.picture.noise_multiplier * (sigma + plan.picture.extra_noise))
-    start = plan.start
+    added, extra, start = noise * plan.picture.noise_multiplier, plan.picture.extra_noise, plan.start
     if not isinstance(start, FromMaskedImage | FromExtendedImage):
-        return Begin(original + added)
+        return Begin(levels.noised(original, added, sigma, extra))
     soft = isinstance(start, FromMaskedImage) and start.soft
     mask = model.place(torch.stack([latent_mask(canvas.mask, size, soft=soft) for canvas in canvases]))
     if start.content == "latent_noise":
         original = original + (noise - original) * mask
     elif start.content == "latent_nothing":
         original = original * (1 - mask)
-    return Begin(original + added, original, mask, soft)
+    return Begin(levels.noised(original, added, sigma, extra), original, mask, soft)
 
 
 def _fit(latents: Tensor, size: Sequence[int]) -> Tensor:

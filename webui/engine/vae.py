@@ -30,8 +30,8 @@ def decode(model: Resident, latents: Tensor, component: str | None = None) -> Im
     component = component or model.decoder
 
     def compute(vae: nn.Module) -> Tensor:
-        scaled = (latents.unsqueeze(0) / vae.config.scaling_factor).to(model.dtype(component))
-        return vae.decode(scaled, return_dict=False)[0][0].float()
+        scaled = latents.unsqueeze(0) / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+        return vae.decode(scaled.to(model.dtype(component)), return_dict=False)[0][0].float()
 
     pixels = _compute_or_tile(model, component, compute)
     if not torch.isfinite(pixels).all():
@@ -57,7 +57,7 @@ def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
     def compute(vae: nn.Module) -> Tensor:
         encoded = vae.encode(pixels.unsqueeze(0).to(model.dtype(component)), return_dict=False)[0]
         mean = encoded if isinstance(encoded, Tensor) else encoded.mean  # TAESD has no distribution
-        return mean[0].float() * vae.config.scaling_factor
+        return (mean[0].float() - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
     latents = _compute_or_tile(model, component, compute)
     return latents if torch.isfinite(latents).all() else _compute_in_full(model, component, compute)

@@ -16,6 +16,7 @@ from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
+from webui.planner.flow import fit_sampling, note_distilled, plan_distilled
 from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
 from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
@@ -75,6 +76,7 @@ def plan_generation(
     full = fill(request, settings, checkpoint)
     assert full.steps and full.guidance is not None and full.clip_skip
     assert full.sampler and full.schedule and full.emphasis
+    schedule = full.schedule
     check_pictures(full)
     width, height = size = find_size(full, shelf)
     hires = plan_hires(full, settings, model, size, shelf)
@@ -85,12 +87,17 @@ def plan_generation(
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
     check_wordings(images, calls)
     taesd = plan_taesd(settings, shelf, model.family)
+    refiner = plan_refiner(full, model, shelf)
+    distilled = plan_distilled(
+        full, checkpoint, others=refiner is not None or (hires is not None and hires.model is not None)
+    )
     return Plan(
         model=model,
         sampler=sampler.name,
-        schedule=full.schedule,
+        schedule=schedule,
         steps=full.steps,
         guidance=full.guidance,
+        distilled_guidance=distilled,
         width=width,
         height=height,
         clip_skip=full.clip_skip,
@@ -103,10 +110,10 @@ def plan_generation(
         tiling=full.tiling,
         guiding=plan_guidance(full.guiding, settings),
         hires=hires,
-        refiner=plan_refiner(full, model, shelf),
+        refiner=refiner,
         start=_with_background(full.start, settings),
         tiles=plan_tiles(full, full.start, settings, shelf) if isinstance(full.start, FromTiles) else None,
-        sampling=plan_sampling(full.sampling, settings, sampler),
+        sampling=fit_sampling(plan_sampling(full.sampling, settings, sampler), sampler, schedule, model.family),
         variation=plan_variation(full.variation or Variation(), width, height),
         picture=PicturePlan(
             exact_steps=settings.img2img_exact_steps,
@@ -125,6 +132,7 @@ def plan_generation(
         notes=(
             *note_tags(images),
             *note_clip_skip(full, model.family),
+            *note_distilled(full, distilled),
             *note_taesd(settings, taesd, model.family),
         ),
     )

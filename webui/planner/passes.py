@@ -9,6 +9,7 @@ from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.domain.start import FromImage, FromNoise
 from webui.errors import BadFile, BadRequest
+from webui.planner.flow import fit_sampling
 from webui.planner.sampling import plan_sampling
 from webui.planner.shelf import Shelf, about
 from webui.planner.sizes import Size, find_hires_size
@@ -83,7 +84,13 @@ def plan_hires(
         sampler=found.name,
         schedule=find_schedule(schedule).label,
         guidance=request.guidance if asked.guidance is None else asked.guidance,
-        sampling=plan_sampling(request.sampling, settings, found),
+        sampling=fit_sampling(
+            plan_sampling(request.sampling, settings, found),
+            found,
+            find_schedule(schedule).label,
+            model.family,
+            "hires.",
+        ),
         model=_find_hires_model(asked, model, shelf),
     )
 

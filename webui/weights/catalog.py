@@ -197,9 +197,15 @@ class Catalog:
             size=size,
             sha256=_combine(seen.found, known) if len(known) == len(hashes) else None,
             description=card.description or card.title,
-            defaults=card.defaults,
+            defaults=_defaults(card, seen.found),
             examples=card.examples,
         )
+
+
+def _defaults(card: ModelCard, found: Identified) -> ModelDefaults:
+    """Return what the card proposes, and where it says nothing what models of this kind do."""
+    usual = found.defaults if isinstance(found, Checkpoint) else ModelDefaults()
+    return usual.replace(**{name: value for name, value in card.defaults if value is not None})
 
 
 def _walk(root: Path, sort: Sort) -> Iterator[Path]:

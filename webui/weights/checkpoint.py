@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from webui.domain.models import Family
+from webui.domain.models import Family, ModelDefaults
 from webui.weights.headers import read_header
 
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
@@ -32,11 +32,28 @@ class NoiseSchedule:
 
 
 @dataclass(frozen=True)
+class FlowSchedule:
+    """How a flow-matching model was trained to see noise: diffusers' names and meanings.
+
+    With `dynamic`, the shift grows with the number of tokens of a picture; else it is `shift`.
+    """
+
+    train_steps: int = 1000
+    shift: float = 1.0
+    dynamic: bool = False
+    base_shift: float = 0.5
+    max_shift: float = 1.15
+    base_tokens: int = 256
+    max_tokens: int = 4096
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What is needed to build a checkpoint's networks.
 
-    `configs` are diffusers' and transformers' configurations by component, under diffusers' names: `unet`, `vae`,
-    `text_encoder`, for some families `text_encoder_2`. `zero_negative`: an empty negative prompt becomes zeros.
+    `configs` are diffusers' and transformers' configurations by component, under diffusers' names: `unet` or
+    `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`. `zero_negative`: an
+    empty negative prompt becomes zeros.
     """
 
     path: Path
@@ -45,7 +62,7 @@ class Checkpoint:
     configs: Mapping[str, Mapping[str, Any]]
     files: Mapping[str, tuple[Path, ...]]  # weight files by component; all the same one in the original layout
     prefixes: Mapping[str, str] = field(default_factory=dict)  # what a component's names begin with in such a file
-    noise: NoiseSchedule = field(default_factory=NoiseSchedule)
+    noise: NoiseSchedule | FlowSchedule = field(default_factory=NoiseSchedule)
     zero_negative: bool = False
 
     @property
@@ -54,14 +71,40 @@ class Checkpoint:
         return tuple(self.configs)
 
     @property
+    def denoiser(self) -> str:
+        """The name of the network that sees clean latents in noisy ones."""
+        return "transformer" if "transformer" in self.configs else "unet"
+
+    @property
     def text_encoders(self) -> tuple[str, ...]:
         """The names of those that read texts."""
         return tuple(name for name in self.configs if is_text_encoder(name))
 
     @property
+    def t5_encoders(self) -> tuple[str, ...]:
+        """The names of those of them that are T5's."""
+        return ("text_encoder_2",) if self.family is Family.FLUX else ()
+
+    @property
+    def defaults(self) -> ModelDefaults:
+        """What such a model proposes unless its card does."""
+        if self.family is not Family.FLUX:
+            return ModelDefaults()
+        distilled = self.configs["transformer"].get("guidance_embeds", False)
+        return ModelDefaults(
+            width=1024,
+            height=1024,
+            steps=20 if distilled else 4,
+            guidance=1.0,
+            distilled_guidance=3.5 if distilled else None,
+            sampler="Euler",
+            schedule="Simple",
+        )
+
+    @property
     def variant(self) -> str:
         """What the network sees besides noisy latents: "" nothing, "inpainting" a mask and a picture's latents."""
-        return VARIANTS[self.configs["unet"].get("in_channels", 4)]
+        return VARIANTS[self.configs["unet"].get("in_channels", 4)] if "unet" in self.configs else ""
 
     @property
     def weight_files(self) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from webui.domain.models import Family
-from webui.weights.checkpoint import Checkpoint, NoiseSchedule, is_text_encoder
+from webui.weights.checkpoint import Checkpoint, FlowSchedule, NoiseSchedule, is_text_encoder
 from webui.weights.headers import CONVERT, MAX_JSON, bad_model, read_header
 from webui.weights.supported import check_supported
 
@@ -22,6 +22,14 @@ _SD1 = {
 _CLASSES: Mapping[Family, Mapping[str, set[str]]] = {
     Family.SD1: _SD1,
     Family.SDXL: {**_SD1, "text_encoder_2": {"CLIPTextModelWithProjection"}, "tokenizer_2": _TOKENIZERS},
+    Family.FLUX: {
+        "transformer": {"FluxTransformer2DModel"},
+        "vae": {"AutoencoderKL"},
+        "text_encoder": {"CLIPTextModel"},
+        "tokenizer": _TOKENIZERS,
+        "text_encoder_2": {"T5EncoderModel"},
+        "tokenizer_2": {"T5Tokenizer", "T5TokenizerFast"},
+    },
 }
 _PIPELINES = {
     "StableDiffusionPipeline": Family.SD1,
@@ -30,6 +38,9 @@ _PIPELINES = {
     "StableDiffusionXLPipeline": Family.SDXL,
     "StableDiffusionXLImg2ImgPipeline": Family.SDXL,
     "StableDiffusionXLInpaintPipeline": Family.SDXL,
+    "FluxPipeline": Family.FLUX,
+    "FluxImg2ImgPipeline": Family.FLUX,
+    "FluxInpaintPipeline": Family.FLUX,
 }
 
 
@@ -46,7 +57,11 @@ def identify_folder(path: Path) -> Checkpoint:
     for part in filter(is_text_encoder, components):
         if isinstance(configs[part].get("text_config"), dict):
             raise bad_model(path, f"its {part} is a whole CLIP model")
-        _check_tokenizer(path, part.replace("text_encoder", "tokenizer"))
+        tokenizer = part.replace("text_encoder", "tokenizer")
+        if index[tokenizer][1] in _TOKENIZERS:
+            _check_tokenizer(path, tokenizer)
+        else:
+            _check_piece_tokenizer(path, tokenizer)
     files = {part: _component_files(path, part) for part in components}
     for component in files.values():
         for file in component:
@@ -58,14 +73,14 @@ def identify_folder(path: Path) -> Checkpoint:
         "diffusers",
         configs,
         files,
-        noise=_read_noise_schedule(path),
+        noise=_read_flow_schedule(path) if family.is_flow else _read_noise_schedule(path),
         zero_negative=family is Family.SDXL and index.get("force_zeros_for_empty_prompt", True) is True,
     )
 
 
 def _find_family(path: Path, index: Mapping[str, Any]) -> Family:
     pipeline = str(index.get("_class_name", ""))
-    if pipeline.startswith(("StableDiffusion3", "Flux")):
+    if pipeline not in _PIPELINES and pipeline.startswith(("StableDiffusion3", "Flux")):
         raise bad_model(path, f"{pipeline.removesuffix('Pipeline')} checkpoints are not supported yet")
     if pipeline == "StableDiffusionInstructPix2PixPipeline":
         raise bad_model(path, "InstructPix2Pix checkpoints are not supported yet")
@@ -99,6 +114,44 @@ def _check_tokenizer(folder: Path, part: str) -> None:
         (tokenizer / "vocab.json").is_file() and (tokenizer / "merges.txt").is_file()
     ):
         raise bad_model(folder, f"it has no {part}: {part}/vocab.json and merges.txt are missing")
+
+
+def _check_piece_tokenizer(folder: Path, part: str) -> None:
+    if not (folder / part / "tokenizer.json").is_file():
+        raise bad_model(
+            folder,
+            f"it has no {part}: {part}/tokenizer.json is missing",
+            "A spiece.model alone is not read; the model's own repository has both.",
+        )
+
+
+def _read_flow_schedule(folder: Path) -> FlowSchedule:
+    config = _read_json(folder, "scheduler/scheduler_config.json")
+    standard = FlowSchedule()
+    if config.get("_class_name", "FlowMatchEulerDiscreteScheduler") != "FlowMatchEulerDiscreteScheduler":
+        raise bad_model(folder, "its scheduler_config.json describes a noise schedule that is not supported")
+    try:
+        flow = FlowSchedule(
+            train_steps=int(config.get("num_train_timesteps", standard.train_steps)),
+            shift=float(config.get("shift", standard.shift)),
+            dynamic=config.get("use_dynamic_shifting", standard.dynamic) is True,
+            base_shift=float(config.get("base_shift", standard.base_shift)),
+            max_shift=float(config.get("max_shift", standard.max_shift)),
+            base_tokens=int(config.get("base_image_seq_len", standard.base_tokens)),
+            max_tokens=int(config.get("max_image_seq_len", standard.max_tokens)),
+        )
+    except (TypeError, ValueError) as error:
+        raise bad_model(folder, "its scheduler_config.json is damaged") from error
+    usable = flow.train_steps == 1000 and 0 < flow.shift <= 100 and 0 < flow.base_tokens < flow.max_tokens
+    bounded = 0 <= flow.base_shift <= flow.max_shift <= 10
+    unusual = (
+        config.get("shift_terminal"), config.get("invert_sigmas"), config.get("use_karras_sigmas"),
+        config.get("use_exponential_sigmas"), config.get("use_beta_sigmas"), config.get("stochastic_sampling"),
+        config.get("time_shift_type", "exponential") != "exponential",
+    )  # fmt: skip
+    if not (usable and bounded) or any(unusual):
+        raise bad_model(folder, "its scheduler_config.json describes a noise schedule that is not supported")
+    return flow
 
 
 def _read_noise_schedule(folder: Path) -> NoiseSchedule:

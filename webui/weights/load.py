@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, FluxTransformer2DModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
@@ -18,11 +18,18 @@ from diffusers.loaders.single_file_utils import (
 )
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.tokenizers import OPEN_CLIP_PADDING, Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.tokenizers import (
+    OPEN_CLIP_PADDING,
+    PieceTokenizer,
+    Tokenizer,
+    clip_tokenizer,
+    load_piece_tokenizer,
+    load_tokenizer,
+)
 from webui.weights.vae_files import Half, TinyFile, VaeFile
 from webui.weights.vocabulary import CLIP_VOCABULARY
 
@@ -33,6 +40,12 @@ _TEXT_SETTINGS = (
     "max_position_embeddings", "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id",
 )  # fmt: skip
 _TEXT_UNUSED = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
+_T5_SETTINGS = (
+    "vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets",
+    "relative_attention_max_distance", "layer_norm_epsilon", "feed_forward_proj",
+)  # fmt: skip
+_T5_VOCABULARY = 32128  # tokens, unless a configuration says otherwise
+_T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")  # the same, under two names
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _OTHER_VAE = "Choose another VAE."
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -45,6 +58,7 @@ class Networks:
     checkpoint: Checkpoint
     networks: Mapping[str, nn.Module]  # by component
     tokenizers: Mapping[str, Tokenizer]  # by text encoder
+    piece_tokenizers: Mapping[str, PieceTokenizer]  # T5's
 
 
 def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
@@ -64,14 +78,20 @@ def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
     for component in checkpoint.text_encoders:
         _number_positions(networks[component])
     _check_complete(checkpoint, *networks.values())
-    return Networks(checkpoint, networks, _load_tokenizers(checkpoint))
+    return Networks(checkpoint, networks, _load_tokenizers(checkpoint), _load_piece_tokenizers(checkpoint))
 
 
 def _build(checkpoint: Checkpoint, component: str) -> nn.Module:
     if component == "unet":
         return UNet2DConditionModel(**_known_arguments(UNet2DConditionModel, checkpoint, component))
+    if component == "transformer":
+        return FluxTransformer2DModel(**_known_arguments(FluxTransformer2DModel, checkpoint, component))
     if component == "vae":
         return AutoencoderKL(**_known_arguments(AutoencoderKL, checkpoint, component))
+    if component in checkpoint.t5_encoders:
+        return T5EncoderModel(
+            T5Config(**{name: value for name, value in _configs(checkpoint, component) if name in _T5_SETTINGS})
+        )
     settings = {name: value for name, value in _configs(checkpoint, component) if name in _TEXT_SETTINGS}
     network = CLIPTextModel if component == "text_encoder" else CLIPTextModelWithProjection
     return network(CLIPTextConfig(**settings))
@@ -96,11 +116,23 @@ def _number_positions(text_encoder: nn.Module) -> None:
 
 
 def _load_tokenizers(checkpoint: Checkpoint) -> dict[str, Tokenizer]:
-    tokenizers = {component: _load_tokenizer(checkpoint, component) for component in checkpoint.text_encoders}
+    components = [component for component in checkpoint.text_encoders if component not in checkpoint.t5_encoders]
+    tokenizers = {component: _load_tokenizer(checkpoint, component) for component in components}
     first, *others = tokenizers.values()
     if not all(other.reads_like(first) for other in others):
         raise BadFile(f"{checkpoint.path.name}: its tokenizers differ.", field="model")
     return tokenizers
+
+
+def _load_piece_tokenizers(checkpoint: Checkpoint) -> dict[str, PieceTokenizer]:
+    return {
+        component: load_piece_tokenizer(
+            checkpoint.path,
+            component.replace("text_encoder", "tokenizer"),
+            checkpoint.configs[component].get("vocab_size", _T5_VOCABULARY),
+        )
+        for component in checkpoint.t5_encoders
+    }
 
 
 def _load_tokenizer(checkpoint: Checkpoint, component: str) -> Tokenizer:
@@ -131,6 +163,9 @@ def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights
         raise BadFile(f"{checkpoint.path.name}: its {component} lacks {error}.", field="model") from error
     if component == "text_encoder":
         return {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    if component in checkpoint.t5_encoders:
+        words = next((weights[name] for name in _T5_WORDS if name in weights), None)
+        return weights if words is None else weights | dict.fromkeys(_T5_WORDS, words)
     return {_modern_attention(name): tensor for name, tensor in weights.items()} if component == "vae" else weights
 
 
@@ -186,7 +221,7 @@ def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
                     f"{file.half}_block_out_channels": file.channels,
                     f"num_{other}_blocks": (0,),
                     f"{other}_block_out_channels": (1,),
-                }
+                },
             )
         weights = {
             name: torch.zeros(tensor.shape) for name, tensor in vae.state_dict().items() if name.startswith(other)

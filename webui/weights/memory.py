@@ -14,10 +14,11 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from webui.domain.models import Family
 from webui.domain.plan import ModelRef
 from webui.weights.checkpoint import Checkpoint, count_parameters, is_text_encoder
 from webui.weights.load import Networks, load
-from webui.weights.tokenizers import Tokenizer
+from webui.weights.tokenizers import PieceTokenizer, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,10 @@ MemoryMode = Literal["normal", "medvram", "lowvram"]
 SMALL_VAE = 5_000_000
 # Smaller networks gain nothing from bf16 on a CPU (benchmarks/cpu_dtype.py).
 WORTH_BF16_ON_CPU = 20_000_000
+# From so many parameters on a text encoder is kept in half precision on a CPU too: T5-XXL would take 19 GB.
+LARGE_TEXT_ENCODER = 1_000_000_000
+# Families whose networks leave the range of fp16.
+_OVERFLOWING = frozenset({Family.FLUX})
 MOST_MODELS = 2  # kept in memory at a time
 # Latents, activations and the caches of libraries, roughly; on top of the weights.
 _WORKING_MEMORY = 2 * 2**30
@@ -70,22 +75,29 @@ def choose_placement(options: EngineOptions, checkpoint: Checkpoint) -> Placemen
     """Return where and how the networks of `checkpoint` should compute on this machine."""
     device = choose_device(options)
     parameters = {component: count_parameters(checkpoint, component) for component in checkpoint.components}
-    dtypes = {component: _choose_dtype(options, device, component, count) for component, count in parameters.items()}
+    half = torch.bfloat16 if checkpoint.family in _OVERFLOWING else torch.float16
+    dtypes = {
+        component: _choose_dtype(options, device, component, count, half) for component, count in parameters.items()
+    }
     if device.type != "cuda":
         return Placement(device, dtypes)
     needed = sum(count * dtypes[component].itemsize for component, count in parameters.items())
     return Placement(device, dtypes, _choose_mode(options, needed))
 
 
-def _choose_dtype(options: EngineOptions, device: torch.device, component: str, parameters: int) -> torch.dtype:
+def _choose_dtype(
+    options: EngineOptions, device: torch.device, component: str, parameters: int, half: torch.dtype
+) -> torch.dtype:
     full = not options.half or options.precision == "full" or (component == "vae" and not options.half_vae)
     if full or device.type == "mps":
         return torch.float32
     if device.type == "cuda":
-        return torch.float16
+        return half
     # fp16 arithmetic on a CPU is up to 170 times slower than fp32, so it is not on offer here. Text encoders run
-    # once per prompt: keeping them in fp32 costs nothing that can be felt and keeps the conditioning exact.
-    wanted = not is_text_encoder(component) and (options.precision == "half" or parameters >= WORTH_BF16_ON_CPU)
+    # once per prompt: keeping them in fp32 costs nothing that can be felt and keeps the conditioning exact, unless
+    # they are as large as T5.
+    light = is_text_encoder(component) and parameters < LARGE_TEXT_ENCODER
+    wanted = not light and (options.precision == "half" or parameters >= WORTH_BF16_ON_CPU)
     return torch.bfloat16 if wanted and _cpu_computes_bf16() else torch.float32
 
 
@@ -109,6 +121,7 @@ class Resident:
     def __init__(self, networks: Networks, placement: Placement) -> None:
         self.checkpoint = networks.checkpoint
         self.tokenizers: Mapping[str, Tokenizer] = networks.tokenizers  # by text encoder
+        self.piece_tokenizers: Mapping[str, PieceTokenizer] = networks.piece_tokenizers  # T5's
         self.placement = placement
         self.encoder = self.decoder = "vae"  # the components that do it
         self._networks: dict[str, nn.Module] = dict(networks.networks)
@@ -117,10 +130,10 @@ class Resident:
         self._home = {component: network.state_dict() for component, network in self._networks.items()}
         self._streamed: set[str] = set()
         if placement.mode == "lowvram":
-            networks.networks["unet"].enable_group_offload(
+            networks.networks[self.checkpoint.denoiser].enable_group_offload(
                 onload_device=placement.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
             )
-            self._streamed.add("unet")
+            self._streamed.add(self.checkpoint.denoiser)
         self._in_use: list[str] = []
         self.is_awake = False
         self.wake()
@@ -137,6 +150,11 @@ class Resident:
         for component in self._networks.keys() - self._streamed:
             self._networks[component].load_state_dict(self._home[component], assign=True)
         self.is_awake = False
+
+    @property
+    def denoiser(self) -> str:
+        """The name of the component that sees clean latents in noisy ones."""
+        return self.checkpoint.denoiser
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -270,7 +288,7 @@ class ModelCache:
             placement = choose_placement(self._options, checkpoint)
         resident = Resident(load(checkpoint, placement.dtypes), placement)
         self._kept[_key(model)] = model.name, resident
-        log.info("Loaded %s on %s (%s).", model.name, placement.device, placement.dtypes["unet"])
+        log.info("Loaded %s on %s (%s).", model.name, placement.device, placement.dtypes[checkpoint.denoiser])
         return resident
 
     def release(self) -> None:

@@ -36,7 +36,10 @@ _FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("CosXL and Playground checkpoints are not supported yet", ("edm_",)),
     ("SD2 checkpoints are not supported yet", ("cond_stage_model.model.",)),
     ("SD3 checkpoints are not supported yet", ("joint_blocks.", "model.diffusion_model.joint_blocks.")),
-    ("Flux checkpoints are not supported yet", ("double_blocks.", "model.diffusion_model.double_blocks.")),
+    (
+        "Flux checkpoints in one file are not supported yet, only diffusers folders",
+        ("double_blocks.", "model.diffusion_model.double_blocks."),
+    ),
     ("this is a LoRA, not a checkpoint; it belongs into models/Lora", ("lora_unet_", "lora_te", "lora_transformer_")),
     ("this is a ControlNet, not a checkpoint; it belongs into models/ControlNet", ("control_model.", "controlnet_")),
     ("this is a textual inversion, not a checkpoint; it belongs into embeddings", ("emb_params", "string_to_param")),

@@ -12,8 +12,10 @@ from webui.weights.headers import bad_model
 
 _LARGEST = 100_000  # any number in a configuration; the vocabulary is the largest one
 _DEEPEST = 100  # layers of a text encoder, blocks of a level, levels
-_DEPTHS = ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")
-_NAMES: Mapping[Family, str] = {Family.SD1: "an SD1", Family.SDXL: "an SDXL"}
+_DEPTHS = (
+    "layers_per_block", "num_hidden_layers", "transformer_layers_per_block", "num_layers", "num_single_layers",
+)  # fmt: skip
+_NAMES: Mapping[Family, str] = {Family.SD1: "an SD1", Family.SDXL: "an SDXL", Family.FLUX: "a Flux"}
 
 Configs = Mapping[str, Mapping[str, Any]]
 
@@ -22,6 +24,9 @@ def check_supported(path: Path, family: Family, configs: Configs) -> None:
     """Raise `BadFile` with one sentence when `configs` are not those of a usable model of `family`."""
     for part, config in configs.items():
         _check_size(path, part, config)
+    if family is Family.FLUX:
+        _check_flux(path, configs)
+        return
     unet, vae = configs["unet"], configs["vae"]
     if family is Family.SD1 and unet.get("cross_attention_dim") == 1024:
         raise bad_model(path, "SD2 checkpoints are not supported yet")
@@ -30,15 +35,41 @@ def check_supported(path: Path, family: Family, configs: Configs) -> None:
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4), vae.get("latent_channels", 4)
     if channels[0] not in VARIANTS or channels[1:] != (4, 4):
         raise bad_model(path, f"not {_NAMES[family]} checkpoint: its latents do not have 4 channels")
-    levels = vae.get("block_out_channels", (64,))
-    if not isinstance(levels, list | tuple) or len(levels) != 4:
-        raise bad_model(path, f"not {_NAMES[family]} checkpoint: its VAE does not shrink images 8 times")
+    _check_levels(path, _NAMES[family], vae)
     if family is Family.SDXL:
         _check_conditions(path, configs)
     texts = [config.get("hidden_size", 512) for part, config in configs.items() if part not in ("unet", "vae")]
     if unet.get("cross_attention_dim", 1280) != sum(texts):
         many = "text encoders" if len(texts) > 1 else "text encoder"
         raise bad_model(path, f"its UNet and its {many} do not fit together")
+
+
+def _check_levels(path: Path, name: str, vae: Mapping[str, Any]) -> None:
+    levels = vae.get("block_out_channels", (64,))
+    if not isinstance(levels, list | tuple) or len(levels) != 4:
+        raise bad_model(path, f"not {name} checkpoint: its VAE does not shrink images 8 times")
+
+
+def _check_flux(path: Path, configs: Configs) -> None:
+    transformer, vae = configs["transformer"], configs["vae"]
+    channels = transformer.get("in_channels", 64)
+    if channels in (128, 384):
+        raise bad_model(path, "Flux Fill, Canny and Depth checkpoints are not supported yet")
+    outputs = transformer.get("out_channels") or channels
+    if (channels, outputs, transformer.get("patch_size", 1), vae.get("latent_channels", 4)) != (64, 64, 1, 16):
+        raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
+    _check_levels(path, _NAMES[Family.FLUX], vae)
+    scales = vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0
+    if not all(isinstance(number, int | float) for number in scales) or scales[0] <= 0:
+        raise bad_model(path, "the configuration of its vae is not that of a usable network")
+    axes, head = transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128)
+    even = isinstance(axes, list | tuple) and all(isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes)
+    if not even or len(axes) != 3 or sum(axes) != head:
+        raise bad_model(path, "the configuration of its transformer is not that of a usable network")
+    if transformer.get("pooled_projection_dim", 768) != configs["text_encoder"].get("hidden_size", 512):
+        raise bad_model(path, "its transformer and its first text encoder do not fit together")
+    if transformer.get("joint_attention_dim", 4096) != configs["text_encoder_2"].get("d_model", 512):
+        raise bad_model(path, "its transformer and its second text encoder do not fit together")
 
 
 def _check_conditions(path: Path, configs: Configs) -> None:

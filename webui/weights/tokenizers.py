@@ -44,6 +44,40 @@ class Tokenizer:
         return int(number)
 
 
+class PieceTokenizer:
+    """T5's: turns text into token numbers without adding its `end` and `padding`, which are token numbers too."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self.size: int = backend.get_vocab_size()
+        self.end = self._number("</s>")
+        self.padding = self._number("<pad>")
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def _number(self, token: str) -> int:
+        number = self._backend.token_to_id(token)
+        if number is None:
+            raise ValueError(f"{token} is missing")
+        return int(number)
+
+
+def load_piece_tokenizer(folder: Path, part: str, vocabulary: int) -> PieceTokenizer:
+    """Return T5's tokenizer `part` of a diffusers folder for a text encoder that knows `vocabulary` tokens.
+
+    Raises `BadFile` when the file is damaged or belongs to another text encoder.
+    """
+    try:
+        tokenizer = PieceTokenizer(Backend.from_file(str(folder / part / "tokenizer.json")))
+    except Exception as error:  # the backend raises bare Exception on malformed files
+        raise BadFile(f"{folder.name}: its {part} cannot be read: {error}.", field="model") from error
+    _check_vocabulary(folder, part, tokenizer.size, vocabulary)
+    return tokenizer
+
+
 def _without_special(backend: Backend, padding: str | None) -> Backend:
     """Let the padding be read as a word where a text has it: SDXL's second one, "!", was a word in training."""
     if padding in (None, START, END):
@@ -64,11 +98,13 @@ def load_tokenizer(folder: Path, part: str, vocabulary: int) -> Tokenizer:
     except Exception as error:  # the backend raises bare Exception on malformed files
         raise BadFile(f"{folder.name}: its {part} cannot be read: {error}.", field="model") from error
     # With files missing, transformers builds a tokenizer of a handful of tokens instead of failing.
-    if not 256 < tokenizer.size <= vocabulary:
-        raise BadFile(
-            f"{folder.name}: its {part} has {tokenizer.size} tokens, its text encoder {vocabulary}.", field="model"
-        )
+    _check_vocabulary(folder, part, tokenizer.size, vocabulary)
     return tokenizer
+
+
+def _check_vocabulary(folder: Path, part: str, size: int, vocabulary: int) -> None:
+    if not 256 < size <= vocabulary:
+        raise BadFile(f"{folder.name}: its {part} has {size} tokens, its text encoder {vocabulary}.", field="model")
 
 
 def clip_tokenizer(padding: str = END) -> Tokenizer:

@@ -10,7 +10,7 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import sd1, sdxl
+from webui.engine.families import flux, sd1, sdxl
 from webui.weights.memory import Resident
 
 
@@ -23,8 +23,8 @@ class FamilyRules(Protocol):
     LATENT_TO_RGB: Sequence[tuple[float, float, float]]
     """Latent channel → red, green, blue in -1 … 1, for previews."""
 
-    def noise_levels(self, model: Resident) -> NoiseLevels:
-        """Return the sigmas the model was trained on."""
+    def noise_levels(self, model: Resident, size: tuple[int, int]) -> NoiseLevels:
+        """Return the sigmas the model was trained on, for pictures of `size` (width and height, pixels)."""
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return [C,h,w] of the latents of one image of `width` × `height` pixels."""
@@ -32,7 +32,7 @@ class FamilyRules(Protocol):
     def encode(self, model: Resident, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
         """Return the condition of `text`, float32, on the device."""
 
-    def make_predict(self, model: Resident, unet: nn.Module) -> Predict:
+    def make_predict(self, model: Resident, network: nn.Module) -> Predict:
         """Return the network call."""
 
 
@@ -43,3 +43,5 @@ def find(family: Family) -> FamilyRules:
             return sd1
         case Family.SDXL:
             return sdxl
+        case Family.FLUX:
+            return flux

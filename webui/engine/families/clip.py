@@ -26,8 +26,8 @@ def encode_text(tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows
     if encoding.emphasis == "Ignore":
         return torch.cat(list(states))
     keeps_mean = encoding.emphasis == "Original"
-    weighted = [_emphasise(state, each.weights, keeps_mean) for state, each in zip(states, chunks, strict=True)]
-    return torch.cat(weighted)
+    weights = [[1.0, *each.weights, *[1.0] * (LENGTH + 1 - len(each.weights))] for each in chunks]
+    return torch.cat([emphasise(state, each, keeps_mean) for state, each in zip(states, weights, strict=True)])
 
 
 def _framed(tokenizer: Tokenizer, part: Chunk) -> list[int]:
@@ -35,16 +35,14 @@ def _framed(tokenizer: Tokenizer, part: Chunk) -> list[int]:
     return [tokenizer.start, *part.tokens, tokenizer.end, *[tokenizer.padding] * (LENGTH - len(part.tokens))]
 
 
-def _emphasise(states: Tensor, weights: tuple[float, ...], keeps_mean: bool) -> Tensor:
-    """Return `states` [77,D] multiplied by their tokens' weights; with `keeps_mean` brought back to their old mean.
+def emphasise(states: Tensor, weights: Sequence[float], keeps_mean: bool) -> Tensor:
+    """Return `states` [T,D] multiplied by their tokens' T weights; with `keeps_mean` brought back to their old mean.
 
     Where the mean is next to nothing the ratio of means says nothing either, and the states keep their new one.
     """
     if all(weight == 1 for weight in weights):
         return states
-    factors = torch.ones(states.shape[0])
-    factors[1 : 1 + len(weights)] = torch.tensor(weights)
-    weighted = states * factors.to(states).unsqueeze(1)
+    weighted = states * torch.tensor(weights).to(states).unsqueeze(1)
     if not keeps_mean:
         return weighted
     old, new = states.mean(), weighted.mean()

@@ -11,6 +11,7 @@ from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
 from webui.engine.families.clip import Rows, encode_text
 from webui.errors import BadRequest
+from webui.weights.checkpoint import NoiseSchedule
 from webui.weights.memory import Resident
 
 LATENT_CHANNELS = 4
@@ -25,8 +26,9 @@ LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
 )
 
 
-def noise_levels(model: Resident) -> NoiseLevels:
-    """Return the sigmas the model was trained on."""
+def noise_levels(model: Resident, size: tuple[int, int] | None = None) -> NoiseLevels:
+    """Return the sigmas the model was trained on: the same for pictures of every size."""
+    assert isinstance(model.checkpoint.noise, NoiseSchedule)
     return NoiseLevels(model.checkpoint.noise)
 
 
@@ -35,13 +37,13 @@ def latent_shape(width: int, height: int) -> tuple[int, int, int]:
     return LATENT_CHANNELS, height // SHRINK, width // SHRINK
 
 
-def make_predict(model: Resident, unet: nn.Module) -> Predict:
+def make_predict(model: Resident, network: nn.Module) -> Predict:
     """Return the network call. Float32 latents enter and leave it; inside it computes in its own dtype."""
     dtype = model.dtype("unet")
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         states = condition.states
-        return unet(latents.to(dtype), timestep, encoder_hidden_states=states, return_dict=False)[0].float()
+        return network(latents.to(dtype), timestep, encoder_hidden_states=states, return_dict=False)[0].float()
 
     return predict
 

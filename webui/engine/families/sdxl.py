@@ -27,7 +27,7 @@ LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
 )
 
 
-def make_predict(model: Resident, unet: nn.Module) -> Predict:
+def make_predict(model: Resident, network: nn.Module) -> Predict:
     """Return the network call. Float32 latents enter and leave it; inside it computes in its own dtype."""
     dtype = model.dtype("unet")
     known: dict[tuple[int, int, int], Tensor] = {}  # one transfer for all steps
@@ -37,7 +37,7 @@ def make_predict(model: Resident, unet: nn.Module) -> Predict:
         if (batch, height, width) not in known:
             known[batch, height, width] = model.place(tell_size(width, height).expand(batch, -1))
         told = {"text_embeds": condition.pooled, "time_ids": known[batch, height, width]}
-        output = unet(
+        output = network(
             latents.to(dtype),
             timestep,
             encoder_hidden_states=condition.states,

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from webui.engine.denoise import Denoise
+from webui.engine.denoise import Denoise, FlowLevels
 from webui.engine.noise import NoiseSource
 from webui.engine.samplers.step import FULL, PLAIN, Setup, Step, churned, split_ancestral
 
@@ -32,12 +32,17 @@ def euler(
 def euler_ancestral(
     denoise: Denoise, latents: Tensor, sigmas: Sequence[float], noise: NoiseSource, setup: Setup = FULL
 ) -> Iterator[Step]:
-    """Euler steps that go further down than asked and come back up with fresh noise (k-diffusion)."""
+    """Euler steps that go further down than asked and come back up with fresh noise (k-diffusion).
+
+    Where noise is mixed in (flow matching), coming back up takes away from the picture what it adds to the noise.
+    """
     for index, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(latents, sigma)
         down, up = split_ancestral(sigma, sigma_next, setup.eta)
         latents = denoised + (latents - denoised) * (down / sigma)
-        if sigma_next > 0:
+        if sigma_next > 0 and isinstance(setup.levels, FlowLevels):
+            latents = setup.levels.raised(latents, down, sigma_next, noise.draw() * setup.noise)
+        elif sigma_next > 0:
             latents = latents + noise.draw() * (setup.noise * up)
         yield Step(index, latents, denoised)
 

@@ -34,6 +34,7 @@ def parameters_of(plan: Plan, image: ImagePlan) -> dict[str, str]:
         "Sampler": plan.sampler,
         "Schedule type": plan.schedule,
         "CFG scale": number(plan.guidance),
+        **({} if plan.distilled_guidance is None else {"Distilled CFG Scale": number(plan.distilled_guidance)}),
         "Seed": str(image.seed),
         "Size": f"{plan.width}x{plan.height}",
     }

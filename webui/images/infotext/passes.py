@@ -13,7 +13,7 @@ from webui.images.infotext.names import HIRES_STRENGTH
 from webui.images.infotext.values import (
     Reader,
     Refused,
-    as_guidance,
+    as_number,
     as_sampler,
     as_schedule,
     as_whole,
@@ -66,7 +66,7 @@ _READERS: Mapping[str, Reader] = MappingProxyType(
         "Hires schedule type": _as_schedule,
         "Hires prompt": lambda value: {"prompt": value},
         "Hires negative prompt": lambda value: {"negative_prompt": value},
-        "Hires CFG Scale": as_guidance,
+        "Hires CFG Scale": as_number("guidance"),
         "Denoising strength": lambda value: {"strength": value},
         HIRES_STRENGTH: lambda value: {"strength": value},
     }

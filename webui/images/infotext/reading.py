@@ -35,7 +35,7 @@ from webui.images.infotext.unmapped import INFORMATION, why_unmapped
 from webui.images.infotext.values import (
     Reader,
     Refused,
-    as_guidance,
+    as_number,
     as_sampler,
     as_schedule,
     as_size,
@@ -220,7 +220,8 @@ _READERS: Mapping[str, Reader] = MappingProxyType(
         "Steps": as_whole("steps"),
         "Sampler": as_sampler,
         "Schedule type": as_schedule,
-        "CFG scale": as_guidance,
+        "CFG scale": as_number("guidance"),
+        "Distilled CFG Scale": as_number("distilled_guidance"),
         "Seed": as_whole("seed"),
         "Size": as_size,
         "Clip skip": as_whole("clip_skip"),

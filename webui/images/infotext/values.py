@@ -33,13 +33,18 @@ def as_whole(name: str) -> Reader:
     return reader
 
 
-def as_guidance(value: str) -> Mapping[str, object]:
-    if not re.fullmatch(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", value):
-        raise Refused("not a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise Refused("not a finite number")
-    return {"guidance": number}
+def as_number(name: str) -> Reader:
+    """Return a reader of a finite number for the request's field `name`."""
+
+    def reader(value: str) -> Mapping[str, object]:
+        if not re.fullmatch(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", value):
+            raise Refused("not a number")
+        number = float(value)
+        if not math.isfinite(number):
+            raise Refused("not a finite number")
+        return {name: number}
+
+    return reader
 
 
 def size_of(value: str) -> tuple[int, int]:
