@@ -15,6 +15,7 @@ from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.domain.sampling_options import SamplingOptions
 from webui.errors import BadRequest
+from webui.images.infotext import read, write
 from webui.planner import plan as resolve
 from webui.settings import Settings
 
@@ -91,3 +92,11 @@ def test_distilled_guidance_without_effect_is_noted(model: ModelInfo) -> None:
 def test_another_model_of_the_plan_may_be_told_one() -> None:
     assert plan(SCHNELL, refiner=Refiner(model="other", switch_at=0.5)).distilled_guidance == 3.5
     assert plan(SCHNELL, hires=Hires(upscaler="Latent", model="other")).distilled_guidance == 3.5
+
+
+def test_what_is_written_about_an_image_asks_for_the_same() -> None:
+    asked = plan(distilled_guidance=2.5)
+    text = write(asked, 0)
+    assert "CFG scale: 1, Distilled CFG Scale: 2.5," in text
+    assert read(text).request.distilled_guidance == 2.5
+    assert "Distilled" not in write(plan(SCHNELL), 0)
