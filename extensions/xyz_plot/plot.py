@@ -74,26 +74,31 @@ def _read_scale(name: str, request: GenerationRequest, options: XyzOptions, tool
     axis = find_axis(wanted, page_of(request))
     if axis.label == "Nothing":
         return Scale(name, axis, "", (None,))
+    field = f"script.options.{name.lower()}_values"
     listed = bool(axis.choices and chosen and not options.csv_mode)
     items = list(chosen) if listed else split_list(typed)
     if not items:
         raise BadRequest(
-            f"The {name} axis ({axis.label}) has no values.", hint="Name some, such as 10, 20, 30.", field="script"
+            f"The {name} axis ({axis.label}) has no values.", hint="Name some, such as 10, 20, 30.", field=field
         )
-    values = _read(axis, items)
+    values = _read(axis, items, field)
     if axis.label in ("Seed", "Var. seed") and not options.no_fixed_seeds:
         values = [tools.draw_seed() if value == -1 else value for value in values]
     if len(values) > MAX_IMAGES:
-        raise BadRequest(f"The {name} axis has {len(values)} values.", hint=f"At most {MAX_IMAGES}.", field="script")
+        raise BadRequest(f"The {name} axis has {len(values)} values.", hint=f"At most {MAX_IMAGES}.", field=field)
     return Scale(name, axis, join_list(items) if listed else typed, tuple(values))
 
 
-def _read(axis: Axis, items: Sequence[str]) -> Sequence[Any]:
-    if axis.values == "whole":
-        return whole_numbers(items, axis.label)
-    if axis.values == "fraction":
-        return fractions(items, axis.label)
-    return orders(items, axis.label) if axis.values == "orders" else items
+def _read(axis: Axis, items: Sequence[str], field: str) -> Sequence[Any]:
+    """Return the values that `items` stand for; raise BadRequest at `field` if one is none."""
+    try:
+        if axis.values == "whole":
+            return whole_numbers(items, axis.label)
+        if axis.values == "fraction":
+            return fractions(items, axis.label)
+        return orders(items, axis.label) if axis.values == "orders" else items
+    except BadRequest as error:
+        raise BadRequest(error.message, hint=error.hint, field=field) from error
 
 
 def _check(request: GenerationRequest, scales: Sequence[Scale]) -> None:

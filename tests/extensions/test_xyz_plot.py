@@ -174,6 +174,12 @@ def test_values_that_cannot_be_are_named(axis: str, value: str, words: str) -> N
     assert caught.value.hint
 
 
+def test_values_that_cannot_be_read_are_told_at_their_field() -> None:
+    with pytest.raises(BadRequest) as caught:
+        expand(PLAIN, "X/Y/Z plot", x_type="Steps", x_values="4", y_type="CFG Scale", y_values="much")
+    assert caught.value.field == "script.options.y_values"
+
+
 def test_an_unknown_sampler_names_what_exists() -> None:
     with pytest.raises(NotFound, match="Oiler") as caught:
         expand(PLAIN, "X/Y/Z plot", x_type="Sampler", x_values="Oiler")

@@ -148,11 +148,19 @@ def test_a_picture_on_a_small_and_a_large_sheet_is_sharp_on_the_small_one() -> N
 
 
 def test_a_sheet_of_images_that_were_all_skipped_is_left_out() -> None:
-    sheets = Sheets([SheetPlan(columns=1, cells=(0,)), SheetPlan(columns=2, cells=(1, 2))])
+    sheets = Sheets([SheetPlan(columns=1, cells=(0,)), SheetPlan(columns=3, cells=(1, 2, 3))])
     sheets.take(2, picture(2))
+    sheets.take(3, picture(3))
     ((_, first, sheet),) = sheets.compose()
     assert first == 2
     assert rows_of(sheet, COLOURS[2]) == (96, 0, 192, 64)
+
+
+def test_a_plain_sheet_with_one_image_left_is_left_out_and_one_with_titles_is_not() -> None:
+    sheets = Sheets([SheetPlan(columns=2, cells=(0, 1)), SheetPlan(columns=2, cells=(0, 1), column_titles=("4", "8"))])
+    sheets.take(0, picture(0))
+    ((titled, first, _),) = sheets.compose()
+    assert (titled.column_titles, first) == (("4", "8"), 0)
 
 
 @pytest.mark.parametrize("width", [40, 120, 400])

@@ -264,7 +264,8 @@ def test_a_scripts_problem_is_said_where_it_is_chosen(screen: Screen, site: Site
     fill(screen, "txt2img_script_x_values", "many")
     screen.fill(prompt="a fox")
     screen.generate()
-    expect(screen.page.locator("#txt2img_script_list .field-problem")).to_contain_text("many")
+    expect(screen.page.locator("#txt2img_script_x_values .field-problem")).to_contain_text("many")
+    expect(screen.page.locator("#txt2img_script_list [aria-invalid]")).to_have_count(1)
 
 
 def test_prompts_come_from_a_file(screen: Screen, site: Site) -> None:

@@ -52,11 +52,19 @@ class Sheets:
         self._pictures[index] = _resized(picture, _scaled(picture.size, scale))
 
     def compose(self) -> Iterator[tuple[SheetPlan, int, Image.Image]]:
-        """Yield each sheet with its plan and the index of the first image on it; one without any image is left out."""
+        """Yield each sheet with its plan and the index of the first image on it.
+
+        Left out is one without any image, and one without titles of which a single image is left, after an interruption
+        say: it would be that image beside nothing.
+        """
         for plan in self._plans:
-            shown = [cell for cell in plan.cells if cell in self._pictures]
-            if shown and shown[0] is not None:
+            shown = [cell for cell in plan.cells if cell is not None and cell in self._pictures]
+            if len(shown) > 1 or (shown and (_has_titles(plan) or len(plan.cells) == 1)):
                 yield plan, shown[0], _compose(plan, self._pictures, self._sizes, self._max_pixels)
+
+
+def _has_titles(plan: SheetPlan) -> bool:
+    return bool(plan.title or plan.row_titles or plan.column_titles or plan.group_titles)
 
 
 def compose(plan: SheetPlan, pictures: Mapping[int, Image.Image], max_pixels: int = MAX_PIXELS) -> Image.Image:

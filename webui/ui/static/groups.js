@@ -235,6 +235,7 @@ export class Groups {
   showProblem(place, words) {
     place.querySelector(":scope > .field-problem")?.remove();
     place.append(make("div", { className: "field-problem", role: "alert", textContent: words }));
+    if (place.matches(".group-body")) return; // of the group as a whole: no field of it is wrong by itself
     place.classList.add("invalid");
     place.querySelector("input, select, textarea")?.setAttribute("aria-invalid", "true");
   }

@@ -147,8 +147,8 @@ export class ScriptPanel {
     show();
   }
 
-  /** Return the element of an option, or of the panel. */
+  /** Return the element of an option, or that of all options. */
   place(name) {
-    return this.controls.get(name)?.place ?? this.node;
+    return this.controls.get(name)?.place ?? this.body;
   }
 }
