@@ -295,6 +295,6 @@ def test_any_damage_leaves_settings_and_the_old_file(path: Path, place: int, dam
 
 def test_formats_answer_to_both_names_of_jpeg_and_to_what_pillow_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().overridden({"samples_format": "jpeg", "grid_format": "avif"}).image_format == "jpg"
-    monkeypatch.setattr("webui.settings.features.check", lambda name: False)
+    monkeypatch.setattr("webui.settings.preferences.features.check", lambda name: False)
     with pytest.raises(BadRequest, match=r"samples_format.*without AVIF.*choose webp"):
         Settings().overridden({"samples_format": "avif"})
