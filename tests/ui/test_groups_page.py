@@ -129,6 +129,9 @@ def test_variation_guidance_and_tiling_are_sent_from_both_pages(screen: Screen, 
         "seed": 11, "strength": 0.25, "resize_from_width": 256, "resize_from_height": None,
     }  # fmt: skip
     assert (request["tiling"], request["guiding"]["rescale"], request["guiding"]["end"]) == ("x", 0.7, 0.8)
+    facts = screen.page.locator(".facts").first
+    for fact in ("Variation11 (0.25)", "CFG rescale0.7", "Guidance0 – 80 %", "TilingLeft to right"):
+        expect(facts).to_contain_text(fact)
 
 
 def test_the_vae_counts_at_once_and_is_remembered_as_a_setting(screen: Screen, site: Site) -> None:

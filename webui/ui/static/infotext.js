@@ -4,9 +4,11 @@ import { make } from "./dom.js";
 import { number, t } from "./page.js";
 import { partOf, plannedImage } from "./plans.js";
 
-/** Return [label, value] pairs of what one image of a generation was made with. */
+const TILINGS = { both: "Both directions", x: "Left to right", y: "Top to bottom" };
+
+/** Return [label, value] pairs of what one planned image was made with. */
 function generated(plan, image) {
-  const { hires, refiner } = plan;
+  const { hires, refiner, variation, guiding } = plan;
   return [
     [t("Steps"), hires && hires.steps !== plan.steps ? `${plan.steps} + ${hires.steps}` : plan.steps],
     [t("Sampler"), plan.sampler],
@@ -15,7 +17,10 @@ function generated(plan, image) {
     ...(plan.start.kind === "noise" ? [] : [[t("Denoising strength"), plan.start.strength]]),
     ...(hires ? [[t("Hires. fix"), `${hires.upscaler.name}, ${number(hires.strength, 2)}`]] : []),
     ...(refiner ? [[t("Refiner"), `${refiner.model.name} (${number(refiner.switch_at, 2)})`]] : []),
-    ...(plan.tiling === "none" ? [] : [[t("Tiling"), plan.tiling]]),
+    ...(variation.strength ? [[t("Variation"), `${image.variation_seed} (${number(variation.strength, 2)})`]] : []),
+    ...(guiding.rescale ? [[t("CFG rescale"), number(guiding.rescale, 2)]] : []),
+    ...(guiding.start > 0 || guiding.end < 1 ? [[t("Guidance"), `${number(guiding.start * 100)} – ${number(guiding.end * 100)} %`]] : []),
+    ...(plan.tiling === "none" ? [] : [[t("Tiling"), t(TILINGS[plan.tiling])]]),
     ...(plan.clip_skip > 1 ? [[t("Clip skip"), plan.clip_skip]] : []),
     ...(plan.vae ? [[t("VAE"), plan.vae.name]] : []),
     [t("Model"), plan.model.name],
@@ -29,7 +34,7 @@ function facts(job, image) {
   return [
     ...(isSheet || plan.kind === "upscale" ? [] : [[t("Seed"), image.seed]]),
     [t("Size"), `${image.width}×${image.height}`],
-    ...(plan.kind === "upscale" ? [[t("Upscaler"), plan.upscaler.name]] : isSheet ? [] : generated(plan, image)),
+    ...(plan.kind === "upscale" ? [[t("Upscaler"), plan.upscaler.name]] : isSheet ? [] : generated(plan, plannedImage(plan, image.index))),
     ...(job.plan.kind === "series" ? [[t("Script"), job.plan.script]] : []),
     [t("File"), `outputs/${image.path}`],
   ];

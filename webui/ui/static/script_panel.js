@@ -39,6 +39,7 @@ function fileButton(made, changed) {
 function pair(choice, values) {
   choice.style.setProperty("--span", 4);
   values.style.setProperty("--span", 8);
+  for (const place of [choice, values]) place.classList.add("paired");
 }
 
 const quoted = (value) => (/[",]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
