@@ -28,6 +28,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from tools.pocket import dataset, scenes, text_encoder, tokenizer, unet, vae
 from tools.pocket.dataset import Dataset
+from tools.pocket.train import name_as_published
 from tools.pocket.training import as_pictures
 
 WIDTH = text_encoder.WIDTH
@@ -218,6 +219,10 @@ def export(work: Path, out: Path) -> None:
     for name in ("tokenizer", "tokenizer_2"):
         for file in ("vocab.json", "merges.txt"):
             shutil.copy(work / "data" / "train" / "tokenizer" / file, folder / name / file)
+    name_as_published(folder / "text_encoder" / "model.safetensors")
+    shutil.copy(Path(__file__).with_name("SDXL_CARD.md"), folder / "README.md")
+    for weights in folder.glob("*/*.safetensors"):
+        weights.chmod(0o644)
     (folder / "easel.json").write_text(json.dumps(CARD, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     os.replace(folder, out)

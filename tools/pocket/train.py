@@ -68,7 +68,7 @@ def export(
     beside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     pipeline.to(torch.float16).save_pretrained(beside)
-    _name_as_sd1(beside / "text_encoder" / "model.safetensors")
+    name_as_published(beside / "text_encoder" / "model.safetensors")
     vocabulary = sorted(words.get_vocab().items(), key=lambda item: item[1])
     tokenizer_folder = beside / "tokenizer"
     (tokenizer_folder / "vocab.json").write_text(json.dumps(dict(vocabulary), ensure_ascii=False), encoding="utf-8")
@@ -85,8 +85,8 @@ def export(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _name_as_sd1(weights: Path) -> None:
-    """Give the text tower's weights the prefix that real SD1 folders have and newer transformers leave out."""
+def name_as_published(weights: Path) -> None:
+    """Give a text tower's weights the prefix that published folders have and newer transformers leave out."""
     tensors = load_file(weights)
     prefix = "text_model."
     named = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in tensors.items()}
