@@ -71,7 +71,7 @@ export class ExtrasForm {
     const found = (await get("api/v2/upscalers").catch(() => [])).filter((each) => each.kind !== "latent" && each.name !== NO_UPSCALER);
     const names = found.map((each) => each.name);
     this.fields.upscaler.replaceChildren(...names.map((name) => option(name)));
-    this.fields.second.replaceChildren(...[NO_UPSCALER, ...names].map((name) => option(name)));
+    this.fields.second.replaceChildren(option(NO_UPSCALER, t(NO_UPSCALER)), ...names.map((name) => option(name)));
     this.fields.upscaler.value = found.find((each) => each.kind === "network")?.name ?? "Lanczos";
     this.restore();
     this.fit();
