@@ -137,9 +137,9 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     return studio
 
 
-def build_site(config: Config, studio: Studio) -> ASGIApp:
+def build_site(config: Config, studio: Studio) -> Gate:
     """Join API and UI behind the gate."""
-    site = build_api(studio, config)
+    site: ASGIApp = build_api(studio, config)
     if config.webui:
         from webui.ui.app import mount_ui  # importing gradio takes two seconds that an API-only server need not spend
 
@@ -153,9 +153,10 @@ def serve(config: Config, listener: socket.socket, url: str, began: float) -> in
     studio = build_studio(config, runner)
     studio.start()  # first of all: the worker imports torch while this process builds the site
     try:
+        gate = build_site(config, studio)
         server = Server(
             uvicorn.Config(
-                build_site(config, studio),
+                gate,
                 limit_concurrency=1000,  # sockets that send their headers forever must not eat all memory
                 log_level="warning",
                 timeout_graceful_shutdown=3,
@@ -163,6 +164,7 @@ def serve(config: Config, listener: socket.socket, url: str, began: float) -> in
                 lifespan="on",
             ),
             studio,
+            gate,
         )
         log.info("Easel is ready at %s (%.1f s)", url, time.monotonic() - began)
         print(f"Easel is ready: {url}", flush=True)
@@ -175,11 +177,16 @@ def serve(config: Config, listener: socket.socket, url: str, began: float) -> in
 
 
 class Server(uvicorn.Server):
-    """Ends followers and the running job before the sockets close, so that Ctrl-C takes a second, not a minute."""
+    """Ends followers, streams and the running job before the sockets close: Ctrl-C takes a second, not a minute."""
 
-    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+    def __init__(self, config: uvicorn.Config, studio: Studio, gate: Gate) -> None:
         super().__init__(config)
         self._studio = studio
+        self._gate = gate
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gate.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # without super(): uvicorn raises the signal again once it is done, before the worker could be joined

@@ -70,6 +70,14 @@ def test_a_signal_ends_server_and_worker_and_the_job_survives(tmp_path: Path, wi
         wait_until(lambda: state(server, job) == "finished", "the job to go on after the restart", server)
 
 
+def test_a_signal_ends_the_streams_of_open_pages(tmp_path: Path) -> None:
+    with run_server(tmp_path, "--stub-runner") as server, server.client() as client:
+        with client.stream("GET", "/gradio_api/heartbeat/somebody") as heartbeat:
+            assert heartbeat.status_code == 200
+            assert server.stop(signal.SIGINT) == 0
+        assert "Traceback" not in server.log and "Cancel" not in server.log, server.log
+
+
 def test_a_second_instance_is_refused_with_the_address_of_the_first(tmp_path: Path) -> None:
     with run_server(tmp_path, "--nowebui", "--stub-runner") as server:
         second = subprocess.run(

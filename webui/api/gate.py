@@ -78,6 +78,11 @@ class Gate:
         self._any_origin = "*" in config.cors_origins
         self._origins = {origin for text in config.cors_origins if (origin := read_origin(text.rstrip("/")))}
         self._doorkeeper = Doorkeeper(Accounts(config.gradio_auth), Accounts(config.api_auth))
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Tell all answers that still stream that nobody listens any more. Call it in the loop that serves."""
+        self._closing.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -93,7 +98,7 @@ class Gate:
         elif scope["type"] == "http" and scope["path"] == "/healthz":
             await JSONResponse({"status": "ok"})(scope, receive, send)
         else:
-            await self._enter(scope, _LimitedBody(scope, headers, receive, send))
+            await self._enter(scope, _LimitedBody(scope, headers, receive, send, self._closing))
 
     async def _enter(self, scope: Scope, body: _LimitedBody) -> None:
         if body.declared_too_large:
@@ -240,15 +245,17 @@ def _with_header_list(message: MutableMapping[str, Any]) -> MutableMapping[str, 
 class _LimitedBody:
     """`receive` and `send` of one request, cutting off a body that grows past the limit or stops arriving."""
 
-    def __init__(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, headers: Headers, receive: Receive, send: Send, closing: asyncio.Event) -> None:
         length = headers.get("content-length", "0")
         self.declared_too_large = length.isdecimal() and int(length[:20]) > MAX_BODY
         self.refusal: Refusal | None = None
         self.has_answered = False
         self.pass_on = send
         self._receive = receive
+        self._closing = closing
         self._received = 0
-        self._is_complete = scope["type"] != "http"  # a web socket has no body, and may be silent
+        self._is_socket = scope["type"] != "http"
+        self._is_complete = self._is_socket  # a web socket has no body, and may be silent
 
     async def receive(self) -> Message:
         if self.refusal is not None:
@@ -263,12 +270,25 @@ class _LimitedBody:
 
     async def _next(self) -> Message:
         if self._is_complete:
-            return await self._receive()
+            return await self._receive_or_close()
         try:
             return await asyncio.wait_for(self._receive(), BODY_SILENCE)
         except asyncio.TimeoutError:
             self.refusal = TOO_SLOW
             return {"type": "http.disconnect"}
+
+    async def _receive_or_close(self) -> Message:
+        """Wait for the other side to go, or for us to: a stream would otherwise outlive the server's patience."""
+        receiving = asyncio.ensure_future(self._receive())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait((receiving, closing), return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                return receiving.result()
+            return {"type": "websocket.disconnect", "code": 1001} if self._is_socket else {"type": "http.disconnect"}
+        finally:
+            for waiting in (receiving, closing):
+                waiting.cancel()
 
     async def send(self, message: Message) -> None:
         # What the app says about a body we cut off is beside the point; the gate answers then.
