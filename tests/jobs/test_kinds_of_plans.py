@@ -122,3 +122,22 @@ def test_the_role_of_images_comes_back_from_the_store(store: JobStore, plan: Any
         done = ImageDone(index=index, seed=1, path=f"{index}.png", width=8, height=8, infotext="")
         assert store.image_done(claim, done)
     assert [image.role for image in store.job(claim.job_id).images] == ["image", "sheet"]
+
+
+def test_a_job_interrupted_in_its_last_image_was_interrupted(store: JobStore, tmp_path: Path) -> None:
+    class Interrupted(StubRunner):
+        """Stops in the last image and hands over what there is of it, as the engine does."""
+
+        def run(self, job_id: str, plan: AnyPlan) -> Iterator[Message]:
+            for message in super().run(job_id, plan):
+                if isinstance(message, ImageEncoded):
+                    queue.interrupt(job_id)
+                yield message
+
+    queue = JobQueue(store, Interrupted(), OutputFolder(tmp_path, tmp_path / "temporary"))
+    queue.start()
+    try:
+        job = queue.wait(queue.submit(make_request(), make_plan()).id)
+    finally:
+        queue.stop()
+    assert job.state == "cancelled" and len(job.images) == 1

@@ -341,10 +341,10 @@ class JobQueue:
             )
 
     def _after_run(self, claim: Claim) -> None:
-        if self._is_complete(claim):
-            self._finish(claim)
-        elif claim.job_id in self._interrupted:
+        if claim.job_id in self._interrupted:  # first: the last image may be there, and still be unfinished
             self._store.cancel(claim)
+        elif self._is_complete(claim):
+            self._finish(claim)
         elif self._stopping:
             self._store.requeue(claim, counted=False)
         else:
