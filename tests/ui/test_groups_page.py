@@ -245,6 +245,10 @@ def test_a_script_is_chosen_and_told_its_options(screen: Screen, site: Site) -> 
     values.get_by_role("button", name="DDIM", exact=True).click()
     expect(screen.page.locator("#txt2img_script_y_values input")).to_have_value("Heun, DDIM")
     screen.fill(prompt="a fox", seed=3)
+    alone = generate(screen, site)
+    assert [image["role"] for image in alone["images"]] == ["image"] * 4 + ["sheet"]
+    expect(screen.thumbnails).to_have_count(0)  # made for the sheet, which alone is shown
+    screen.page.locator("#txt2img_script_include_lone_images input").check()
     job = generate(screen, site)
     assert job["plan"]["kind"] == "series"
     assert job["request"]["script"]["name"] == "X/Y/Z plot"

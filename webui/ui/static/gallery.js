@@ -127,6 +127,15 @@ function preview(progress) {
   parts.preview.src = `api/v2/jobs/${encodeURIComponent(job.id)}/preview?n=${progress.preview_number}`;
 }
 
+/** Leave only the sheets of a script that made its images for them; until there is one, the images are shown. */
+function leaveOutWhatSheetsShow() {
+  if (!job.plan.only_sheets || !items.some((item) => item.role === "sheet")) return;
+  items = items.filter((item) => item.role !== "image");
+  parts.thumbnails.replaceChildren(...items.map(thumbnail));
+  parts.thumbnails.hidden = items.length < 2;
+  parts.tools.count(pictures().length);
+}
+
 const asFailed = (event) => ({ ...event, role: FAILED });
 
 /** Show a job that has ended, with all its images and those that failed. */
@@ -134,6 +143,7 @@ export async function showJob(finished) {
   job = finished;
   clear();
   finished.images.forEach(add);
+  leaveOutWhatSheetsShow();
   for (const failed of await failures(finished)) add(asFailed(failed));
   if (items.length) select(items[0].index, false);
 }
@@ -159,7 +169,8 @@ function begin(started) {
 function end({ event }) {
   job.isRunning = false;
   parts.stage.classList.remove("stale");
-  if (items.length && !chosenByUser) select(items[0].index, false);
+  leaveOutWhatSheetsShow();
+  if (items.length && (!chosenByUser || !find(selected))) select(items[0].index, false);
   else if (event.kind === FAILED && !items.length) showFailure(t("Nothing could be made"), event);
   else if (!items.length) parts.stage.dataset.shows = "nothing";
 }
