@@ -66,7 +66,7 @@ def test_a_second_pass_makes_the_picture_larger(screen: Screen, site: Site) -> N
     hires = job["request"]["hires"]
     assert (hires["upscaler"], hires["steps"], hires["strength"], hires["sampler"]) == ("Lanczos", 3, 0.45, "Euler")
     assert (hires["schedule"], hires["guidance"], hires["model"], hires["prompt"]) == (None, None, None, "a fox, close")
-    assert screen.picture.evaluate("image => image.naturalWidth") == 288
+    screen.page.wait_for_function("document.querySelector('#txt2img_gallery img.picture').naturalWidth === 288")
     assert "Hires upscaler: Lanczos" in screen.infotext
     expect(screen.page.locator(".facts").first).to_contain_text("Lanczos, 0.45")
 
