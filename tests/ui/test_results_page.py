@@ -31,7 +31,7 @@ def test_the_overview_comes_first_and_is_marked(screen: Screen, site: Site) -> N
     first = screen.page.locator("#txt2img_gallery .thumbnail-item").first
     expect(first).to_have_class("thumbnail-item sheet selected")
     expect(first).to_have_text("Overview")
-    assert screen.picture.evaluate("image => image.naturalWidth") >= 256
+    screen.page.wait_for_function("document.querySelector('#txt2img_gallery img.picture').naturalWidth >= 256")
     for name in ("Reuse this seed", "Enlarge this one with the settings of Hires. fix"):
         expect(screen.page.get_by_role("button", name=name)).to_be_disabled()
     screen.thumbnails.nth(1).click()
