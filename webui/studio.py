@@ -133,7 +133,9 @@ class Studio:
         for reference in pictures_of(request):
             self._inputs.path(reference)
         settings = self._settings.snapshot().overridden(overrides or {})
-        words = planner.Words(self._styles.all(), self._wildcards.lines)
+        # A script may name styles in the requests it makes; nobody else looks into their files for nothing.
+        names_styles = isinstance(request, GenerationRequest) and bool(request.styles or request.script)
+        words = planner.Words(self._styles.all() if names_styles else {}, self._wildcards.lines)
         resolved = planner.plan(request, settings, self._shelf, lambda: secrets.randbelow(RANDOM_SEEDS), words)
         return self._queue.submit(request, resolved, source=source, task_id=task_id)
 

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from tests.tiny_models import make_folder, make_single_file
-from webui.domain.models import Family
+from tools.pocket.scorer import Scorer
+from webui.domain.models import Family, ModelInfo
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.engine.engine import Engine, EngineOptions
+from webui.engine.models import Models
+from webui.weights.catalog import Catalog
+from webui.weights.hashes import HashCache
 from webui.weights.identify import identify
 from webui.weights.load import load
 from webui.weights.memory import Resident, choose_placement
 
+ROOT = Path(__file__).resolve().parents[2]
 PlanMaker = Callable[..., Plan]
 
 
@@ -43,6 +48,36 @@ def tiny(tiny_folder: Path, options: EngineOptions) -> Resident:
     checkpoint = identify(tiny_folder)
     placement = choose_placement(options, checkpoint)
     return Resident(load(checkpoint, placement.dtypes), placement)
+
+
+@pytest.fixture(scope="module")
+def models(options: EngineOptions) -> Models:
+    return Models(options)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    """A second tiny checkpoint, with other weights."""
+    path = make_folder(tmp_path_factory.mktemp("models") / "other", seed=5)
+    return ModelRef(name="other", path=path, family=Family.SD1, layout="diffusers", sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def scorer() -> Scorer:
+    return Scorer.load()
+
+
+@pytest.fixture(scope="session")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
+    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
+    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
+    return catalog.hashed(catalog.find("pocket-sd1"))
+
+
+@pytest.fixture(scope="session")
+def pocket_engine() -> Engine:
+    """In the precision that this machine computes fastest."""
+    return Engine(EngineOptions(use_cpu=frozenset({"all"})))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from tests.engine_parts import difference, latents_of
 from tests.tiny_flux import SCHEDULERS, WIDTHS, make_folder
 from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, Plan, PreviewPlan
@@ -25,7 +26,6 @@ from webui.engine.condition import Condition, Encoding
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.families import flux
-from webui.engine.generate import Batch, draw
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.weights import memory
@@ -43,11 +43,6 @@ KINDS = tuple(LENGTHS)
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("models")
     return {kind: make_folder(home / kind, kind) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +71,6 @@ def load_pipeline(folder: Path) -> Any:
     loaded = diffusers.FluxPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference in units of the latents' own spread."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-def latents_of(plan: Plan, models: Models, **canvases: Any) -> Tensor:
-    work = draw(Batch(plan, plan.images, **canvases), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
 
 
 def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tests.tiny_models import make_folder
+from tests.engine_parts import latents_of
 from tests.tiny_upscalers import compact_weights, write
 from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
 from webui.domain.models import Family
@@ -26,7 +26,6 @@ from webui.engine.condition import Encoding, stack
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.families import sd1
-from webui.engine.generate import Batch, draw
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.engine.upscale import upscale
@@ -44,26 +43,6 @@ def second(upscaler: str | UpscalerRef = "Latent", size: tuple[int, int] = (96, 
         schedule="Automatic", guidance=5.0, sampling=SamplingPlan(),
     )  # fmt: skip
     return plan.replace(**changes)
-
-
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
-
-
-@pytest.fixture(scope="session")
-def other_model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    path = make_folder(tmp_path_factory.mktemp("models") / "other", seed=5)
-    return ModelRef(name="other", path=path, family=Family.SD1, layout="diffusers", sha256="0" * 64)
-
-
-def latents_of(plan: Plan, models: Models) -> Tensor:
-    work = draw(Batch(plan, plan.images), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
 
 
 def run(engine: Engine, plan: Plan, control: Control | None = None, **inputs: Image.Image) -> list[Any]:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.engine_parts import difference, latents_of
 from tests.tiny_models import SCHEDULER, make_folder
 from webui.domain.plan import PicturePlan, Plan
 from webui.domain.start import FromImage, FromMaskedImage
@@ -23,7 +24,7 @@ from webui.engine.control import Control
 from webui.engine.denoise import make_denoiser
 from webui.engine.engine import Engine, EngineOptions
 from webui.engine.families import sd1
-from webui.engine.generate import Batch, ImageReady, draw
+from webui.engine.generate import ImageReady
 from webui.engine.guidance import guide
 from webui.engine.inpainting import see_beside
 from webui.engine.models import Loaded, Models
@@ -50,11 +51,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights["quant_conv.bias"][4:] = -30
     save_file(weights, file)
     return path
-
-
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
 
 
 @pytest.fixture
@@ -114,20 +110,6 @@ def first_noise(plan: Plan) -> Tensor:
     return torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(plan.images[0].seed))
 
 
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference in units of the latents' own spread."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-def run_ours(plan: Plan, models: Models) -> Tensor:
-    work = draw(Batch(plan, plan.images), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
-
-
 def test_txt2img_paints_all_over_grey(
     pipeline: Any, models: Models, make_plan: PlanMaker, folder: Path, picture: Image.Image
 ) -> None:
@@ -137,7 +119,7 @@ def test_txt2img_paints_all_over_grey(
         grey = vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mean * 0.18215
     # The norms of the VAE divide rounding errors of an even picture by next to nothing, so it is encoded once for both.
     theirs = run_theirs(pipeline, plan, picture, Image.new("L", (64, 64), 255), grey)
-    assert difference(run_ours(plan, models), theirs) < 1e-4
+    assert difference(latents_of(plan, models), theirs) < 1e-4
 
 
 def test_a_mask_equals_diffusers(

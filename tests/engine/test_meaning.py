@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,30 +11,10 @@ from tools.pocket.scorer import Scorer
 from webui.domain.models import ModelInfo
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.domain.sampling import SAMPLERS
-from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
-from webui.weights.catalog import Catalog
-from webui.weights.hashes import HashCache
+from webui.engine.engine import Control, Engine, ImageReady
 
-ROOT = Path(__file__).resolve().parents[2]
 COLOURS = ("red", "blue", "green", "yellow")
 OBJECTS = ("circle", "square", "star", "heart")
-
-
-@pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    return Scorer.load()
-
-
-@pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
-    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
-    return catalog.hashed(catalog.find("pocket-sd1"))
-
-
-@pytest.fixture(scope="module")
-def pocket_engine() -> Engine:
-    return Engine(EngineOptions(use_cpu=frozenset({"all"})))
 
 
 def draw(

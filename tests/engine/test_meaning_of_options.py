@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,26 +11,16 @@ from PIL import Image
 from tools.pocket.scorer import Scorer
 from webui.domain.models import ModelInfo
 from webui.domain.plan import GuidancePlan, ImagePlan, ModelRef, Plan, PreviewPlan
-from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
-from webui.weights.catalog import Catalog
-from webui.weights.hashes import HashCache
+from webui.engine.engine import Control, Engine, ImageReady
 
-ROOT = Path(__file__).resolve().parents[2]
 WANTED = (("red", "circle"), ("blue", "star"), ("green", "square"), ("yellow", "heart"))
 SCENES = ["a red circle at sunset", "a red house in a field"]
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
-    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
-    return catalog.hashed(catalog.find("pocket-sd1"))
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(EngineOptions(use_cpu=frozenset({"all"})))
+def engine(pocket_engine: Engine) -> Engine:
+    return pocket_engine
 
 
 def draw(engine: Engine, model: ModelInfo, prompts: list[str], **changes: object) -> list[Image.Image]:

@@ -3,7 +3,6 @@ extension continues the background."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,15 @@ from webui.domain.models import ModelInfo
 from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan, PreviewPlan, SamplingPlan
 from webui.domain.start import FromExtendedImage, FromImage
 from webui.domain.upscaling import LATENT_UPSCALERS, UpscalerRef
-from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
-from webui.weights.catalog import Catalog
-from webui.weights.hashes import HashCache
+from webui.engine.engine import Control, Engine, ImageReady
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURE = "a" * 64
 SEEDS = (100, 101)
 
 
 @pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    return Scorer.load()
-
-
-@pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
-    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
-    return catalog.hashed(catalog.find("pocket-sd1"))
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(EngineOptions(use_cpu=frozenset({"all"})))
+def engine(pocket_engine: Engine) -> Engine:
+    return pocket_engine
 
 
 def paint(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -12,30 +10,15 @@ from tools.pocket.scorer import Scorer
 from webui.domain.models import ModelInfo
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.domain.start import FromImage, FromMaskedImage, FromNoise, Start
-from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
-from webui.weights.catalog import Catalog
-from webui.weights.hashes import HashCache
+from webui.engine.engine import Control, Engine, ImageReady
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURE, MASK = "a" * 64, "c" * 64
 SEEDS = range(100, 104)
 
 
 @pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    return Scorer.load()
-
-
-@pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
-    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
-    return catalog.hashed(catalog.find("pocket-sd1"))
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(EngineOptions(use_cpu=frozenset({"all"})))
+def engine(pocket_engine: Engine) -> Engine:
+    return pocket_engine
 
 
 def paint(

@@ -11,20 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.engine_parts import difference, latents_of
 from tests.tiny_models import SCHEDULER
 from webui.domain.plan import Plan
 from webui.engine import samplers, sampling
 from webui.engine.condition import Encoding
 from webui.engine.conditioning import Prompts
-from webui.engine.control import Control
 from webui.engine.denoise import NoiseLevels, make_denoiser
 from webui.engine.families import sd1
-from webui.engine.generate import Batch, draw
 from webui.engine.guidance import guide
 from webui.engine.models import Models
 from webui.engine.noise import NoiseSource
 from webui.engine.schedules import find_sigmas
-from webui.weights.memory import EngineOptions, Resident
+from webui.weights.memory import Resident
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
@@ -37,25 +36,6 @@ def pipeline(tiny_folder: Path) -> Any:
     loaded = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder, dtype=torch.float32, local_files_only=True)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference in units of the latents' own spread."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
-
-
-def run_ours(plan: Plan, models: Models) -> Tensor:
-    work = draw(Batch(plan, plan.images), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
 
 
 def run_theirs(pipeline: Any, plan: Plan, scheduler: Any, start: Tensor) -> Tensor:
@@ -92,7 +72,7 @@ def test_sigma_samplers(
     )
     sigma = find_sigmas(name, schedule, STEPS, sd1.noise_levels(models.get(plan.model).resident))[0]
     theirs = run_theirs(pipeline, plan, scheduler, first_noise(plan) * sigma)
-    assert difference(run_ours(plan, models), theirs) < 1e-4
+    assert difference(latents_of(plan, models), theirs) < 1e-4
 
 
 def test_ddim(pipeline: Any, models: Models, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +84,7 @@ def test_ddim(pipeline: Any, models: Models, make_plan: PlanMaker, monkeypatch: 
     levels = sd1.noise_levels(models.get(plan.model).resident)
     sigmas = [*find_sigmas("DDIM", "Automatic", STEPS, levels)[-STEPS:], levels.sigma(0)]
     monkeypatch.setattr(sampling, "find_sigmas", lambda *_: sigmas)
-    assert difference(run_ours(plan, models), theirs) < 1e-4
+    assert difference(latents_of(plan, models), theirs) < 1e-4
 
 
 class RoundedLevels(NoiseLevels):
@@ -140,6 +120,6 @@ def test_dpmpp_2m(pipeline: Any, tiny: Resident, make_plan: PlanMaker, karras: b
 
 def test_negative_prompt_and_prompt_matter(models: Models, make_plan: PlanMaker) -> None:
     plan = make_plan()
-    reference = run_ours(plan, models)
-    assert difference(run_ours(make_plan(prompt="a castle at night"), models), reference) > 1e-2
-    assert difference(run_ours(make_plan(negative="a castle at night"), models), reference) > 1e-2
+    reference = latents_of(plan, models)
+    assert difference(latents_of(make_plan(prompt="a castle at night"), models), reference) > 1e-2
+    assert difference(latents_of(make_plan(negative="a castle at night"), models), reference) > 1e-2

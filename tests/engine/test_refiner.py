@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny_models import make_folder
+from tests.engine_parts import latents_of
 from webui.domain.events import Loading, Stepped
-from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, ModelRef, Plan, RefinerPlan, SamplingPlan
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import samplers
@@ -37,28 +36,8 @@ from webui.weights.memory import ModelCache, Placement
 PlanMaker = Callable[..., Plan]
 
 
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    path = make_folder(tmp_path_factory.mktemp("models") / "other", seed=5)
-    return ModelRef(name="other", path=path, family=Family.SD1, layout="diffusers", sha256="0" * 64)
-
-
 def refine(model: ModelRef, switch_at: float) -> RefinerPlan:
     return RefinerPlan(model=model, switch_at=switch_at)
-
-
-def latents_of(plan: Plan, models: Models) -> Tensor:
-    work = draw(Batch(plan, plan.images), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
 
 
 def by_hand(plan: Plan, models: Models, refiner: ModelRef, switch_at: float) -> tuple[Tensor, list[str]]:
@@ -95,37 +74,42 @@ def close(one: Tensor, other: Tensor) -> bool:
 @pytest.mark.parametrize("switch_at", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize(("sampler", "schedule"), [("Euler", "Uniform"), ("DPM++ 2M", "Karras"), ("Heun", "Automatic")])
 def test_it_takes_over_where_the_share_of_noise_levels_is_reached(
-    models: Models, make_plan: PlanMaker, other: ModelRef, sampler: str, schedule: str, switch_at: float
+    models: Models, make_plan: PlanMaker, other_model: ModelRef, sampler: str, schedule: str, switch_at: float
 ) -> None:
     plan = make_plan(sampler=sampler, schedule=schedule, steps=6, prompt="a [cat:dog:3]")
-    wanted, calls = by_hand(plan, models, other, switch_at)
+    wanted, calls = by_hand(plan, models, other_model, switch_at)
     assert len(set(calls)) == 2
-    made = latents_of(plan.replace(refiner=refine(other, switch_at)), models)
+    made = latents_of(plan.replace(refiner=refine(other_model, switch_at)), models)
     assert close(made, wanted)
     assert not close(made, latents_of(plan, models))
 
 
-def test_a_share_that_is_never_reached_changes_nothing(models: Models, make_plan: PlanMaker, other: ModelRef) -> None:
+def test_a_share_that_is_never_reached_changes_nothing(
+    models: Models, make_plan: PlanMaker, other_model: ModelRef
+) -> None:
     plan = make_plan(sampler="DPM++ 2M", schedule="Uniform")
     assert torch.equal(
-        latents_of(plan.replace(refiner=refine(other, 1.0)), models), latents_of(plan.replace(refiner=None), models)
+        latents_of(plan.replace(refiner=refine(other_model, 1.0)), models),
+        latents_of(plan.replace(refiner=None), models),
     )
 
 
-def test_the_share_is_one_of_noise_levels_not_of_steps(models: Models, make_plan: PlanMaker, other: ModelRef) -> None:
+def test_the_share_is_one_of_noise_levels_not_of_steps(
+    models: Models, make_plan: PlanMaker, other_model: ModelRef
+) -> None:
     levels = sd1.noise_levels(models.get(make_plan().model).resident)
     for index in (0, 1, 199, 200, 499, 998, 999):
         share = (999 - index) / 1000
         sigma = levels.sigma(index) * 1.0001
-        assert is_reached(refine(other, max(share, 0.01)), sigma, levels) == (share >= 0.01)
-        assert not is_reached(refine(other, share + 0.001), sigma, levels)
-    assert is_reached(refine(other, 1 - 1 / 1000), 1e-6, levels), "below the lowest level"
+        assert is_reached(refine(other_model, max(share, 0.01)), sigma, levels) == (share >= 0.01)
+        assert not is_reached(refine(other_model, share + 0.001), sigma, levels)
+    assert is_reached(refine(other_model, 1 - 1 / 1000), 1e-6, levels), "below the lowest level"
 
 
-def test_what_happens_in_order(options: EngineOptions, make_plan: PlanMaker, other: ModelRef) -> None:
+def test_what_happens_in_order(options: EngineOptions, make_plan: PlanMaker, other_model: ModelRef) -> None:
     """Uniform: steps at timesteps 999, 666, 333, 0. The first model stays in memory for the next plan."""
     engine = Engine(options)
-    plan = make_plan(schedule="Uniform", refiner=refine(other, 0.5))
+    plan = make_plan(schedule="Uniform", refiner=refine(other_model, 0.5))
 
     def happened() -> list[str]:
         return [
@@ -140,34 +124,36 @@ def test_what_happens_in_order(options: EngineOptions, make_plan: PlanMaker, oth
 
 
 def test_the_picture_is_decoded_by_the_refiner(
-    options: EngineOptions, models: Models, make_plan: PlanMaker, other: ModelRef
+    options: EngineOptions, models: Models, make_plan: PlanMaker, other_model: ModelRef
 ) -> None:
-    plan = make_plan(refiner=refine(other, 0.5))
+    plan = make_plan(refiner=refine(other_model, 0.5))
     made = next(item.image for item in Engine(options).run(plan, Control()) if isinstance(item, ImageReady))
-    wanted = decode(models.get(other).resident, latents_of(plan, models)[0])
+    wanted = decode(models.get(other_model).resident, latents_of(plan, models)[0])
     assert np.abs(np.asarray(made, np.int16) - np.asarray(wanted, np.int16)).max() <= 1
 
 
-def test_each_batch_begins_with_the_first_model(engine: Engine, make_plan: PlanMaker, other: ModelRef) -> None:
-    plan = make_plan(count=3, batch_size=1, refiner=refine(other, 0.5))
+def test_each_batch_begins_with_the_first_model(engine: Engine, make_plan: PlanMaker, other_model: ModelRef) -> None:
+    plan = make_plan(count=3, batch_size=1, refiner=refine(other_model, 0.5))
     together = [np.asarray(item.image) for item in engine.run(plan, Control()) if isinstance(item, ImageReady)]
     single = plan.replace(images=plan.images[2:])
     alone = [np.asarray(item.image) for item in engine.run(single, Control()) if isinstance(item, ImageReady)]
     assert (together[2] == alone[0]).all()
 
 
-def test_with_a_second_pass_it_takes_over_there_alone(models: Models, make_plan: PlanMaker, other: ModelRef) -> None:
+def test_with_a_second_pass_it_takes_over_there_alone(
+    models: Models, make_plan: PlanMaker, other_model: ModelRef
+) -> None:
     hires = HiresPlan(
         width=96, height=96, enlarged=(96, 96), upscaler=UpscalerRef(name="Latent", kind="latent"), steps=3,
         strength=0.5, sampler="Euler", schedule="Automatic", guidance=5.0, sampling=SamplingPlan(),
     )  # fmt: skip
     plan = make_plan(hires=hires)
-    refined = latents_of(plan.replace(refiner=refine(other, 0.01)), models)
-    assert close(refined, latents_of(plan.replace(hires=hires.replace(model=other)), models))
+    refined = latents_of(plan.replace(refiner=refine(other_model, 0.01)), models)
+    assert close(refined, latents_of(plan.replace(hires=hires.replace(model=other_model)), models))
 
 
 def test_where_memory_has_no_room_for_two_the_first_goes(
-    options: EngineOptions, make_plan: PlanMaker, other: ModelRef, models: Models, monkeypatch: pytest.MonkeyPatch
+    options: EngineOptions, make_plan: PlanMaker, other_model: ModelRef, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
     residents: list[weakref.ref[Any]] = []
@@ -182,7 +168,7 @@ def test_where_memory_has_no_room_for_two_the_first_goes(
         return resident
 
     monkeypatch.setattr(ModelCache, "load", watched)
-    plan = make_plan(schedule="Uniform", tiling="x", refiner=refine(other, 0.5))
+    plan = make_plan(schedule="Uniform", tiling="x", refiner=refine(other_model, 0.5))
     small = Engine(options)
     made = [np.asarray(item.image) for item in small.run(plan, Control()) if isinstance(item, ImageReady)]
     assert alive == [0, 0], "nothing holds the first model when the second is loaded"
@@ -193,7 +179,7 @@ def test_where_memory_has_no_room_for_two_the_first_goes(
 
 
 def test_a_refiner_that_overflows_computes_again_in_float32(
-    make_plan: PlanMaker, other: ModelRef, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+    make_plan: PlanMaker, other_model: ModelRef, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = {"unet": torch.bfloat16, "vae": torch.float32, "text_encoder": torch.float32}
     monkeypatch.setattr(memory, "choose_placement", lambda *_: Placement(torch.device("cpu"), half))
@@ -206,7 +192,7 @@ def test_a_refiner_that_overflows_computes_again_in_float32(
         return (lambda latents, *more: predict(latents, *more) * torch.nan) if broken else predict
 
     monkeypatch.setattr(sd1, "make_predict", overflowing)
-    plan = make_plan(schedule="Uniform", refiner=refine(other, 0.5))
+    plan = make_plan(schedule="Uniform", refiner=refine(other_model, 0.5))
     work = draw(Batch(plan, plan.images), models, Control())
     steps: list[int] = []
     while True:
@@ -217,5 +203,5 @@ def test_a_refiner_that_overflows_computes_again_in_float32(
             assert torch.isfinite(end.value.latents).all()
             break
     assert steps == [1, 2, 1, 2, 3, 4]
-    dtypes = {each.name: models.get(each).resident.dtype("unet") for each in (plan.model, other)}
+    dtypes = {each.name: models.get(each).resident.dtype("unet") for each in (plan.model, other_model)}
     assert dtypes == {"tiny": torch.bfloat16, "other": torch.float32}

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from tests.engine_parts import difference, latents_of
 from tests.tiny_models import SCHEDULER
 from tests.tiny_xl import POOLED, WIDTHS, make_folder, make_single_file
 from webui.domain.models import Family
@@ -24,7 +25,6 @@ from webui.engine.condition import Condition, Encoding
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady
 from webui.engine.families import sdxl
-from webui.engine.generate import Batch, draw
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident
@@ -44,11 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_single_file(tmp_path_factory.mktemp("models") / "xl.safetensors")
-
-
-@pytest.fixture(scope="module")
-def models(options: EngineOptions) -> Models:
-    return Models(options)
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +71,6 @@ def load_pipeline(folder: Path) -> Any:
     loaded = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference in units of the latents' own spread."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-def latents_of(plan: Plan, models: Models) -> Tensor:
-    work = draw(Batch(plan, plan.images), models, Control())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value.latents
 
 
 def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:

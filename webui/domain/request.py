@@ -17,7 +17,7 @@ MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
 MAX_IMAGES = 1_000  # batch size × batch count of one job
 
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
-Infotext = Annotated[str, Field(max_length=3 * MAX_PROMPT)]
+Infotext = Annotated[str, Field(max_length=2 * MAX_PROMPT)]
 Pixels = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
 
 
@@ -74,9 +74,7 @@ class UpscaleRequest(Data):
     width: Annotated[int, Field(ge=8, le=16384)] | None = None
     height: Annotated[int, Field(ge=8, le=16384)] | None = None
     crop: bool = True
-    infotexts: Annotated[
-        tuple[Annotated[str, Field(max_length=2 * MAX_PROMPT)], ...], Field(max_length=MAX_PICTURES)
-    ] = ()
+    infotexts: Annotated[tuple[Infotext, ...], Field(max_length=MAX_PICTURES)] = ()
     keep: bool = True
 
 

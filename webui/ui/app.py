@@ -13,17 +13,9 @@ from webui.ui.static_files import StaticFiles
 from webui.ui.texts import Texts
 
 if TYPE_CHECKING:
-    import gradio
+    pass
 
 MAX_UPLOAD = "64mb"
-
-
-def build_ui(studio: Studio, config: Config) -> gradio.Blocks:
-    """Return the page as Gradio blocks. Gradio is imported here, after it was told to stay off the network."""
-    keep_offline(config)
-    from webui.ui.blocks import build_blocks
-
-    return build_blocks(studio, Texts.load()).blocks
 
 
 def mount_ui(app: Any, studio: Studio, config: Config) -> Any:
