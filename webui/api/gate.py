@@ -12,6 +12,7 @@ import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
@@ -78,11 +79,14 @@ class Gate:
         self._any_origin = "*" in config.cors_origins
         self._origins = {origin for text in config.cors_origins if (origin := read_origin(text.rstrip("/")))}
         self._doorkeeper = Doorkeeper(Accounts(config.gradio_auth), Accounts(config.api_auth))
-        self._closing = asyncio.Event()
+        self._bodies: WeakSet[_LimitedBody] = WeakSet()
+        self._is_closed = False
 
     def close(self) -> None:
         """Tell all answers that still stream that nobody listens any more. Call it in the loop that serves."""
-        self._closing.set()
+        self._is_closed = True
+        for body in list(self._bodies):
+            body.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -98,7 +102,11 @@ class Gate:
         elif scope["type"] == "http" and scope["path"] == "/healthz":
             await JSONResponse({"status": "ok"})(scope, receive, send)
         else:
-            await self._enter(scope, _LimitedBody(scope, headers, receive, send, self._closing))
+            body = _LimitedBody(scope, headers, receive, send)
+            self._bodies.add(body)
+            if self._is_closed:
+                body.close()
+            await self._enter(scope, body)
 
     async def _enter(self, scope: Scope, body: _LimitedBody) -> None:
         if body.declared_too_large:
@@ -245,17 +253,20 @@ def _with_header_list(message: MutableMapping[str, Any]) -> MutableMapping[str, 
 class _LimitedBody:
     """`receive` and `send` of one request, cutting off a body that grows past the limit or stops arriving."""
 
-    def __init__(self, scope: Scope, headers: Headers, receive: Receive, send: Send, closing: asyncio.Event) -> None:
+    def __init__(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         length = headers.get("content-length", "0")
         self.declared_too_large = length.isdecimal() and int(length[:20]) > MAX_BODY
         self.refusal: Refusal | None = None
         self.has_answered = False
         self.pass_on = send
         self._receive = receive
-        self._closing = closing
+        self._closing = asyncio.Event()
         self._received = 0
         self._is_socket = scope["type"] != "http"
         self._is_complete = self._is_socket  # a web socket has no body, and may be silent
+
+    def close(self) -> None:
+        self._closing.set()
 
     async def receive(self) -> Message:
         if self.refusal is not None:
