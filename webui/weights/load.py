@@ -16,12 +16,13 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint
+from webui.weights.tensors import Weights, read_tensors
 from webui.weights.tokenizers import (
     OPEN_CLIP_PADDING,
     PieceTokenizer,
@@ -32,8 +33,6 @@ from webui.weights.tokenizers import (
 )
 from webui.weights.vae_files import Half, TinyFile, VaeFile
 from webui.weights.vocabulary import CLIP_VOCABULARY
-
-Weights = dict[str, Tensor]
 
 _TEXT_SETTINGS = (
     "vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads",
@@ -156,7 +155,7 @@ def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights
     try:
         if checkpoint.layout == "original":
             return _read_original(checkpoint, component, network)
-        weights = {name: tensor for file in checkpoint.files[component] for name, tensor in _open(file, "").items()}
+        weights = {name: tensor for file in checkpoint.files[component] for name, tensor in read_tensors(file).items()}
     except (SafetensorError, OSError) as error:
         raise BadFile(f"{checkpoint.path.name} cannot be read: {error}.", field="model") from error
     except (KeyError, IndexError) as error:
@@ -171,7 +170,7 @@ def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights
 
 def _read_original(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights:
     prefix = checkpoint.prefixes[component]
-    weights, config = _open(checkpoint.path, prefix), dict(checkpoint.configs[component])
+    weights, config = read_tensors(checkpoint.path, prefix), dict(checkpoint.configs[component])
     if component == "unet":
         return convert_ldm_unet_checkpoint(weights, config)
     if component == "vae":
@@ -179,11 +178,6 @@ def _read_original(checkpoint: Checkpoint, component: str, network: nn.Module) -
     if component == "text_encoder_2":
         return convert_open_clip_checkpoint(network, weights, prefix=prefix)
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-
-
-def _open(file: Path, prefix: str) -> Weights:
-    with safe_open(file, framework="pt", device="cpu") as content:
-        return {name: content.get_tensor(name) for name in content.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
 def _modern_attention(name: str) -> str:
@@ -201,9 +195,11 @@ def load_vae(file: VaeFile, dtype: torch.dtype, scale: float) -> AutoencoderKL:
         with torch.device("meta"):
             vae = AutoencoderKL(**{**file.config, "scaling_factor": scale})
         if file.layout == "original":
-            weights = convert_ldm_vae_checkpoint(_open(file.path, file.prefix), dict(file.config))
+            weights = convert_ldm_vae_checkpoint(read_tensors(file.path, file.prefix), dict(file.config))
         else:
-            read = {name.removeprefix(file.prefix): tensor for name, tensor in _open(file.path, file.prefix).items()}
+            read = {
+                name.removeprefix(file.prefix): tensor for name, tensor in read_tensors(file.path, file.prefix).items()
+            }
             weights = {_modern_attention(name): tensor for name, tensor in read.items() if name.startswith(_VAE_PARTS)}
         _fill(vae, weights, dtype, file.path.name)
     return vae
@@ -226,7 +222,7 @@ def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
         weights = {
             name: torch.zeros(tensor.shape) for name, tensor in vae.state_dict().items() if name.startswith(other)
         }
-        for name, tensor in _open(file.path, file.prefix).items():
+        for name, tensor in read_tensors(file.path, file.prefix).items():
             number, dot, rest = name.removeprefix(file.prefix).partition(".")
             if number.isdigit():
                 weights[f"{file.half}.layers.{int(number) - file.first}{dot}{rest}"] = tensor
