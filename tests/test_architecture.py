@@ -35,7 +35,8 @@ OPEN_TO_DOORS = ("studio", *LAYERS[0])
 
 TORCH_FAMILY = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors.torch")
 TORCH_FILES = re.compile(
-    r"engine/.*|weights/((load|memory|tokenizers|convert)\w*|upscalers|upscaler_networks)(/.*|\.py)"
+    r"engine/.*|weights/((load|memory|tensors|naming|networks|tokenizers|convert)\w*|upscalers|upscaler_networks)"
+    r"(/.*|\.py)"
 )
 CHILD_SIDE = "jobs/worker.py"  # runs in both processes: the family may be imported inside functions only
 

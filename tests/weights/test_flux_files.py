@@ -45,7 +45,7 @@ def test_what_is_read(folders: dict[str, Path]) -> None:
     dev, schnell = identify(folders["dev"]), identify(folders["schnell"])
     assert (dev.family, dev.layout, dev.denoiser, dev.variant) == (Family.FLUX, "diffusers", "transformer", "")
     assert set(dev.components) == {"transformer", "vae", "text_encoder", "text_encoder_2"}
-    assert dev.t5_encoders == ("text_encoder_2",)
+    assert dev.parts["text_encoder_2"].network == "T5EncoderModel"
     assert dev.noise == FlowSchedule(shift=3.0, dynamic=True)
     assert schnell.noise == FlowSchedule(shift=1.0, dynamic=False)
 
@@ -157,18 +157,18 @@ def test_a_tokenizer_of_a_handful_of_tokens_is_refused(folder: Path) -> None:
     content["added_tokens"] = []
     write_json(file, content)
     with pytest.raises(BadFile, match="its tokenizer_2 has 5 tokens, its text encoder 400"):
-        load_piece_tokenizer(folder, "tokenizer_2", 400)
+        load_piece_tokenizer(folder / "tokenizer_2", 400)
 
 
 def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
     (folder / "tokenizer_2" / "tokenizer.json").write_text("{")
     with pytest.raises(BadFile, match="its tokenizer_2 cannot be read"):
-        load_piece_tokenizer(folder, "tokenizer_2", 400)
+        load_piece_tokenizer(folder / "tokenizer_2", 400)
 
 
 def test_tokens_are_those_of_the_file(folder: Path) -> None:
     backend = Tokenizer.from_file(str(folder / "tokenizer_2" / "tokenizer.json"))
-    tokenizer = load_piece_tokenizer(folder, "tokenizer_2", 400)
+    tokenizer = load_piece_tokenizer(folder / "tokenizer_2", 400)
     assert (tokenizer.padding, tokenizer.end) == (0, 1)
     assert tokenizer.encode(" ".join(WORDS)) == [backend.token_to_id(f"▁{word}") for word in WORDS]
     assert tokenizer.encode("") == []

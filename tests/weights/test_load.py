@@ -125,9 +125,10 @@ def test_wrong_shapes_are_named(tmp_path: Path) -> None:
 
 def test_a_configuration_the_libraries_refuse(tiny_folder: Path) -> None:
     checkpoint = identify(tiny_folder)
-    configs = {**checkpoint.configs, "unet": {**checkpoint.configs["unet"], "norm_num_groups": 7}}
+    unet = checkpoint.parts["unet"]
+    odd = dataclasses.replace(unet, config={**unet.config, "norm_num_groups": 7})
     with pytest.raises(BadFile, match="configuration is not usable"):
-        load(dataclasses.replace(checkpoint, configs=configs), FLOAT)
+        load(dataclasses.replace(checkpoint, parts={**checkpoint.parts, "unet": odd}), FLOAT)
 
 
 def test_a_file_that_vanished(tiny_file: Path, tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ def test_long_text_is_not_cut(clip: Tokenizer) -> None:
 
 
 def test_a_folders_own_tokenizer(tiny_folder: Path, clip: Tokenizer) -> None:
-    tokenizer = load_tokenizer(tiny_folder, "tokenizer", 49408)
+    tokenizer = load_tokenizer(tiny_folder / "tokenizer", 49408)
     assert tokenizer.encode("a photo of a cat, 4k") == clip.encode("a photo of a cat, 4k")
     assert (tokenizer.start, tokenizer.end, tokenizer.comma) == (clip.start, clip.end, clip.comma)
 
 
 def test_a_tokenizer_larger_than_its_text_encoder_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(BadFile, match="49408 tokens, its text encoder 1000"):
-        load_tokenizer(tiny_folder, "tokenizer", 1000)
+        load_tokenizer(tiny_folder / "tokenizer", 1000)
 
 
 @pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])
@@ -60,7 +60,7 @@ def test_missing_files_do_not_make_an_empty_tokenizer(tiny_folder: Path, tmp_pat
     folder = Path(shutil.copytree(tiny_folder / "tokenizer", tmp_path / "tokenizer")).parent
     (folder / "tokenizer" / missing).unlink()
     with pytest.raises(BadFile, match="tokenizer"):
-        load_tokenizer(folder, "tokenizer", 49408)
+        load_tokenizer(folder / "tokenizer", 49408)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": "b"}', "{}"])
@@ -68,4 +68,4 @@ def test_damaged_vocabularies_are_refused(tiny_folder: Path, tmp_path: Path, con
     folder = Path(shutil.copytree(tiny_folder / "tokenizer", tmp_path / "tokenizer")).parent
     (folder / "tokenizer" / "vocab.json").write_text(content)
     with pytest.raises(BadFile, match="tokenizer"):
-        load_tokenizer(folder, "tokenizer", 49408)
+        load_tokenizer(folder / "tokenizer", 49408)

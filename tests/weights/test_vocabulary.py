@@ -52,7 +52,7 @@ def test_same_numbers_for_any_text(clip: tuple[Vocabulary, Tokenizer], text: str
 
 
 def test_a_folders_own_vocabulary(tiny_folder: Path) -> None:
-    ours, theirs = read_vocabulary(info(tiny_folder, "diffusers")), load_tokenizer(tiny_folder, "tokenizer", 49408)
+    ours, theirs = read_vocabulary(info(tiny_folder, "diffusers")), load_tokenizer(tiny_folder / "tokenizer", 49408)
     for text in ("a red house under a yellow moon, night sky", "don't (stop:1.2)", "naïve 2024"):
         assert ours.encode(text) == theirs.encode(text)
 

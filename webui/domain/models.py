@@ -18,13 +18,27 @@ class Family(str, Enum):
     @property
     def is_flow(self) -> bool:
         """Whether noise is mixed into the latents and not added to them (flow matching)."""
-        return self is Family.FLUX
+        return self in _FLOW
+
+
+_FLOW = frozenset({Family.FLUX})
 
 
 class Kind(str, Enum):
+    """What a file of weights is for."""
+
     CHECKPOINT = "checkpoint"
     VAE = "vae"
+    TAESD = "taesd"
     UPSCALER = "upscaler"
+    LORA = "lora"
+    CONTROLNET = "controlnet"
+    T2I_ADAPTER = "t2i_adapter"
+    IP_ADAPTER = "ip_adapter"
+    EMBEDDING = "embedding"
+    HYPERNETWORK = "hypernetwork"
+    TEXT_ENCODER = "text_encoder"
+    IMAGE_ENCODER = "image_encoder"
 
 
 class ModelDefaults(Data):
@@ -44,7 +58,7 @@ class ModelInfo(Data):
 
     `name` is the file name without extension (unique within the catalog: sub-folders are part of it, `a/b`), `title`
     is A1111's `name.safetensors [shorthash]` and changes once the hash is known. A model with a `problem` is listed
-    with its reason and never loaded.
+    with its reason and never loaded. One that is `pending` was not looked into yet; what is in it is unknown.
     """
 
     name: str
@@ -54,7 +68,11 @@ class ModelInfo(Data):
     layout: str = ""  # "diffusers" (a folder) or "original" (one file)
     size: int = 0  # bytes
     sha256: str | None = None
+    old_hash: str | None = None  # 8 digits, of a piece of the file: what A1111 wrote into pictures before 2023
     problem: str | None = None
+    pending: bool = False
+    variant: str = ""  # "inpainting", "v-prediction", …; empty for the usual one
+    parts: tuple[str, ...] = ()  # the networks in it
     description: str = ""
     defaults: ModelDefaults = ModelDefaults()
     examples: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from webui.engine import coders
 from webui.errors import GenerationError
 from webui.weights.memory import Resident, fetch, free_unused, is_out_of_memory
 
@@ -30,8 +31,8 @@ def decode(model: Resident, latents: Tensor, component: str | None = None) -> Im
     component = component or model.decoder
 
     def compute(vae: nn.Module) -> Tensor:
-        scaled = latents.unsqueeze(0) / vae.config.scaling_factor + (vae.config.shift_factor or 0)
-        return vae.decode(scaled.to(model.dtype(component)), return_dict=False)[0][0].float()
+        own = coders.denormalised(vae, latents.unsqueeze(0))
+        return coders.to_pixels(vae, own.to(model.dtype(component)))[0].float()
 
     pixels = _compute_or_tile(model, component, compute)
     if not torch.isfinite(pixels).all():
@@ -55,9 +56,8 @@ def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
     component = model.encoder
 
     def compute(vae: nn.Module) -> Tensor:
-        encoded = vae.encode(pixels.unsqueeze(0).to(model.dtype(component)), return_dict=False)[0]
-        mean = encoded if isinstance(encoded, Tensor) else encoded.mean  # TAESD has no distribution
-        return (mean[0].float() - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+        own = coders.to_latents(vae, pixels.unsqueeze(0).to(model.dtype(component)))
+        return coders.normalised(vae, own.float())[0]
 
     latents = _compute_or_tile(model, component, compute)
     return latents if torch.isfinite(latents).all() else _compute_in_full(model, component, compute)

@@ -48,68 +48,69 @@ class FlowSchedule:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One network of a checkpoint: its class in diffusers or transformers, that class's configuration, its files.
+
+    `layout` is how its weights are named: "diffusers" (or transformers) as the class does, "original" as its makers
+    did; their names begin with `prefix`.
+    """
+
+    network: str
+    config: Mapping[str, Any]
+    files: tuple[Path, ...]
+    layout: str = "diffusers"
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What is needed to build a checkpoint's networks.
 
-    `configs` are diffusers' and transformers' configurations by component, under diffusers' names: `unet` or
-    `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`. `zero_negative`: an
-    empty negative prompt becomes zeros.
+    `parts` have diffusers' names: `unet` or `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`
+    and so on. `tokenizers` are the folders of the text encoders' tokenizers; one that is missing is CLIP's own.
+    `zero_negative`: an empty negative prompt becomes zeros. `text_length`: the most tokens that the longest text
+    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does.
     """
 
     path: Path
     family: Family
-    layout: str  # "diffusers" or "original"
-    configs: Mapping[str, Mapping[str, Any]]
-    files: Mapping[str, tuple[Path, ...]]  # weight files by component; all the same one in the original layout
-    prefixes: Mapping[str, str] = field(default_factory=dict)  # what a component's names begin with in such a file
+    layout: str  # "diffusers" (a folder) or "original" (a file)
+    parts: Mapping[str, Part]
+    tokenizers: Mapping[str, Path] = field(default_factory=dict)
     noise: NoiseSchedule | FlowSchedule = field(default_factory=NoiseSchedule)
     zero_negative: bool = False
+    text_length: int | None = None
+    defaults: ModelDefaults = field(default_factory=ModelDefaults)
 
     @property
     def components(self) -> tuple[str, ...]:
         """The names of the networks."""
-        return tuple(self.configs)
+        return tuple(self.parts)
+
+    @property
+    def configs(self) -> Mapping[str, Mapping[str, Any]]:
+        """The configurations of the networks."""
+        return {name: part.config for name, part in self.parts.items()}
 
     @property
     def denoiser(self) -> str:
         """The name of the network that sees clean latents in noisy ones."""
-        return "transformer" if "transformer" in self.configs else "unet"
+        return "transformer" if "transformer" in self.parts else "unet"
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """The names of those that read texts."""
-        return tuple(name for name in self.configs if is_text_encoder(name))
-
-    @property
-    def t5_encoders(self) -> tuple[str, ...]:
-        """The names of those of them that are T5's."""
-        return ("text_encoder_2",) if self.family is Family.FLUX else ()
-
-    @property
-    def defaults(self) -> ModelDefaults:
-        """What such a model proposes unless its card does."""
-        if self.family is not Family.FLUX:
-            return ModelDefaults()
-        distilled = self.configs["transformer"].get("guidance_embeds", False)
-        return ModelDefaults(
-            width=1024,
-            height=1024,
-            steps=20 if distilled else 4,
-            guidance=1.0,
-            distilled_guidance=3.5 if distilled else None,
-            sampler="Euler",
-            schedule="Simple",
-        )
+        return tuple(name for name in self.parts if is_text_encoder(name))
 
     @property
     def variant(self) -> str:
         """What the network sees besides noisy latents: "" nothing, "inpainting" a mask and a picture's latents."""
-        return VARIANTS[self.configs["unet"].get("in_channels", 4)] if "unet" in self.configs else ""
+        return VARIANTS[self.parts["unet"].config.get("in_channels", 4)] if "unet" in self.parts else ""
 
     @property
     def weight_files(self) -> tuple[Path, ...]:
         """Every weight file once, sorted."""
-        return tuple(sorted({file for files in self.files.values() for file in files}))
+        return tuple(sorted({file for part in self.parts.values() for file in part.files}))
 
 
 def is_text_encoder(component: str) -> bool:
@@ -119,6 +120,6 @@ def is_text_encoder(component: str) -> bool:
 
 def count_parameters(checkpoint: Checkpoint, component: str) -> int:
     """Return how many numbers the weights of one component hold."""
-    prefix = checkpoint.prefixes.get(component, "")
-    headers = [read_header(file) for file in checkpoint.files[component]]
-    return sum(prod(facts.shape) for header in headers for name, facts in header.items() if name.startswith(prefix))
+    part = checkpoint.parts[component]
+    tensors = (entry for file in part.files for entry in read_header(file).items())
+    return sum(prod(facts.shape) for name, facts in tensors if name.startswith(part.prefix))

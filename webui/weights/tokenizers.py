@@ -65,16 +65,16 @@ class PieceTokenizer:
         return int(number)
 
 
-def load_piece_tokenizer(folder: Path, part: str, vocabulary: int) -> PieceTokenizer:
-    """Return T5's tokenizer `part` of a diffusers folder for a text encoder that knows `vocabulary` tokens.
+def load_piece_tokenizer(folder: Path, vocabulary: int) -> PieceTokenizer:
+    """Return T5's tokenizer in a model's `folder` for a text encoder that knows `vocabulary` tokens.
 
     Raises `BadFile` when the file is damaged or belongs to another text encoder.
     """
     try:
-        tokenizer = PieceTokenizer(Backend.from_file(str(folder / part / "tokenizer.json")))
+        tokenizer = PieceTokenizer(Backend.from_file(str(folder / "tokenizer.json")))
     except Exception as error:  # the backend raises bare Exception on malformed files
-        raise BadFile(f"{folder.name}: its {part} cannot be read: {error}.", field="model") from error
-    _check_vocabulary(folder, part, tokenizer.size, vocabulary)
+        raise BadFile(f"{folder.parent.name}: its {folder.name} cannot be read: {error}.", field="model") from error
+    _check_vocabulary(folder, tokenizer.size, vocabulary)
     return tokenizer
 
 
@@ -88,23 +88,25 @@ def _without_special(backend: Backend, padding: str | None) -> Backend:
     return Backend.from_str(json.dumps(state))
 
 
-def load_tokenizer(folder: Path, part: str, vocabulary: int) -> Tokenizer:
-    """Return the tokenizer `part` of a diffusers folder for a text encoder that knows `vocabulary` tokens.
+def load_tokenizer(folder: Path, vocabulary: int) -> Tokenizer:
+    """Return CLIP's tokenizer in a model's `folder` for a text encoder that knows `vocabulary` tokens.
 
     Raises `BadFile` when the files are damaged or belong to another text encoder.
     """
     try:
-        tokenizer = Tokenizer(CLIPTokenizer.from_pretrained(folder / part, local_files_only=True))
+        tokenizer = Tokenizer(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except Exception as error:  # the backend raises bare Exception on malformed files
-        raise BadFile(f"{folder.name}: its {part} cannot be read: {error}.", field="model") from error
+        raise BadFile(f"{folder.parent.name}: its {folder.name} cannot be read: {error}.", field="model") from error
     # With files missing, transformers builds a tokenizer of a handful of tokens instead of failing.
-    _check_vocabulary(folder, part, tokenizer.size, vocabulary)
+    _check_vocabulary(folder, tokenizer.size, vocabulary)
     return tokenizer
 
 
-def _check_vocabulary(folder: Path, part: str, size: int, vocabulary: int) -> None:
+def _check_vocabulary(folder: Path, size: int, vocabulary: int) -> None:
     if not 256 < size <= vocabulary:
-        raise BadFile(f"{folder.name}: its {part} has {size} tokens, its text encoder {vocabulary}.", field="model")
+        raise BadFile(
+            f"{folder.parent.name}: its {folder.name} has {size} tokens, its text encoder {vocabulary}.", field="model"
+        )
 
 
 def clip_tokenizer(padding: str = END) -> Tokenizer:

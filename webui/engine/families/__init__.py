@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from torch import nn
@@ -36,12 +37,9 @@ class FamilyRules(Protocol):
         """Return the network call."""
 
 
+_RULES: Mapping[Family, FamilyRules] = MappingProxyType({Family.SD1: sd1, Family.SDXL: sdxl, Family.FLUX: flux})
+
+
 def find(family: Family) -> FamilyRules:
     """Return the rules of `family`."""
-    match family:
-        case Family.SD1:
-            return sd1
-        case Family.SDXL:
-            return sdxl
-        case Family.FLUX:
-            return flux
+    return _RULES[family]

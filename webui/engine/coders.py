@@ -1,0 +1,26 @@
+"""How each class of VAE is asked: the latents that networks denoise are its own, shifted and scaled."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def to_pixels(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Return the picture [1,3,H,W] in -1 … 1 of latents [1,C,h,w] that are in the VAE's precision."""
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def to_latents(vae: nn.Module, pixels: Tensor) -> Tensor:
+    """Return the VAE's latents [1,C,h,w] of a picture [1,3,H,W] in -1 … 1: the mean, where it gives a distribution."""
+    encoded = vae.encode(pixels, return_dict=False)[0]
+    return encoded if isinstance(encoded, Tensor) else encoded.mean  # TAESD has no distribution
+
+
+def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Return the VAE's latents [1,C,h,w], float32, as networks denoise them."""
+    return (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+
+
+def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Return denoised latents [1,C,h,w], float32, as the VAE decodes them."""
+    return latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)

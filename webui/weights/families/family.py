@@ -1,0 +1,69 @@
+"""What a family's module says about its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webui.domain.models import Family, ModelDefaults
+from webui.weights.checkpoint import Checkpoint, FlowSchedule, NoiseSchedule
+from webui.weights.families.checks import Configs
+from webui.weights.headers import Header
+
+CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
+T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"})
+
+Json = Mapping[str, Any]
+
+
+def no_check(path: Path, configs: Configs) -> None:
+    """Accept every configuration."""
+
+
+def no_defaults(configs: Configs) -> ModelDefaults:
+    """Propose nothing."""
+    return ModelDefaults()
+
+
+def no_single_file(path: Path, header: Header) -> Checkpoint | None:
+    """Know no single files."""
+    return None
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What a diffusers folder of a family says besides its networks' configurations: its model_index.json, and the
+    configuration of its scheduler."""
+
+    path: Path
+    index: Json
+    scheduler: Json
+
+
+@dataclass(frozen=True)
+class FamilyFiles:
+    """How the files of one family are recognised.
+
+    A diffusers folder is of it when its pipeline's class is one of `pipelines`; it then has the `classes` (part or
+    tokenizer → the classes it may have), but for those in `optional`. `read_noise` gives the noise levels of a folder,
+    `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
+    of this family. `words` are what users call a model of it.
+    """
+
+    family: Family
+    words: str
+    pipelines: frozenset[str]
+    classes: Mapping[str, frozenset[str]]
+    read_noise: Callable[[FolderFacts], NoiseSchedule | FlowSchedule]
+    optional: frozenset[str] = frozenset()
+    check: Callable[[Path, Configs], None] = no_check
+    defaults: Callable[[Configs], ModelDefaults] = no_defaults
+    zero_negative: Callable[[FolderFacts], bool] = lambda facts: False
+    single_file: Callable[[Path, Header], Checkpoint | None] = no_single_file
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of the networks."""
+        return tuple(part for part in self.classes if not part.startswith("tokenizer"))

@@ -1,0 +1,95 @@
+"""The files of Stable Diffusion XL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from webui.domain.models import Family
+from webui.weights.checkpoint import Checkpoint
+from webui.weights.families.checks import Configs, check_size
+from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
+from webui.weights.families.schedules import read_noise_schedule
+from webui.weights.families.unets import (
+    CLIP_MARK,
+    OPEN_CLIP_MARK,
+    UNET,
+    UNET_PLACE,
+    VAE_PLACE,
+    Place,
+    check_unet,
+    find_shapes,
+    make_parts,
+    read_marks,
+)
+from webui.weights.headers import Header, bad_model
+from webui.weights.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
+
+WORDS = "an SDXL"
+SCALE = 0.13025  # of its latents
+_SIZES = f"{UNET}label_emb.0.0.weight"
+_TEXT, _TEXT_2 = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
+_PLACES = {
+    "unet": UNET_PLACE,
+    "vae": VAE_PLACE,
+    "text_encoder": Place("CLIPTextModel", _TEXT, CLIP_MARK, "first text encoder"),
+    "text_encoder_2": Place("CLIPTextModelWithProjection", _TEXT_2, OPEN_CLIP_MARK, "second text encoder"),
+}
+
+
+def _check(path: Path, configs: Configs) -> None:
+    check_unet(path, WORDS, configs)
+    unet, pooled = configs["unet"], configs["text_encoder_2"].get("projection_dim", 512)
+    # What it is told besides must be a pooled text and six numbers about sizes.
+    if unet.get("addition_embed_type") != "text_time" or unet.get("encoder_hid_dim_type") is not None:
+        raise bad_model(path, "not an SDXL checkpoint: its UNet is not told about text and sizes")
+    width = unet.get("addition_time_embed_dim")
+    if not isinstance(width, int) or unet.get("projection_class_embeddings_input_dim") != pooled + 6 * width:
+        raise bad_model(path, "its UNet and its second text encoder do not fit together")
+
+
+def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
+    if _SIZES not in header and not any(name.startswith("conditioner.embedders.") for name in header):
+        return None
+    shapes = find_shapes(path, header, _PLACES)
+    try:
+        second = describe_open_clip(shapes["text_encoder_2"])
+        configs = {
+            "unet": describe_unet_xl(shapes["unet"], second["projection_dim"]),
+            "vae": describe_vae(shapes["vae"]) | {"scaling_factor": SCALE},
+            "text_encoder": describe_text(shapes["text_encoder"]),
+            "text_encoder_2": second,
+        }
+    except (KeyError, IndexError, ValueError) as error:
+        raise bad_model(path, f"not {WORDS} checkpoint: {error}") from error
+    for part, config in configs.items():
+        check_size(path, part, config)
+    _check(path, configs)
+    return Checkpoint(
+        path,
+        Family.SDXL,
+        "original",
+        make_parts(path, _PLACES, configs),
+        noise=read_marks(header),
+        zero_negative=True,
+    )
+
+
+FILES = FamilyFiles(
+    family=Family.SDXL,
+    words=WORDS,
+    pipelines=frozenset(
+        {"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"}
+    ),
+    classes={
+        "unet": frozenset({"UNet2DConditionModel"}),
+        "vae": frozenset({"AutoencoderKL"}),
+        "text_encoder": frozenset({"CLIPTextModel"}),
+        "tokenizer": CLIP_TOKENIZERS,
+        "text_encoder_2": frozenset({"CLIPTextModelWithProjection"}),
+        "tokenizer_2": CLIP_TOKENIZERS,
+    },
+    read_noise=read_noise_schedule,
+    check=_check,
+    zero_negative=lambda facts: facts.index.get("force_zeros_for_empty_prompt", True) is True,
+    single_file=_read_single_file,
+)

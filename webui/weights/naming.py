@@ -1,0 +1,78 @@
+"""Weights under the names that diffusers' and transformers' classes use, from those that files use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import nn
+
+from webui.weights.checkpoint import Part
+from webui.weights.tensors import Weights
+
+_T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")  # the same, under two names
+_OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+Rename = Callable[[Weights, Part, nn.Module], Weights]
+
+
+def rename(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    """Return the weights of `part` under the names that `network` uses.
+
+    Raises `KeyError` or `IndexError` when some are missing that others are made of.
+    """
+    known = _RENAMES.get((part.layout, part.network))
+    return known(weights, part, network) if known is not None else weights
+
+
+def modern_attention(name: str) -> str:
+    """Return the present name of a VAE attention weight: folders from 2022 call them query, key, value, proj_attn."""
+    *path, layer, kind = name.split(".")
+    return ".".join([*path, _OLD_VAE_ATTENTION.get(layer, layer), kind])
+
+
+def _original_unet(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return convert_ldm_unet_checkpoint(weights, dict(part.config))
+
+
+def _original_vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return convert_ldm_vae_checkpoint(weights, dict(part.config))
+
+
+def _open_clip(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return convert_open_clip_checkpoint(network, weights, prefix=part.prefix)
+
+
+def _without_prefix(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return {name.removeprefix(part.prefix): tensor for name, tensor in weights.items()}
+
+
+def _flat_clip(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+
+
+def _t5(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    words = next((weights[name] for name in _T5_WORDS if name in weights), None)
+    return weights if words is None else weights | dict.fromkeys(_T5_WORDS, words)
+
+
+def _vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return {modern_attention(name): tensor for name, tensor in weights.items()}
+
+
+_RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and class
+    {
+        ("original", "UNet2DConditionModel"): _original_unet,
+        ("original", "AutoencoderKL"): _original_vae,
+        ("original", "CLIPTextModel"): _without_prefix,
+        ("original", "CLIPTextModelWithProjection"): _open_clip,
+        ("diffusers", "CLIPTextModel"): _flat_clip,
+        ("diffusers", "T5EncoderModel"): _t5,
+        ("diffusers", "AutoencoderKL"): _vae,
+    }
+)
