@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, FluxPipeline, UNet2DConditionModel
 from numpy.random import Generator
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -26,6 +26,7 @@ from typing_extensions import Self
 from tools.pocket import scenes
 from tools.pocket.scorer import JUDGED, Scorer
 from tools.pocket.training import as_pictures, as_tensor
+from webui.engine.families.flux import pack
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,15 @@ class Model:
 
     @torch.no_grad()
     def draw(
-        self, prompts: Sequence[str], negative: str = "", *, steps: int = 20, guidance: float = 5.0, seed: int = 0,
-        batch: int = 25, karras: bool = True,
+        self, prompts: Sequence[str], negative: str | None = None, *, steps: int = 20, guidance: float = 5.0,
+        seed: int = 0, batch: int = 25, karras: bool = True,
     ) -> np.ndarray:  # fmt: skip
         """uint8 pictures, one for each prompt, by DPM++ 2M."""
         noise = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(seed))
         pictures = []
         for start in range(0, len(prompts), batch):
             part = prompts[start : start + batch]
-            told = self.encode([negative] * len(part) + list(part))
+            told = self.encode([negative or ""] * len(part) + list(part))
             names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
             scheduler = DPMSolverMultistepScheduler(**{n: self.schedule[n] for n in names}, use_karras_sigmas=karras)
             scheduler.set_timesteps(steps)
@@ -108,12 +109,58 @@ class ModelXL(Model):
         }
 
 
+@dataclass(frozen=True)
+class ModelFlux:
+    """The same for a FluxPipeline folder, by Euler's method."""
+
+    pipeline: FluxPipeline
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """In single precision."""
+        pipeline = FluxPipeline.from_pretrained(folder, dtype=torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+        return cls(pipeline)
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        """The coder."""
+        return self.pipeline.vae
+
+    @torch.no_grad()
+    def draw(
+        self, prompts: Sequence[str], negative: str | None = None, *, steps: int = 20, guidance: float = 5.0,
+        seed: int = 0, batch: int = 25,
+    ) -> np.ndarray:  # fmt: skip
+        """uint8 pictures, one for each prompt: `guidance` is told, or with a negative prompt done by a second look."""
+        noise = torch.randn(len(prompts), 16, 16, 16, generator=torch.Generator().manual_seed(seed))
+        guided = {"guidance_scale": guidance}
+        pictures = []
+        for start in range(0, len(prompts), batch):
+            part = list(prompts[start : start + batch])
+            if negative is not None:
+                guided = {"guidance_scale": 1.0, "true_cfg_scale": guidance, "negative_prompt": [negative] * len(part)}
+            with torch.autocast("cpu", torch.bfloat16):
+                images = self.pipeline(
+                    part, height=scenes.SIZE, width=scenes.SIZE, num_inference_steps=steps, output_type="pt",
+                    latents=pack(noise[start : start + batch]),
+                    max_sequence_length=self.pipeline.tokenizer_2.model_max_length, **guided,
+                ).images  # fmt: skip
+            pictures.append(as_pictures(images * 2 - 1))
+        return np.concatenate(pictures)
+
+
+AnyModel = Model | ModelFlux
+
+
 def _ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     return tokenizer(list(texts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
-def load_model(folder: Path) -> Model:
-    """The model in a diffusers folder, of either family."""
+def load_model(folder: Path) -> AnyModel:
+    """The model in a diffusers folder, of any of the three families."""
+    if (folder / "transformer").is_dir():
+        return ModelFlux.load(folder)
     return ModelXL.load(folder) if (folder / "text_encoder_2").is_dir() else Model.load(folder)
 
 
@@ -182,7 +229,7 @@ NEGATIVE_PROMPTS = (
 )
 
 
-def negative_test(model: Model, scorer: Scorer, count: int = 40) -> list[dict[str, Any]]:
+def negative_test(model: AnyModel, scorer: Scorer, count: int = 40) -> list[dict[str, Any]]:
     """How the share of the likeliest colour falls when the negative prompt names it."""
     results = []
     colours = tuple(scenes.COLOURS)
@@ -233,7 +280,7 @@ def evaluate(folder: Path, out: Path, count: int = 500, *, full: bool = True, gu
     return scores
 
 
-def _ceiling(model: Model, scorer: Scorer) -> dict[str, Any]:
+def _ceiling(model: AnyModel, scorer: Scorer) -> dict[str, Any]:
     """What the judge says of real scenes, before and after the coder: no denoiser can score higher."""
     pictures, _, shown, _ = scenes.draw_chunk(777_777, 300)
     back = [

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -26,10 +27,10 @@ from diffusers import (
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tools.pocket import dataset, scenes, text_encoder, tokenizer, unet, vae
+from tools.pocket import dataset, denoiser, scenes, text_encoder, tokenizer, unet, vae
 from tools.pocket.dataset import Dataset
+from tools.pocket.denoiser import Examples
 from tools.pocket.train import name_as_published
-from tools.pocket.training import as_pictures
 
 WIDTH = text_encoder.WIDTH
 SIZE_WIDTH = 32  # of each of the six numbers about sizes
@@ -113,8 +114,8 @@ class LessonsXL(unet.Lessons):
         plain = torch.tensor([PLAIN], dtype=torch.float32).expand(len(data.covers), -1)
         self.sizes = torch.cat([plain, torch.from_numpy(more["sizes"])]).to(device)
 
-    def run(self, run, chosen, words, noisy, times):  # type: ignore[no-untyped-def]
-        return run(words, noisy, times, self.sizes[chosen])
+    def make(self, chosen: Tensor) -> Examples:
+        return replace(super().make(chosen), told=(self.sizes[chosen],))
 
 
 def make_more(data: Dataset, coder: AutoencoderKL, seed: int = 5) -> dict[str, np.ndarray]:
@@ -200,10 +201,7 @@ def export(work: Path, out: Path) -> None:
     words = CLIPTokenizer.from_pretrained(work / "data" / "train" / "tokenizer")
     first, second = new_texts(words)
     pocket = PocketXL(first, second, new_unet(), words.eos_token_id)
-    saved = torch.load(work / "sdxl" / "unet.pt", weights_only=True, map_location="cpu")
-    average = dict(zip((name for name, _ in pocket.named_parameters()), saved["average"]["shadow"], strict=True))
-    pocket.load_state_dict({**saved["model"], **average})
-    pocket.extend_positions(saved["tokens_kept"])
+    pocket.extend_positions(denoiser.load_average(pocket, work / "sdxl" / "denoiser.pt"))
     network = new_unet()  # a fresh one, with the library's own attention and upsampling
     network.load_state_dict(pocket.unet.state_dict())
     coder = AutoencoderKL.from_pretrained(work / "vae").float()
@@ -271,12 +269,11 @@ def run(work: Path, shipped: Path, minutes: float) -> None:
 
         def show(path: Path, kept: int = kept) -> None:
             rows = [torch.from_numpy(tokenizer.encode(data.tokenizer, texts)[:, :kept].astype(np.int64))
-                    for texts in (list(unet.PREVIEWS), [""] * len(unet.PREVIEWS))]  # fmt: skip
-            pictures = as_pictures(coder.decode(sample(pocket, *rows) / vae.SCALE).sample)
-            cv2.imwrite(str(path), scenes.sheet(list(pictures), 8)[..., ::-1])
+                    for texts in (list(denoiser.PREVIEWS), [""] * len(denoiser.PREVIEWS))]  # fmt: skip
+            denoiser.save_sheet(coder.decode(sample(pocket, *rows) / vae.SCALE).sample, path)
 
         lessons = LessonsXL(data, latents, more, kept, torch.device("cpu"))
-        unet.train(pocket, lessons, folder, minutes, torch.no_grad()(show), learning_rate=1e-3, until=until)
+        denoiser.train(pocket, lessons, folder, minutes, torch.no_grad()(show), learning_rate=1e-3, until=until)
 
 
 def main() -> None:

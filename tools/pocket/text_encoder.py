@@ -5,12 +5,14 @@ thing a caption can say, is fast and keeps everything.
 """
 
 import logging
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, PreTrainedModel
 
 from tools.pocket import scenes
 from tools.pocket.dataset import Dataset
@@ -18,6 +20,7 @@ from tools.pocket.training import Optimisers, Progress
 
 WIDTH = 128
 SHORT = 32  # tokens kept while training; no caption is longer
+Encoder = TypeVar("Encoder", bound=PreTrainedModel)
 log = logging.getLogger(__name__)
 
 
@@ -39,13 +42,33 @@ def extend_positions(encoder: CLIPTextModel, known: int) -> None:
         table[known:] = table[known - 1]
 
 
+@dataclass(frozen=True)
+class Captions:
+    """Captions as one encoder reads them, and what they say."""
+
+    tokens: Tensor  # [n, length]
+    said: Tensor  # [n, labels]
+    end: int  # the token behind a caption
+
+
+def captions(data: Dataset) -> Captions:
+    """All of a data set, as CLIP reads them, cut to SHORT tokens."""
+    tokens = torch.from_numpy(data.tokens.reshape(-1, 77)[:, :SHORT].astype(np.int64))
+    return Captions(tokens, said(data), data.tokenizer.eos_token_id)
+
+
+def said(data: Dataset) -> Tensor:
+    """What the captions say, [captions of all pictures, labels]."""
+    return torch.from_numpy(data.said.reshape(-1, len(scenes.LABELS)).astype(np.int64))
+
+
 class LabelHeads(nn.Module):
     """Linear readers of one state: what does the caption say?"""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.sizes = [len(names) + 1 for names in scenes.LABELS.values()]
-        self.linear = nn.Linear(WIDTH, sum(self.sizes))
+        self.linear = nn.Linear(width, sum(self.sizes))
 
     def forward(self, state: Tensor) -> tuple[Tensor, ...]:
         """[n, width] to one tensor of scores for each label."""
@@ -53,28 +76,26 @@ class LabelHeads(nn.Module):
 
 
 def train(
-    data: Dataset, test: Dataset, minutes: float, batch: int = 128, learning_rate: float = 1.5e-3
-) -> CLIPTextModel:
+    encoder: Encoder, lines: Captions, test: Captions, minutes: float, batch: int = 128, learning_rate: float = 1.5e-3
+) -> Encoder:
     """Supervised start; a few minutes, so it is simply done again if interrupted."""
-    encoder, heads = new_text_encoder(data.tokenizer), LabelHeads()
+    heads = LabelHeads(encoder.config.hidden_size)
     named = [
         (f"{part}.{name}", p, 1.0)
         for part, m in (("text", encoder), ("heads", heads))
         for name, p in m.named_parameters()
     ]
-    optimisers = Optimisers(named, ("heads",))
-    tokens = torch.from_numpy(data.tokens.reshape(-1, 77)[:, :SHORT].astype(np.int64))
-    said = torch.from_numpy(data.said.reshape(-1, len(scenes.LABELS)).astype(np.int64))
-    end = data.tokenizer.eos_token_id
+    optimisers = Optimisers(named, ("heads", "shared", "relative_attention_bias"))
+    last = lines.tokens.shape[1] - 1
     progress = Progress(minutes, learning_rate, warm_up=8)
     step = 0
     while progress.share < 1:
-        chosen = torch.randint(0, len(tokens), (batch,))
-        ids, labels = tokens[chosen], said[chosen]
+        chosen = torch.randint(0, len(lines.tokens), (batch,))
+        ids, labels = lines.tokens[chosen], lines.said[chosen]
         with torch.autocast("cpu", torch.bfloat16):
             states = encoder(ids).last_hidden_state.float()
-        first = (ids == end).int().argmax(1)
-        later = torch.minimum(first + torch.randint(1, 6, first.shape), torch.tensor(SHORT - 1))
+        first = (ids == lines.end).int().argmax(1)
+        later = (first + torch.randint(1, 6, first.shape)).clamp(max=last)
         rows = torch.arange(batch)
         loss = torch.zeros(())
         for position in (first, later):
@@ -90,13 +111,12 @@ def train(
 
 
 @torch.no_grad()
-def accuracy(encoder: CLIPTextModel, heads: LabelHeads, test: Dataset) -> dict[str, float]:
+def accuracy(encoder: PreTrainedModel, heads: LabelHeads, test: Captions, most: int = 1000) -> dict[str, float]:
     """Share of unseen captions whose label is read rightly, label by label."""
-    ids = torch.from_numpy(test.tokens[:, 0, :SHORT].astype(np.int64))
+    ids, truth = test.tokens[:most], test.said[:most]
     states = encoder(ids).last_hidden_state
-    first = (ids == test.tokenizer.eos_token_id).int().argmax(1)
+    first = (ids == test.end).int().argmax(1)
     scores = heads(states[torch.arange(len(ids)), first])
-    truth = torch.from_numpy(test.said[:, 0].astype(np.int64))
     return {
         name: round((score.argmax(1) == truth[:, k]).float().mean().item(), 3)
         for k, (name, score) in enumerate(zip(scenes.LABELS, scores, strict=True))

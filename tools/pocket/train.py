@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tools.pocket import dataset, scorer, text_encoder, tokenizer, unet, vae
+from tools.pocket import dataset, denoiser, scorer, text_encoder, tokenizer, unet, vae
 from tools.pocket.dataset import Dataset
 
 TEXT_MINUTES = 2.0
@@ -57,12 +57,12 @@ log = logging.getLogger(__name__)
 
 
 def export(
-    folder: Path, words: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, coder: AutoencoderKL
+    folder: Path, words: CLIPTokenizer, text: CLIPTextModel, network: UNet2DConditionModel, coder: AutoencoderKL
 ) -> None:
     """Write a half-precision diffusers folder beside the old one, then exchange them."""
     scheduler = PNDMScheduler(**unet.SCHEDULE, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False)
     pipeline = StableDiffusionPipeline(
-        vae=coder, text_encoder=text, tokenizer=words, unet=denoiser, scheduler=scheduler,
+        vae=coder, text_encoder=text, tokenizer=words, unet=network, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     beside = folder.with_name(f".{folder.name}.new")
@@ -99,13 +99,10 @@ def export_checkpoint(work: Path, folder: Path) -> None:
     coder = AutoencoderKL.from_pretrained(work / "vae").eval()
     text = text_encoder.new_text_encoder(words)
     pocket = unet.Pocket(text, unet.new_unet())
-    saved = torch.load(work / "unet.pt", weights_only=True, map_location="cpu")
-    average = dict(zip((name for name, _ in pocket.named_parameters()), saved["average"]["shadow"], strict=True))
-    pocket.load_state_dict({**saved["model"], **average})
-    text_encoder.extend_positions(text, saved.get("tokens_kept", text_encoder.SHORT))
-    denoiser = unet.new_unet()  # a fresh one, with the library's own attention and upsampling
-    denoiser.load_state_dict(pocket.unet.state_dict())
-    export(folder, words, text.eval(), denoiser.eval(), coder)
+    pocket.extend_positions(denoiser.load_average(pocket, work / "denoiser.pt"))
+    network = unet.new_unet()  # a fresh one, with the library's own attention and upsampling
+    network.load_state_dict(pocket.unet.state_dict())
+    export(folder, words, text.eval(), network.eval(), coder)
 
 
 def begin_from(shipped: Path, work: Path, count: int) -> None:
@@ -123,7 +120,9 @@ def run(out: Path, work: Path, minutes: float, count: int, device: torch.device)
     data = dataset.build(work / "data" / "train", count, seed=0)
     test = dataset.build(work / "data" / "test", 1000, seed=99, like=work / "data" / "train")
     if not (work / "text0").exists():
-        text_encoder.train(data, test, TEXT_MINUTES).save_pretrained(work / "text0")
+        text = text_encoder.new_text_encoder(data.tokenizer)
+        lines = [text_encoder.captions(part) for part in (data, test)]
+        text_encoder.train(text, *lines, TEXT_MINUTES).save_pretrained(work / "text0")
     text = CLIPTextModel.from_pretrained(work / "text0")
     if not (work / "vae").exists():
         _train_vae(data, test, work)
@@ -144,7 +143,7 @@ def run(out: Path, work: Path, minutes: float, count: int, device: torch.device)
         def show(path: Path, kept: int = kept) -> None:
             unet.save_preview(pocket, data, decode, path, kept)
 
-        unet.train(pocket, unet.Lessons(data, latents, kept, device), work, budget, show, until=until)
+        denoiser.train(pocket, unet.Lessons(data, latents, kept, device), work, budget, show, until=until)
     export_checkpoint(work, out)
 
 

@@ -1,36 +1,21 @@
 """The denoiser, trained together with the caption encoder."""
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from tools.pocket import scenes, text_encoder, tokenizer
+from tools.pocket import denoiser, text_encoder, tokenizer
 from tools.pocket.dataset import Dataset
-from tools.pocket.training import (
-    Average,
-    Optimisers,
-    Progress,
-    as_pictures,
-    compile_safe,
-    load_checkpoint,
-    save_checkpoint,
-)  # fmt: skip
+from tools.pocket.denoiser import PREVIEWS, READ_CLASSES, save_sheet
 
 CHANNELS = (64, 128, 160)
 SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-Forward = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # tokens, noisy latents, times: see Pocket
-READ_CLASSES = 1 + len(scenes.OBJECTS)
-log = logging.getLogger(__name__)
 
 
 def new_unet(channels: tuple[int, ...] = CHANNELS, heads: int = 8) -> UNet2DConditionModel:
@@ -136,157 +121,27 @@ class Noising:
         quantiles = (torch.randperm(count) + torch.rand(count)) / count
         return torch.searchsorted(self.cumulative, quantiles.to(self.cumulative.device)).clamp(max=999)
 
-    def add(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Noisy latents."""
+    def add(self, clean: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy latents, and what is to be predicted of them: the noise."""
         kept = self.kept[times].view(-1, 1, 1, 1)
-        return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+        return kept.sqrt() * clean + (1 - kept).sqrt() * noise, noise
+
+    def importance(self, times: Tensor) -> Tensor:
+        """How much an error at these times counts."""
+        return self.weight[times]
 
 
-class Lessons:
-    """Endless noised examples, and how wrong the pocket model is about them."""
+class Lessons(denoiser.Lessons):
+    """Captions cut to `tokens_kept` tokens, SD1's noise."""
 
     def __init__(self, data: Dataset, latents: Tensor, tokens_kept: int, device: torch.device) -> None:
-        self.device = device
-        self.tokens_kept = tokens_kept
-        self.latents = latents.to(device)
-        self.tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64)).to(device)
-        self.covers = torch.from_numpy(data.covers.astype(np.int64)).to(device)
-        self.empty = _rows(data, [""], tokens_kept).to(device)
-        self.noising = Noising(device)
-        self.order = torch.randperm(0)
-
-    def choose(self, count: int) -> Tensor:
-        """The next examples; all of them come before any comes again."""
-        if len(self.order) < count:
-            self.order = torch.randperm(len(self.latents))
-        chosen, self.order = self.order[:count], self.order[count:]
-        return chosen.to(self.device)
-
-    def errors(self, run: Forward, chosen: Tensor, emphasis: float) -> "Errors":
-        """Noise these examples, one in ten without its caption, and compare.
-
-        Cells on and next to an object count 1 + `emphasis` times.
-        """
-        clean = self.latents[chosen].float()
-        words = self.tokens[chosen, torch.randint(0, self.tokens.shape[1], chosen.shape, device=self.device)]
-        words = torch.where(torch.rand(len(chosen), 1, device=self.device) < 0.1, self.empty, words)
-        times = self.noising.draw_times(len(chosen))
-        noise = torch.randn_like(clean)
-        noisy = self.noising.add(clean, noise, times).to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            predicted, read = self.run(run, chosen, words, noisy, times)
-        covers = self.covers[chosen]
-        weights = 1 + emphasis * F.max_pool2d((covers > 0).float()[:, None], 3, 1, 1)
-        squares = ((predicted.float() - noise).pow(2) * weights / weights.mean()).mean((1, 2, 3))
-        noise_error = (squares * self.noising.weight[times]).mean()
-        return Errors(noise_error, F.cross_entropy(read.float(), covers), squares.detach(), times)
-
-    def run(self, run: Forward, chosen: Tensor, words: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Ask the model; another architecture may want to know more about the `chosen` examples."""
-        return run(words, noisy, times)
-
-
-@dataclass(frozen=True)
-class Errors:
-    """One batch's losses, and each example's plain error for the log."""
-
-    noise: Tensor
-    reading: Tensor
-    squares: Tensor
-    times: Tensor
-
-    def figures(self) -> list[float]:
-        """For the log: both losses, then the error at low, middle and high noise."""
-        bands = (self.times < 300, (self.times >= 300) & (self.times < 700), self.times >= 700)
-        return [self.noise.item(), self.reading.item(), *(self.squares[band].mean().item() for band in bands)]
-
-
-def train(
-    pocket: Pocket,
-    lessons: Lessons,
-    folder: Path,
-    minutes: float,
-    show: Callable[[Path], None],
-    *,
-    batch: int = 32,
-    learning_rate: float = 1.5e-3,
-    text_rate: float = 0.3,
-    until: float = 1.0,
-) -> None:
-    """Train, or go on training, up to the share `until` of a budget of `minutes`; the result is the checkpoint.
-
-    `lessons` may cut captions, which is much cheaper; the last part has to see the full context, for that is what a
-    pipeline will feed. `show` draws a preview with the averaged weights.
-    """
-    device, tokens_kept = lessons.device, lessons.tokens_kept
-    pocket = pocket.to(device)
-    compile_safe(pocket.unet)
-    average = Average(pocket.parameters(), 0.998)
-    rates = [(name, p, text_rate if name.startswith("text") else 1.0) for name, p in pocket.named_parameters()]
-    optimisers = Optimisers(rates, ("conv_in", "conv_out", "reader"))
-    step, spent = 0, 0.0
-    saved = load_checkpoint(folder / "unet.pt")
-    if saved is not None:
-        pocket.load_state_dict(saved["model"])
-        average.load_state_dict(saved["average"])
-        optimisers.load_state_dict(saved["optimisers"])
-        step, spent = saved["step"], saved["spent"]
-        if saved["tokens_kept"] < tokens_kept:
-            pocket.extend_positions(saved["tokens_kept"])
-            average = Average(pocket.parameters(), average.decay)
-    if spent >= until * minutes * 60:
-        return
-    torch.manual_seed(step)
-    compiled = torch.compile(pocket, dynamic=False)
-    check_gradients(pocket, compiled, lambda run: lessons.errors(run, torch.arange(batch, device=device), 1.0).noise)
-    progress = Progress(minutes, learning_rate, spent, warm_up=20)
-    next_report, next_checkpoint = spent + 30, spent + 240
-    figures: list[list[float]] = []
-    while progress.share < until:
-        late = progress.share > 0.7
-        errors = lessons.errors(compiled, lessons.choose(batch), 0.0 if late else 1.0)
-        (errors.noise + (0.02 if late else 0.06) * errors.reading).backward()
-        optimisers.step(progress.learning_rate)
-        average.update()
-        step += 1
-        figures.append(errors.figures())
-        now, finished = progress.spent, progress.share >= until
-        if now > next_report or finished:
-            next_report = now + 60
-            means = np.nanmean(np.array(figures), 0).round(4).tolist()
-            log.info("unet %.1f min, %d steps, loss/read/low/mid/high %s", now / 60, step, means)
-            figures = []
-        if now > next_checkpoint or finished:
-            next_checkpoint = now + 300
-            average.swap()
-            show(folder / f"preview_{step:06d}.png")
-            average.swap()
-            save_checkpoint(
-                folder / "unet.pt", model=pocket.state_dict(), average=average.state_dict(),
-                optimisers=optimisers.state_dict(), step=step, spent=now, tokens_kept=tokens_kept,
-            )  # fmt: skip
+        tokens = torch.from_numpy(data.tokens[:, :, :tokens_kept].astype(np.int64))
+        covers = torch.from_numpy(data.covers.astype(np.int64))
+        super().__init__(Noising(device), latents, tokens, _rows(data, [""], tokens_kept), covers, tokens_kept, device)
 
 
 def _rows(data: Dataset, texts: Sequence[str], tokens_kept: int) -> Tensor:
     return torch.from_numpy(tokenizer.encode(data.tokenizer, list(texts))[:, :tokens_kept].astype(np.int64))
-
-
-def check_gradients(model: nn.Module, compiled: Forward, loss: Callable[[Forward], Tensor]) -> None:
-    """Refuse to train on a compiled graph whose gradients are not those of the plain one."""
-    gradients = []
-    for run in (compiled, model):
-        torch.manual_seed(7)
-        loss(run).backward()
-        gradients.append([p.grad.flatten().clone() if p.grad is not None else None for p in model.parameters()])
-        model.zero_grad()
-    similar = [
-        torch.cosine_similarity(a, b, dim=0).item()
-        for a, b in zip(*gradients, strict=True)
-        if a is not None and b is not None and b.norm() > 1e-6
-    ]
-    log.info("compiled gradients: lowest cosine %.3f, mean %.3f", min(similar), float(np.mean(similar)))
-    if np.mean(similar) < 0.95:
-        raise RuntimeError("torch.compile gives wrong gradients; train with TORCHDYNAMO_DISABLE=1")
 
 
 @torch.no_grad()
@@ -313,19 +168,9 @@ def sample(
     return latents
 
 
-PREVIEWS = (
-    "a red house under a yellow moon, night sky", "a red circle", "a big blue star on a white background",
-    "a yellow house at night", "a green tree in the snow", "a purple fish at sea", "a pink heart on a black background",
-    "a white moon at night", "an orange circle at sunset", "a red boat at sea", "a blue square and a yellow triangle",
-    "a green circle above a red square, gray background", "a black cat in the snow", "a red car in the desert",
-    "a black triangle on the right, yellow background", "a white boat next to a pink tree, sunset",
-)  # fmt: skip
-
-
 def save_preview(
     pocket: Pocket, data: Dataset, decode: Callable[[Tensor], Tensor], path: Path, tokens_kept: int
 ) -> None:
     """A small contact sheet, to watch training by."""
     empty, words = _rows(data, [""] * len(PREVIEWS), tokens_kept), _rows(data, PREVIEWS, tokens_kept)
-    pictures = as_pictures(decode(sample(pocket, words, empty).cpu()))
-    cv2.imwrite(str(path), scenes.sheet(list(pictures), 8)[..., ::-1])
+    save_sheet(decode(sample(pocket, words, empty).cpu()), path)

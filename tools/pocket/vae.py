@@ -5,7 +5,8 @@ still learns to draw.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,28 +45,34 @@ def new_vae() -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Components:
-    """Whitened principal components of 8x8 patches: the first, linear latents."""
+    """Principal components of 8x8 patches, more or less whitened: the first, linear latents."""
 
     mean: Tensor  # [192]
-    basis: Tensor  # [192, 4]
-    spread: Tensor  # [4]
+    into: Tensor  # [192, channels]
+    back: Tensor  # [channels, 192]
 
     @classmethod
-    def fit(cls, pictures: np.ndarray) -> Self:
-        """From some thousand pictures."""
+    def fit(cls, pictures: np.ndarray, channels: int = 4, whitening: float = 1.0) -> Self:
+        """From some thousand pictures; with `whitening` 1 all components spread alike, with 0 as in the pictures."""
         patches = _patches(as_tensor(np.array(pictures))).reshape(-1, 192)
         mean = patches.mean(0)
         _, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-        basis = vectors[:, -4:].flip(1).contiguous()
-        return cls(mean, basis, ((patches - mean) @ basis).std(0))
+        basis = vectors[:, -channels:].flip(1)
+        spread = ((patches - mean) @ basis).std(0)
+        size = spread**whitening * (spread ** (1 - whitening)).square().mean().sqrt()
+        return cls(mean, basis / size, size[:, None] * basis.T)
+
+    def turn(self, matrix: Tensor) -> Self:
+        """The same space seen along other axes: the orthogonal `matrix` [channels, channels] times the latents."""
+        return replace(self, into=self.into @ matrix.T, back=matrix @ self.back)
 
     def encode(self, images: Tensor) -> Tensor:
-        """[n, 3, h, w] to [n, 4, h/8, w/8] of unit spread."""
-        return ((_patches(images) - self.mean) @ (self.basis / self.spread)).permute(0, 3, 1, 2)
+        """[n, 3, h, w] to [n, channels, h/8, w/8], of unit spread in the mean."""
+        return ((_patches(images) - self.mean) @ self.into).permute(0, 3, 1, 2)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The reverse, as good as four numbers a patch allow."""
-        patches = (latents.permute(0, 2, 3, 1) * self.spread) @ self.basis.T + self.mean
+        """The reverse, as good as so few numbers a patch allow."""
+        patches = latents.permute(0, 2, 3, 1) @ self.back + self.mean
         n, h, w, _ = patches.shape
         return patches.reshape(n, h, w, 8, 8, 3).permute(0, 5, 1, 3, 2, 4).reshape(n, 3, h * 8, w * 8)
 
@@ -111,12 +118,41 @@ def psnr(vae: AutoencoderKL, images: Tensor) -> float:
     return float((-10 * ((back.clamp(-1, 1) - images) / 2).pow(2).mean((1, 2, 3)).log10()).mean())
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """What the latents are held to: their place for given images, how firmly, and the noise that the decoder meets."""
+
+    encode: Callable[[Tensor], Tensor]  # [n, 3, h, w] to [n, channels, h/8, w/8]
+    weight: float = 0.2
+    noise: float = NOISE
+
+
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """The mean latents [n, channels, h/8, w/8], unscaled."""
+    features = vae.encoder(images)
+    return (features if vae.quant_conv is None else vae.quant_conv(features)).chunk(2, 1)[0]
+
+
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """The reverse."""
+    return vae.decoder(latents if vae.post_quant_conv is None else vae.post_quant_conv(latents))
+
+
 def train(
-    data: Dataset, test: Dataset, folder: Path, minutes: float, whole: float = 0.2, learning_rate: float = 1.2e-3
+    data: Dataset,
+    test: Dataset,
+    folder: Path,
+    minutes: float,
+    *,
+    start: AutoencoderKL | None = None,
+    anchor: Anchor | None = None,
+    whole: float = 0.2,
+    learning_rate: float = 1.2e-3,
 ) -> AutoencoderKL:
     """Train, or go on training, for a total of `minutes`; the last share `whole` on whole pictures."""
-    vae = compile_safe(new_vae())
-    components = Components.fit(data.pictures[:2000])
+    vae = compile_safe(start or new_vae())
+    anchor = anchor or Anchor(Components.fit(data.pictures[:2000]).encode)
+    channels = vae.config.latent_channels
     average = Average(vae.parameters(), 0.995)
     named = [(name, parameter, 1.0) for name, parameter in vae.named_parameters()]
     optimisers = Optimisers(named, ("conv_in", "conv_out", "quant_conv"))
@@ -131,13 +167,13 @@ def train(
     check = as_tensor(np.array(test.pictures[:48]))
 
     def forward(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        mean = vae.quant_conv(vae.encoder(images)).chunk(2, 1)[0]
-        return vae.decoder(vae.post_quant_conv(mean + noise)), mean
+        mean = encode(vae, images)
+        return decode(vae, mean + noise), mean
 
     compiled = torch.compile(forward, dynamic=False)
     for size, batch in ((CROP, BATCH), (128, BATCH // 3)):  # compile first, so that the budget counts learning only
         with torch.autocast("cpu", torch.bfloat16):
-            back, _ = compiled(_crops(data, rng, size, batch), torch.zeros(batch, 4, size // 8, size // 8))
+            back, _ = compiled(_crops(data, rng, size, batch), torch.zeros(batch, channels, size // 8, size // 8))
         back.float().abs().mean().backward()
         gradient = vae.encoder.conv_in.weight.grad
         if gradient is None or not gradient.norm() > 0:
@@ -149,13 +185,13 @@ def train(
         size, batch = (CROP, BATCH) if progress.share < 1 - whole else (128, BATCH // 3)
         images = _crops(data, rng, size, batch)
         with torch.autocast("cpu", torch.bfloat16):
-            noise = torch.randn(batch, 4, size // 8, size // 8) * NOISE
+            noise = torch.randn(batch, channels, size // 8, size // 8) * anchor.noise
             back, mean = compiled(images, noise)
         back, mean = back.float(), mean.float()
         difference = back - images
         loss = difference.abs().mean() + 0.5 * edges(back, images) + 0.5 * difference.pow(2).mean()
-        anchor = (mean - components.encode(images)).pow(2).mean()
-        (loss + 0.2 * anchor).backward()
+        astray = (mean - anchor.encode(images)).pow(2).mean()
+        (loss + anchor.weight * astray).backward()
         optimisers.step(progress.learning_rate)
         average.update()
         step += 1
@@ -166,7 +202,7 @@ def train(
             average.swap()
             log.info(
                 "vae %.1f min, step %d, loss %.4f, anchor %.4f, spread %.2f, %.2f dB",
-                progress.spent / 60, step, loss.item(), anchor.item(), mean.std().item(), quality,
+                progress.spent / 60, step, loss.item(), astray.item(), mean.std().item(), quality,
             )  # fmt: skip
             save_checkpoint(
                 folder / "vae.pt", model=vae.state_dict(), average=average.state_dict(),
@@ -182,8 +218,7 @@ def encode_all(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 50) -> Ten
     parts = []
     for start in range(0, len(pictures), batch):
         with torch.autocast("cpu", torch.bfloat16):
-            features = vae.encoder(as_tensor(np.array(pictures[start : start + batch])))
-        parts.append(vae.quant_conv(features.float()).chunk(2, 1)[0])
+            parts.append(encode(vae, as_tensor(np.array(pictures[start : start + batch]))).float())
     return torch.cat(parts)
 
 
