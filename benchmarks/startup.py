@@ -55,6 +55,8 @@ def use(site: str, process: subprocess.Popen[bytes], began: float) -> dict[str, 
     """Wait for the page, make pictures, and weigh the processes."""
     with httpx.Client(base_url=site, timeout=300) as client:
         while not answers(client):
+            if process.poll() is not None:
+                raise SystemExit("Easel ended before it answered; see what `python3 launch.py` prints.")
             time.sleep(0.02)
         figures = {"first HTTP 200 of the page (s)": time.monotonic() - began}
         client.post("/sdapi/v1/txt2img", json=PICTURE).raise_for_status()
