@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from webui.domain.plan import EmphasisMode, Plan
 from webui.prompt.chunks import BACKTRACK
@@ -30,11 +31,14 @@ class Encoding:
 @dataclass(frozen=True, eq=False)
 class Condition:
     """The `states` [T,D] of a text, or [B,T,D] of a batch of them, and for families that want one a `pooled` state [P]
-    or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show."""
+    or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show.
+
+    Where there is a `mask` [T] or [B,T], the network does not see the states that are false in it."""
 
     states: Tensor
     pooled: Tensor | None = None
     guidance: Tensor | None = None
+    mask: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -51,14 +55,22 @@ class Condition:
         return replace(self, states=torch.cat([self.states, states]))
 
     def stretched(self, length: int) -> Condition:
-        """Return one text's condition of at least `length` states: its last one is repeated."""
+        """Return one text's condition of at least `length` states: its last one is repeated, unseen under a mask."""
         missing = length - self.length
-        return self.followed_by(self.states[-1:].expand(missing, -1)) if missing > 0 else self
+        if missing <= 0:
+            return self
+        longer = self.followed_by(self.states[-1:].expand(missing, -1))
+        return longer if self.mask is None else replace(longer, mask=functional.pad(self.mask, (0, missing)))
 
 
 def stack(conditions: Sequence[Condition]) -> Condition:
     """Return texts' conditions of one length as that of a batch."""
     pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
     guidance = [condition.guidance for condition in conditions if condition.guidance is not None]
-    states = torch.stack([condition.states for condition in conditions])
-    return Condition(states, torch.stack(pooled) if pooled else None, torch.stack(guidance) if guidance else None)
+    masks = [condition.mask for condition in conditions if condition.mask is not None]
+    return Condition(
+        torch.stack([condition.states for condition in conditions]),
+        torch.stack(pooled) if pooled else None,
+        torch.stack(guidance) if guidance else None,
+        torch.stack(masks) if masks else None,
+    )

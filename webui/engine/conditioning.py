@@ -65,12 +65,13 @@ class Prompts:
         return condition
 
     def _conditioning(self, branch: Schedule, encoding: Encoding, *, negative: bool = False) -> Conditioning:
-        """Encode each of the branch's texts once. Shorter ones get empty chunks, so all are of one length (A1111)."""
+        """Encode each of the branch's texts once. Shorter ones get empty chunks, so all are of one length (A1111);
+        where a mask hides what is behind a text, they may differ."""
         texts = {segment.text for segment in branch.segments}
         conditions = {text: self.encode(text, encoding, negative=negative) for text in sorted(texts)}
         longest = max(condition.length for condition in conditions.values())
         for text, condition in conditions.items():
-            missing = (longest - condition.length) // (LENGTH + 2)
+            missing = (longest - condition.length) // (LENGTH + 2) if condition.mask is None else 0
             if missing:
                 empty = self.encode("", encoding).states
                 conditions[text] = condition.followed_by(torch.cat([empty] * missing))

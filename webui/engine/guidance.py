@@ -172,9 +172,12 @@ class _Batch:
     def _conditions(self, call: int) -> list[Condition]:
         """Return the condition of each row; those of one image's branches are brought to one length, as A1111 does.
 
-        Negative prompts keep theirs.
+        Negative prompts keep theirs. Where masks hide what is behind the texts, all can be brought to one length.
         """
         conditions = [each.at(call) for each in self._conditionings]
+        if all(condition.mask is not None for condition in conditions):
+            most = max(condition.length for condition in conditions)
+            return [condition.stretched(most) for condition in conditions]
         longest: dict[int, int] = {}
         for image, condition in list(zip(self._owners, conditions, strict=True))[self._negatives :]:
             longest[image] = max(longest.get(image, 0), condition.length)

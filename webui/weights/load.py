@@ -12,12 +12,12 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.naming import modern_attention, rename
-from webui.weights.networks import build, complete
+from webui.weights.networks import build, read_language
 from webui.weights.tensors import Weights, read_tensors
 from webui.weights.tokenizers import (
     OPEN_CLIP_PADDING,
@@ -43,7 +43,7 @@ class Networks:
     checkpoint: Checkpoint
     networks: Mapping[str, nn.Module]  # by component
     tokenizers: Mapping[str, Tokenizer]  # by text encoder
-    piece_tokenizers: Mapping[str, PieceTokenizer]  # T5's
+    piece_tokenizers: Mapping[str, PieceTokenizer]  # by text encoder: those that are not CLIP
 
 
 def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
@@ -60,7 +60,6 @@ def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
     for component, network in networks.items():
         weights = _read(checkpoint, component, network)
         _fill(network, weights, dtypes[component], f"{name}: {component}")
-        complete(network)
         _check_complete(checkpoint, network)
     return Networks(checkpoint, networks, _load_tokenizers(checkpoint), _load_piece_tokenizers(checkpoint))
 
@@ -74,10 +73,11 @@ def _load_tokenizers(checkpoint: Checkpoint) -> dict[str, Tokenizer]:
 
 
 def _load_piece_tokenizers(checkpoint: Checkpoint) -> dict[str, PieceTokenizer]:
-    components = [part for part in checkpoint.text_encoders if checkpoint.parts[part].network == "T5EncoderModel"]
+    components = [part for part in checkpoint.text_encoders if not checkpoint.parts[part].network.startswith("CLIP")]
     return {
         component: load_piece_tokenizer(
-            checkpoint.tokenizers[component], checkpoint.configs[component].get("vocab_size", _T5_VOCABULARY)
+            checkpoint.tokenizers[component],
+            read_language(checkpoint.configs[component]).get("vocab_size", _T5_VOCABULARY),
         )
         for component in components
     }
@@ -196,6 +196,12 @@ def _refuse(what: str, verb: str, names: set[str]) -> None:
 
 
 def _check_complete(checkpoint: Checkpoint, network: nn.Module) -> None:
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+    plain = (
+        (f"{place}.{name}", value)
+        for place, module in network.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    )
+    for name, tensor in (*network.named_parameters(), *network.named_buffers(), *plain):
         if tensor.is_meta:
             raise BadFile(f"{checkpoint.path.name}: {name} was not filled.", field="model")

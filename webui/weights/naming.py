@@ -16,6 +16,11 @@ from webui.weights.checkpoint import Part
 from webui.weights.tensors import Weights
 
 _T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")  # the same, under two names
+_LANGUAGE_MODELS = (
+    "Gemma2Model", "Gemma2ForCausalLM", "Qwen3Model", "Qwen3ForCausalLM", "Qwen2_5_VLForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
+)  # fmt: skip
+_LANGUAGE_PREFIXES = "model.language_model.", "language_model.model.", "model."  # of what reads in them
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 Rename = Callable[[Weights, Part, nn.Module], Weights]
@@ -61,6 +66,16 @@ def _t5(weights: Weights, part: Part, network: nn.Module) -> Weights:
     return weights if words is None else weights | dict.fromkeys(_T5_WORDS, words)
 
 
+def _language(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    """Leave out what does not read: the head that writes, and eyes. Some old files hold frequencies, too."""
+    before = next((start for start in _LANGUAGE_PREFIXES if any(name.startswith(start) for name in weights)), "")
+    return {
+        name.removeprefix(before): tensor
+        for name, tensor in weights.items()
+        if name.startswith(before) and not name.startswith("lm_head.") and not name.endswith("rotary_emb.inv_freq")
+    }
+
+
 def _vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
     return {modern_attention(name): tensor for name, tensor in weights.items()}
 
@@ -73,6 +88,8 @@ _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and 
         ("original", "CLIPTextModelWithProjection"): _open_clip,
         ("diffusers", "CLIPTextModel"): _flat_clip,
         ("diffusers", "T5EncoderModel"): _t5,
+        ("diffusers", "UMT5EncoderModel"): _t5,
         ("diffusers", "AutoencoderKL"): _vae,
+        **{("diffusers", language): _language for language in _LANGUAGE_MODELS},
     }
 )

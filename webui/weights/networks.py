@@ -1,4 +1,4 @@
-"""Networks without weights, from a class's name and its configuration: built on the meta device."""
+"""Networks without weights, from a class's name and its configuration: built without taking memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 import diffusers
-import torch
 import transformers
+from accelerate import init_empty_weights
 from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from webui.weights.checkpoint import Part
 
@@ -27,12 +28,13 @@ _T5_SETTINGS = (
 
 
 def build(part: Part) -> nn.Module:
-    """Return the network of `part` on the meta device: no memory is taken.
+    """Return the network of `part` with its weights on the meta device: no memory is taken.
 
-    Raises whatever the libraries do for a configuration that makes no sense.
+    What a network computes for itself (positions, frequencies) is there. Raises whatever the libraries do for a
+    configuration that makes no sense.
     """
     settings = {name: value for name, value in part.config.items() if not name.startswith("_")}
-    with torch.device("meta"):
+    with init_empty_weights(include_buffers=False):
         if part.network in _TEXT_ENCODERS:
             return _TEXT_ENCODERS[part.network](settings)
         network: type[nn.Module] = getattr(diffusers, part.network)
@@ -44,8 +46,26 @@ def _clip(network: type[nn.Module]) -> Callable[[Config], nn.Module]:
     return lambda config: network(transformers.CLIPTextConfig(**_chosen(config, _CLIP_SETTINGS)))
 
 
-def _t5(config: Config) -> nn.Module:
-    return transformers.T5EncoderModel(transformers.T5Config(**_chosen(config, _T5_SETTINGS)))
+def _t5(network: type[PreTrainedModel]) -> Callable[[Config], nn.Module]:
+    return lambda config: network(network.config_class(**_chosen(config, _T5_SETTINGS)))
+
+
+def _language(network: type[PreTrainedModel]) -> Callable[[Config], nn.Module]:
+    """Build what reads in a language model: without the head that writes, and without eyes."""
+    return lambda config: network(network.config_class(**_own_settings(read_language(config), network.config_class)))
+
+
+def read_language(config: Config) -> Config:
+    """Return the configuration of the part that reads: models that see, too, keep it in `text_config`."""
+    nested = config.get("text_config")
+    return nested if isinstance(nested, dict) else config
+
+
+def _own_settings(config: Config, of: type[PreTrainedConfig]) -> dict[str, Any]:
+    """Return what a class of configurations adds to what all have, which tells how a network is run; `rope_theta` and
+    `rope_scaling` are the old names of its `rope_parameters`."""
+    added = inspect.signature(of).parameters.keys() - inspect.signature(PreTrainedConfig).parameters.keys()
+    return _chosen(config, (*sorted(added), "rope_theta", "rope_scaling"))
 
 
 def _chosen(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
@@ -56,15 +76,13 @@ _TEXT_ENCODERS: Mapping[str, Callable[[Config], nn.Module]] = MappingProxyType(
     {
         "CLIPTextModel": _clip(transformers.CLIPTextModel),
         "CLIPTextModelWithProjection": _clip(transformers.CLIPTextModelWithProjection),
-        "T5EncoderModel": _t5,
+        "T5EncoderModel": _t5(transformers.T5EncoderModel),
+        "UMT5EncoderModel": _t5(transformers.UMT5EncoderModel),
+        "Gemma2Model": _language(transformers.Gemma2Model),
+        "Gemma2ForCausalLM": _language(transformers.Gemma2Model),
+        "Qwen3Model": _language(transformers.Qwen3Model),
+        "Qwen3ForCausalLM": _language(transformers.Qwen3Model),
+        "Qwen2_5_VLForConditionalGeneration": _language(transformers.Qwen2_5_VLTextModel),
+        "Mistral3ForConditionalGeneration": _language(transformers.MistralModel),
     }
 )
-
-
-def complete(network: nn.Module) -> None:
-    """Give a network the buffers that no file holds: the numbers of CLIP's positions."""
-    for name, buffer in list(network.named_buffers()):
-        place, _, leaf = name.rpartition(".")
-        if leaf == "position_ids" and buffer.is_meta:
-            positions = torch.arange(buffer.shape[-1]).unsqueeze(0)
-            network.get_submodule(place).register_buffer(leaf, positions, persistent=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
-from transformers import CLIPTokenizer
+from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer
 
 from webui.errors import BadFile
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
@@ -44,38 +45,83 @@ class Tokenizer:
         return int(number)
 
 
-class PieceTokenizer:
-    """T5's: turns text into token numbers without adding its `end` and `padding`, which are token numbers too."""
+@dataclass(frozen=True)
+class Spot:
+    """A token and the characters of the text it stands for: from `start` up to `end`."""
 
-    def __init__(self, backend: Backend) -> None:
+    token: int
+    start: int
+    end: int
+
+
+class PieceTokenizer:
+    """T5's and those of language models: turns text into token numbers.
+
+    It does not add what the model's own tokenizer sets before (`leading`) and behind (`trailing`) every text, nor the
+    `padding`, all of which are token numbers too. Words such as `<|im_start|>` that the model knows as one token are.
+    """
+
+    def __init__(self, backend: Backend, padding: str = "<pad>") -> None:
         self._backend = backend
         self._backend.no_padding()
         self._backend.no_truncation()
         self.size: int = backend.get_vocab_size()
-        self.end = self._number("</s>")
-        self.padding = self._number("<pad>")
+        self.leading, self.trailing = self._read_frame()
+        self.padding = self.number(padding)
+
+    @property
+    def end(self) -> int:
+        """The token behind every text."""
+        return self.trailing[-1]
 
     def encode(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
-    def _number(self, token: str) -> int:
+    def locate(self, text: str) -> list[Spot]:
+        """Return the tokens of `text` with their places."""
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        return [Spot(token, *place) for token, place in zip(encoded.ids, encoded.offsets, strict=True)]
+
+    def number(self, token: str) -> int:
+        """Return the number of a token; raise `ValueError` when there is none."""
         number = self._backend.token_to_id(token)
         if number is None:
             raise ValueError(f"{token} is missing")
         return int(number)
 
+    def _read_frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return what is set before and behind a text: all that an empty one gets belongs to either side."""
+        bare, framed = self.encode("a"), list(self._backend.encode("a").ids)
+        before = next(at for at in range(len(framed) + 1) if framed[at : at + len(bare)] == bare)
+        return tuple(framed[:before]), tuple(framed[before + len(bare) :])
+
 
 def load_piece_tokenizer(folder: Path, vocabulary: int) -> PieceTokenizer:
-    """Return T5's tokenizer in a model's `folder` for a text encoder that knows `vocabulary` tokens.
+    """Return the tokenizer in a model's `folder` for a text encoder that knows `vocabulary` tokens.
 
-    Raises `BadFile` when the file is damaged or belongs to another text encoder.
+    Raises `BadFile` when its files are damaged or belong to another text encoder.
     """
     try:
-        tokenizer = PieceTokenizer(Backend.from_file(str(folder / "tokenizer.json")))
+        tokenizer = PieceTokenizer(_read_backend(folder), _read_padding(folder))
     except Exception as error:  # the backend raises bare Exception on malformed files
         raise BadFile(f"{folder.parent.name}: its {folder.name} cannot be read: {error}.", field="model") from error
     _check_vocabulary(folder, tokenizer.size, vocabulary)
     return tokenizer
+
+
+def _read_backend(folder: Path) -> Backend:
+    """Return the rules of a tokenizer.json, or of the older files that BERT's and Qwen's have in its stead."""
+    if (folder / "tokenizer.json").is_file():
+        return Backend.from_file(str(folder / "tokenizer.json"))
+    older = BertTokenizer if (folder / "vocab.txt").is_file() else Qwen2Tokenizer
+    return older.from_pretrained(folder, local_files_only=True).backend_tokenizer
+
+
+def _read_padding(folder: Path) -> str:
+    """Return the word that rows are filled up with, as tokenizer_config.json says; T5's where it says nothing."""
+    file = folder / "tokenizer_config.json"
+    padding = json.loads(file.read_text("utf-8")).get("pad_token") if file.is_file() else None
+    return str(padding["content"] if isinstance(padding, dict) else padding or "<pad>")
 
 
 def _without_special(backend: Backend, padding: str | None) -> Backend:
