@@ -1,55 +1,32 @@
-"""Make a .safetensors file of a pickled one (.pth, .pt, .ckpt, .bin), which Easel itself never opens.
+"""Make a .safetensors file of any weight file that Easel reads, such as a pickle (.ckpt, .pt, .pth, .bin).
 
     python -m tools.convert_weights models/ESRGAN/4x_foo.pth ...
 
-A pickle can hold a program. torch is told to read numbers and nothing else (`weights_only`) and refuses a file that
-holds more; convert files you have reason to trust nevertheless.
+Easel reads pickles too, without ever carrying them out. Other programs do not: give them the converted file.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
-"""Under which names training programs keep the weights; the best first."""
-
-
-class NotConvertible(Exception):
-    """Why a file was not converted, for the user."""
+from webui.errors import BadFile
+from webui.weights.tensors import read_tensors
 
 
 def convert(path: Path) -> Path:
-    """Write the tensors of `path` beside it and return the new file. Raises `NotConvertible`."""
+    """Write the tensors of `path` beside it and return the new file. Raises `BadFile` or `OSError`."""
     target = path.with_suffix(".safetensors")
     if target.exists():
-        raise NotConvertible(f"{target.name} is there already; move it away first.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file can fail in any way
-        raise NotConvertible(f"torch refuses it: {str(error).splitlines()[0]}") from error
-    tensors = {name: value.detach().clone().contiguous() for name, value in unwrap(content).items()}
-    if not tensors:
-        raise NotConvertible("it holds no weights.")
+        raise BadFile(f"{path.name}: {target.name} is there already; move it away first.")
+    # Copied, since a file must not hold tensors that share their numbers.
+    tensors = {name: tensor.clone().contiguous() for name, tensor in read_tensors(path).items()}
     beside = target.with_name(f".{target.name}.new")
     save_file(tensors, beside, metadata={"format": "pt"})
     beside.replace(target)
     return target
-
-
-def unwrap(content: Any) -> dict[str, Tensor]:
-    """Return the tensors in what a file held, out of the wrappers that programs put around them."""
-    if not isinstance(content, Mapping):
-        return {}
-    for name in WRAPPERS:
-        if isinstance(content.get(name), Mapping):
-            return unwrap(content[name])
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,9 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     for path in parser.parse_args(arguments).files:
         try:
             print(f"{path.name} -> {convert(path).name}")
-        except NotConvertible as error:
+        except BadFile as error:
             failed = True
-            print(f"{path.name}: {error}", file=sys.stderr)
+            print(error, file=sys.stderr)
+        except (SafetensorError, OSError) as error:
+            failed = True
+            print(f"{path.name}: it cannot be read: {error}", file=sys.stderr)
     return int(failed)
 
 

@@ -34,7 +34,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     write_tensors(tmp_path / "other.safetensors", weight=(2, 2))
     (tmp_path / "notes.txt").write_text("no model")
     old, other = find_embeddings(tmp_path)
-    assert (old.name, old.vectors) == ("old", 0) and old.problem is not None and "can run code" in old.problem
+    assert (old.name, old.vectors) == ("old", 0) and old.problem is not None and "damaged" in old.problem
     assert other.problem is not None and "no vectors" in other.problem
 
 

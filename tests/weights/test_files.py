@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from tests.pickled_files import CALLS
 from tests.tiny_models import original_weights, vae_weights, write_json
 from tests.tiny_upscalers import compact_weights, rrdb_weights, write
 from webui.domain.models import Kind
@@ -60,16 +61,21 @@ def test_no_upscalers_at_all_says_where_they_go(models: Path) -> None:
         look(models).upscalers.find("4x")
 
 
-def test_pickles_are_listed_and_never_opened(models: Path) -> None:
+def test_pickles_are_read_and_hostile_ones_listed_with_the_reason(models: Path) -> None:
     folder = models / "ESRGAN"
-    write(folder / "4x.safetensors", rrdb_weights())
-    torch.save(rrdb_weights(), folder / "4x.pth")
-    shutil.copy(folder / "4x.pth", folder / "disguised.safetensors")
+    weights = rrdb_weights()
+    write(folder / "4x.safetensors", weights)
+    torch.save({"params": {}, "params_ema": weights}, folder / "4x.pth")
+    (folder / "hostile.pth").write_bytes(CALLS["os.system"][0])
+    shutil.copy(folder / "hostile.pth", folder / "disguised.safetensors")
     upscalers = look(models).upscalers
-    assert [model.name for model in upscalers.models()] == ["4x", "4x.pth", "disguised"]
-    assert upscalers.find("4x").problem is None, "the safetensors file has the plain name"
-    for name in ("4x.pth", "disguised"):
-        with pytest.raises(BadFile, match=r"can run code when opened.*Convert it to \.safetensors"):
+    assert [model.name for model in upscalers.models()] == ["4x", "4x.pth", "disguised", "hostile"]
+    assert upscalers.find("4x").path.suffix == ".safetensors", "the safetensors file has the plain name"
+    picture = torch.rand(1, 3, 8, 8)
+    both = [load_upscaler(identify_upscaler(upscalers.find(name).path)).network for name in ("4x", "4x.pth")]
+    assert torch.equal(both[0](picture), both[1](picture))
+    for name in ("hostile", "disguised"):
+        with pytest.raises(BadFile, match=r"it would call os\.system when opened"):
             upscalers.find(name)
 
 
@@ -89,7 +95,7 @@ def test_damaged_and_foreign_files_say_what_they_are(models: Path, tmp_path: Pat
         "cut": "truncated",
         "page": "HTML",
         "empty": "empty",
-        "zip": "pickle",
+        "zip": "damaged",
         "checkpoint": "a checkpoint, not an upscaler; it belongs into models/Stable-diffusion",
         "vae": "a VAE, not an upscaler; it belongs into models/VAE",
         "lora": "a LoRA, not an upscaler; it belongs into models/Lora",
@@ -156,7 +162,7 @@ def test_vaes_are_found_in_their_folder_and_beside_checkpoints(models: Path) -> 
         ("anime.vae", Kind.VAE), ("mse", Kind.VAE), ("old", Kind.VAE),
     ]  # fmt: skip
     assert vaes.find("anime.vae.safetensors").path.name == "anime.vae.safetensors"
-    with pytest.raises(BadFile, match="can run code"):
+    with pytest.raises(BadFile, match="no weights"):
         vaes.find("old")
 
 

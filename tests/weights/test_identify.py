@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.pickled_files import CALLS
 from tests.tiny_models import original_weights, write_json
 from webui.domain.models import Family
 from webui.errors import BadFile
@@ -200,6 +201,11 @@ def change_json(file: Path, **changes: object) -> None:
     write_json(file, json.loads(file.read_text()) | changes)
 
 
+def replace_vae(folder: Path, content: bytes) -> None:
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "vae" / "diffusion_pytorch_model.bin").write_bytes(content)
+
+
 BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "model_index.json is missing"),
     "index is not JSON": (lambda folder: (folder / "model_index.json").write_text("{"), "not valid JSON"),
@@ -234,10 +240,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "SD2": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=1024), "SD2"),
     "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),
     "no weights": (lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink(), "no unet"),
-    "only a pickle": (
-        lambda folder: (folder / "vae" / "diffusion_pytorch_model.safetensors").rename(folder / "vae" / "x.bin"),
-        "pickle",
-    ),
+    "a hostile pickle": (lambda folder: replace_vae(folder, CALLS["os.system"][0]), "it would call os.system"),
     "cut weights": (
         lambda folder: os.truncate(folder / "unet" / "diffusion_pytorch_model.safetensors", 100_000),
         "truncated",

@@ -11,7 +11,8 @@ from webui.weights import families
 from webui.weights.checkpoint import Checkpoint, Part, is_text_encoder
 from webui.weights.families.checks import check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, FolderFacts
-from webui.weights.headers import CONVERT, MAX_JSON, bad_model, read_header
+from webui.weights.folder_files import find_weight_files
+from webui.weights.headers import MAX_JSON, bad_model, read_header
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 _UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "StableDiffusion3", "Flux")  # what such pipelines begin with
@@ -71,28 +72,11 @@ def _read_part(path: Path, part: str, network: str) -> Part:
     config = _read_json(path, f"{part}/config.json")
     if isinstance(config.get("text_config"), dict) and network.startswith("CLIP"):
         raise bad_model(path, f"its {part} is a whole CLIP model")
-    weights = _component_files(path, part)
+    weights = find_weight_files(path, part)
     for file in weights:
         read_header(file)
     check_size(path, part, config)
     return Part(network, config, weights)
-
-
-def _component_files(folder: Path, part: str) -> tuple[Path, ...]:
-    """Return the weight files of one component: the full-precision one first, else a variant, else its shards."""
-    stem = "model" if is_text_encoder(part) else "diffusion_pytorch_model"
-    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors", f"{stem}.non_ema.safetensors"):
-        if (folder / part / name).is_file():
-            return (folder / part / name,)
-    shards = tuple(sorted((folder / part).glob(f"{stem}-*-of-*.safetensors")))
-    promised = {shard.stem.rpartition("-")[2] for shard in shards}
-    if shards and promised != {f"{len(shards):05d}"}:
-        raise bad_model(folder, f"files of its {part} are missing", "Download them again.")
-    if not shards and any((folder / part).glob("*.bin")):
-        raise bad_model(folder, f"its {part} is a pickle file, which can run code when opened", CONVERT)
-    if not shards:
-        raise bad_model(folder, f"it has no {part}: {part}/{stem}.safetensors is missing")
-    return shards
 
 
 def _check_tokenizer(folder: Path, part: str, tokenizer: str) -> None:

@@ -1,80 +1,61 @@
-"""What a safetensors file declares, checked: no weights are read, torch is not needed."""
+"""What a weight file declares, checked, whatever its format: no weights are read, torch is not needed."""
 
 from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from webui.errors import BadFile
+from webui.weights.pickles import is_pickle, read_pickle_header
+from webui.weights.tensor_facts import MAX_TENSORS, PLAIN, Header, TensorFacts, bad_model
+
+__all__ = ["MAX_JSON", "PICKLE_SUFFIXES", "Header", "TensorFacts", "bad_model", "read_header"]
 
 MAX_HEADER = 16 * 2**20  # bytes
-MAX_TENSORS = 50_000
 MAX_JSON = 4 * 2**20  # bytes of a configuration file beside the weights
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-CONVERT = "Convert it to .safetensors; models/README.md says how."
-
-_ITEM_SIZES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
-    "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TensorFacts:
-    """One entry of a safetensors header."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-Header = Mapping[str, TensorFacts]
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")  # what such files are usually called; their content decides
 
 
 def read_header(path: Path) -> Header:
-    """Return the tensors that a safetensors file declares, after checking that it can hold them.
+    """Return the tensors that a weight file declares, after checking that it can hold them.
 
-    Raises `BadFile`: a pickle, not a safetensors file (saying what it is), truncated, or offsets that overlap or leave
-    gaps.
+    Its content tells whether it is a safetensors file or a pickle. Raises `BadFile`: neither (saying what
+    it is), truncated, tensors that overlap or lie outside the file, a pickle that would call something (naming it).
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise bad_model(path, f"{path.suffix.lower()} files can run code when opened and are not loaded", CONVERT)
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
+    if not stat.S_ISREG(path.stat().st_mode):
         raise bad_model(path, "not a regular file")
     with path.open("rb") as file:
         start = file.read(512)
-        _refuse_foreign(path, start)
-        length = int.from_bytes(start[:8], "little")
-        if length > MAX_HEADER:
-            raise bad_model(path, f"not a safetensors file: its header would be {length} bytes long")
-        if 8 + length > facts.st_size:
-            raise bad_model(path, f"truncated: its header needs {8 + length} bytes, the file has {facts.st_size}")
-        file.seek(8)
-        raw = file.read(length)
-    return _check_header(path, _parse_header(path, raw), facts.st_size - 8 - length)
+    _refuse_foreign(path, start)
+    return read_pickle_header(path) if is_pickle(start) else _read_safetensors(path)
 
 
 def _refuse_foreign(path: Path, start: bytes) -> None:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         raise bad_model(path, "the file is empty", "Download it again.")
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80")) or b"ustar" in start[257:265]:
-        raise bad_model(path, "a pickle file, which can run code when opened", CONVERT)
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        raise bad_model(
-            path, "not a safetensors file: it begins with HTML", "The download was a web page; download it again."
-        )
+        raise bad_model(path, "not a model: it begins with HTML", "The download was a web page; download it again.")
     if text.startswith(b"version https://git-lfs"):
         raise bad_model(path, "a Git LFS pointer, not the model itself", "Fetch it with `git lfs pull`.")
     if start.startswith(b"GGUF"):
         raise bad_model(path, "GGUF checkpoints are not supported yet")
     if len(start) < 8:
         raise bad_model(path, f"truncated: the file has {len(start)} bytes", "Download it again.")
+
+
+def _read_safetensors(path: Path) -> Header:
+    with path.open("rb") as file:
+        available = path.stat().st_size - 8
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise bad_model(path, f"not a safetensors file: its header would be {length} bytes long")
+        if length > available:
+            raise bad_model(path, f"truncated: its header needs {8 + length} bytes, the file has {8 + available}")
+        raw = file.read(length)
+    return _check_header(path, _parse_header(path, raw), available - length)
 
 
 def _parse_header(path: Path, raw: bytes) -> dict[str, Any]:
@@ -105,7 +86,7 @@ def _check_header(path: Path, header: dict[str, Any], available: int) -> Header:
         try:
             dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
             whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
-            fits = whole and prod(shape) * _ITEM_SIZES[dtype] == end - begin
+            fits = whole and prod(shape) * PLAIN[dtype] == end - begin
         except (KeyError, TypeError, ValueError) as error:
             raise bad_model(path, f"its header is damaged at {name[:80]!r}") from error
         if not fits:
@@ -124,8 +105,3 @@ def _check_header(path: Path, header: dict[str, Any], available: int) -> Header:
     if position < available:
         raise bad_model(path, f"its header is damaged: {available - position} bytes belong to no tensor")
     return tensors
-
-
-def bad_model(path: Path, problem: str, hint: str = "") -> BadFile:
-    """Return the refusal of a model file in one sentence."""
-    return BadFile(f"{path.name}: {problem}.", hint=hint, field="model")

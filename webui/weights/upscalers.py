@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
 from webui.errors import BadFile
+from webui.weights.tensors import read_tensors
 from webui.weights.upscaler_files import (
     CompactShape,
     OtherShape,
@@ -117,8 +118,8 @@ def _swin2sr_config(shape: Swin2srShape) -> Swin2SRConfig:
 def _read(file: UpscalerFile) -> dict[str, Tensor]:
     """Return the weights by our own names, still memory-mapped."""
     try:
-        with safe_open(file.file, framework="pt", device="cpu") as content:
-            return {own: content.get_tensor(name) for own, name in file.names.items()}
+        tensors = read_tensors(file.file)
+        return {own: tensors[name] for own, name in file.names.items()}
     except (SafetensorError, OSError) as error:
         raise BadFile(f"{file.path.name} cannot be read: {error}.", field="upscaler") from error
 

@@ -1,0 +1,54 @@
+"""What the headers of weight files tell, in whichever format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+
+from webui.errors import BadFile
+
+MAX_TENSORS = 50_000
+
+PLAIN: Mapping[str, int] = MappingProxyType(
+    {
+        "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+        "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
+    }
+)  # fmt: skip
+"""Dtypes that store every number by itself, under safetensors' names → bytes of a number."""
+
+BLOCKS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34), "Q8_1": (32, 40),
+        "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+        "Q8_K": (256, 292), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74), "IQ3_XXS": (256, 98), "IQ1_S": (256, 50),
+        "IQ4_NL": (32, 18), "IQ3_S": (256, 110), "IQ2_S": (256, 82), "IQ4_XS": (256, 136), "IQ1_M": (256, 56),
+        "TQ1_0": (256, 54), "TQ2_0": (256, 66), "MXFP4": (32, 17), "NVFP4": (64, 36), "Q1_0": (128, 18),
+    }
+)  # fmt: skip
+"""Quantised dtypes under GGUF's names → numbers that share a scale, bytes that they take together."""
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One tensor of a file: `dtype` is a name of `PLAIN` or `BLOCKS`, `shape` that of the numbers."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes as it is stored."""
+        numbers, stored = BLOCKS.get(self.dtype) or (1, PLAIN[self.dtype])
+        return prod(self.shape) // numbers * stored
+
+
+Header = Mapping[str, TensorFacts]
+
+
+def bad_model(path: Path, problem: str, hint: str = "") -> BadFile:
+    """Return the refusal of a model file in one sentence."""
+    return BadFile(f"{path.name}: {problem}.", hint=hint, field="model")
