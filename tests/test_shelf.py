@@ -13,9 +13,9 @@ from webui.errors import BadFile, NotFound
 from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
 from webui.shelf import Shelf
-from webui.weights.catalog import Catalog
 from webui.weights.files import ModelFiles
-from webui.weights.hashes import HashCache
+from webui.weights.index import ModelIndex
+from webui.weights.places import ModelFolders
 
 
 def write_vae(path: Path) -> None:
@@ -29,10 +29,8 @@ def shelf(tmp_path: Path) -> Shelf:
     write_vae(tmp_path / "VAE" / "soft.safetensors")
     write_vae(checkpoints / "anime.vae.safetensors")
     (tmp_path / "VAE" / "old.ckpt").write_bytes(b"PK\x03\x04")
-    hashes = HashCache(tmp_path / "hashes.json")
     return Shelf(
-        Catalog([checkpoints], hashes),
-        ModelFiles.find(tmp_path, [checkpoints], hashes),
+        ModelFiles.find(ModelFolders.below(tmp_path), ModelIndex(tmp_path / "models.db")),
         InputStore(tmp_path / "inputs"),
         Styles(tmp_path),
         lambda: (),
@@ -61,7 +59,7 @@ def test_a_vae_nobody_has_or_can_use_says_so(shelf: Shelf, tmp_path: Path) -> No
     with pytest.raises(NotFound, match="sotf") as caught:
         shelf.vae("sotf", checkpoint(tmp_path, "anime"))
     assert "soft" in caught.value.hint
-    with pytest.raises(BadFile, match="damaged"):
+    with pytest.raises(BadFile, match="truncated"):
         shelf.vae("old", checkpoint(tmp_path, "anime"))
 
 

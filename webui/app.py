@@ -35,13 +35,14 @@ from webui.prompt.wildcards import Wildcards
 from webui.settings import SettingsStore
 from webui.shelf import Shelf
 from webui.studio import Studio
-from webui.weights.catalog import Catalog
 from webui.weights.files import ModelFiles
-from webui.weights.hashes import HashCache
+from webui.weights.index import ModelIndex
+from webui.weights.places import find_folders
 
 log = logging.getLogger("easel")
 
 PORTS_TO_TRY = 100
+PATIENCE = 1.0  # seconds that a start or a refresh spends on new model files; what is left is read in the background
 EXTENSIONS = Path(__file__).resolve().parent.parent / "extensions"
 
 
@@ -116,7 +117,7 @@ def inputs_folder(config: Config) -> Path:
 def build_studio(config: Config, runner: Runner) -> Studio:
     """Build everything below the doors. Nothing is started yet."""
     settings = SettingsStore(config.state_dir / "settings.json")
-    hashes = HashCache(config.state_dir / "hashes.json")
+    index = ModelIndex(config.state_dir / "models.db")
     store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
     output = OutputFolder(config.outputs_dir, config.state_dir / "temporary")
     queue = JobQueue(store, runner, output)
@@ -124,8 +125,7 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     styles, wildcards = Styles(config.data_dir), Wildcards(config.data_dir / "wildcards")
     extensions = load_extensions(EXTENSIONS)
     shelf = Shelf(
-        Catalog(config.checkpoint_dirs, hashes),
-        ModelFiles.find(config.models_dir, config.checkpoint_dirs, hashes),
+        ModelFiles.find(find_folders(config), index, config.state_dir / "cards", PATIENCE),
         inputs,
         styles,
         lambda: extensions.scripts,

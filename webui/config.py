@@ -30,6 +30,22 @@ MODEL_FOLDERS: Final = (
 )
 REDACTED: Final = "********"
 
+FOLDER_FLAGS: Final = (
+    ("--ckpt-dir", "checkpoint", "checkpoints"),
+    ("--vae-dir", "vae", "VAEs"),
+    ("--lora-dir", "lora", "LoRAs"),
+    ("--embeddings-dir", "embedding", "embeddings"),
+    ("--controlnet-dir", "controlnet", "ControlNets, T2I- and IP-Adapters"),
+    ("--text-encoder-dir", "text_encoder", "text encoders"),
+    ("--esrgan-models-path", "upscaler", "upscalers"),
+    ("--realesrgan-models-path", "upscaler", "upscalers"),
+    ("--bsrgan-models-path", "upscaler", "upscalers"),
+    ("--swinir-models-path", "upscaler", "upscalers"),
+    ("--scunet-models-path", "upscaler", "upscalers"),
+    ("--dat-models-path", "upscaler", "upscalers"),
+)
+"""Flags for further folders of models: the kind (as `domain.models.Kind` calls it) and what users call such models."""
+
 Pairs = tuple[tuple[str, str], ...]
 MemoryMode = Literal["auto", "normal", "medvram", "lowvram"]
 Precision = Literal["auto", "full", "half"]
@@ -42,6 +58,9 @@ class Config:
     data_dir: Path
     models_dir: Path
     checkpoint_dirs: tuple[Path, ...]
+    model_dirs: Mapping[str, tuple[Path, ...]]  # further folders by kind, as in FOLDER_FLAGS
+    a1111_homes: tuple[Path, ...]
+    extra_model_paths: tuple[Path, ...]
     outputs_dir: Path
     state_dir: Path
     host: str
@@ -122,10 +141,9 @@ REFUSED: Final = (
         "this version has no extensions of other people yet",
     ),
     Refused(
-        "--lora-dir --vae-dir --embeddings-dir --hypernetwork-dir --esrgan-models-path --realesrgan-models-path"
-        " --scunet-models-path --swinir-models-path --bsrgan-models-path --ldsr-models-path --gfpgan-models-path"
-        " --gfpgan-dir --gfpgan-model --codeformer-models-path --clip-models-path --textual-inversion-templates-dir"
-        " --localizations-dir --controlnet-dir --styles-file",
+        "--hypernetwork-dir --ldsr-models-path --gfpgan-models-path --gfpgan-dir --gfpgan-model"
+        " --codeformer-models-path --clip-models-path --textual-inversion-templates-dir --localizations-dir"
+        " --styles-file",
         "put the files, or a link to their folder, into A1111's folder under models/ (--models-dir moves all of it)",
     ),
     Refused("--vae-path", "put the VAE into models/VAE"),
@@ -274,7 +292,24 @@ def _add_folder_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--data-dir", type=Path, default=REPOSITORY, metavar="FOLDER", help="holds models/ and outputs/")
     add("--models-dir", type=Path, metavar="FOLDER", help="models somewhere else, e.g. A1111's models folder")
-    add("--ckpt-dir", type=Path, action="append", metavar="FOLDER", help="one more folder of checkpoints (repeatable)")
+    for flag, _, words in FOLDER_FLAGS:
+        add(flag, type=Path, action="append", metavar="FOLDER", help=f"one more folder of {words} (repeatable)")
+    add(
+        "--a1111-home",
+        "--forge-ref-a1111-home",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="use the models in this folder of A1111 or Forge, where they are (repeatable)",
+    )
+    add(
+        "--extra-model-paths",
+        "--extra-model-paths-config",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="use the models in the folders that a file like ComfyUI's extra_model_paths.yaml names (repeatable)",
+    )
     add("--ckpt", metavar="NAME", help="the checkpoint to start with")
 
 
@@ -332,10 +367,14 @@ def _configure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         )
     data_dir = _absolute(options.data_dir)
     models_dir = _absolute(options.models_dir) if options.models_dir else data_dir / "models"
+    model_dirs = _model_dirs(parser, options)
     return Config(
         data_dir=data_dir,
         models_dir=models_dir,
-        checkpoint_dirs=(models_dir / "Stable-diffusion", *_existing(parser, options.ckpt_dir or ())),
+        checkpoint_dirs=(models_dir / "Stable-diffusion", *model_dirs.get("checkpoint", ())),
+        model_dirs=model_dirs,
+        a1111_homes=_existing(parser, "--a1111-home", options.a1111_home or ()),
+        extra_model_paths=_existing_files(parser, "--extra-model-paths", options.extra_model_paths or ()),
         outputs_dir=data_dir / "outputs",
         state_dir=data_dir / "outputs" / ".easel",
         host=host,
@@ -388,11 +427,27 @@ def _file_of_pairs(parser: argparse.ArgumentParser, path: Path) -> str:
         parser.error(f"--gradio-auth-path: {path} cannot be read: {getattr(problem, 'strerror', None) or problem}.")
 
 
-def _existing(parser: argparse.ArgumentParser, folders: Sequence[Path]) -> tuple[Path, ...]:
+def _model_dirs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Mapping[str, tuple[Path, ...]]:
+    found: dict[str, tuple[Path, ...]] = {}
+    for flag, kind, _ in FOLDER_FLAGS:
+        named = getattr(options, flag[2:].replace("-", "_")) or ()
+        found[kind] = (*found.get(kind, ()), *_existing(parser, flag, named))
+    return {kind: folders for kind, folders in found.items() if folders}
+
+
+def _existing(parser: argparse.ArgumentParser, flag: str, folders: Sequence[Path]) -> tuple[Path, ...]:
     absolute = tuple(_absolute(folder) for folder in folders)
     for folder in absolute:
         if not folder.is_dir():
-            parser.error(f"--ckpt-dir: there is no folder {folder}.")
+            parser.error(f"{flag}: there is no folder {folder}.")
+    return absolute
+
+
+def _existing_files(parser: argparse.ArgumentParser, flag: str, files: Sequence[Path]) -> tuple[Path, ...]:
+    absolute = tuple(_absolute(file) for file in files)
+    for file in absolute:
+        if not file.is_file():
+            parser.error(f"{flag}: there is no file {file}.")
     return absolute
 
 
@@ -404,6 +459,12 @@ def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def _flags(options: argparse.Namespace) -> Mapping[str, object]:
     """Return what /sdapi/v1/cmd-flags shows: A1111's names, JSON values, passwords struck out."""
     shown: dict[str, object] = {}
@@ -413,7 +474,6 @@ def _flags(options: argparse.Namespace) -> Mapping[str, object]:
         elif name in ("gradio_auth", "api_auth") and value is not None:
             shown[name] = REDACTED
         else:
-            shown[name] = str(value) if isinstance(value, Path) else value
-    shown["ckpt_dir"] = [str(folder) for folder in options.ckpt_dir or ()] or None
+            shown[name] = _plain(value)
     del shown["stub_runner"]
     return shown

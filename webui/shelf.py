@@ -14,8 +14,8 @@ from webui.extending.scripts import AnyScript, NameKind, find_script
 from webui.images.open import read_size
 from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
-from webui.weights.catalog import VAE_SUFFIXES, Catalog
-from webui.weights.files import ModelFiles
+from webui.weights.catalog import Catalog
+from webui.weights.files import VAE_SUFFIXES, ModelFiles
 from webui.weights.vae_files import Half, find_taesd
 
 AUTOMATIC = "Automatic"
@@ -27,7 +27,6 @@ class Shelf:
 
     def __init__(
         self,
-        checkpoints: Catalog,
         files: ModelFiles,
         inputs: InputStore,
         styles: Styles,
@@ -35,7 +34,8 @@ class Shelf:
         hint: str,
     ) -> None:
         """`hint` says where to put a checkpoint when there is none."""
-        self.checkpoints = checkpoints
+        self.files = files
+        self.checkpoints = files.checkpoints
         self.vaes = files.vaes
         self.upscalers = files.upscalers
         self._taesd_dirs = files.taesd_dirs
@@ -46,17 +46,16 @@ class Shelf:
 
     def refresh(self) -> None:
         """Look at all model folders again."""
-        for catalog in (self.checkpoints, self.vaes, self.upscalers):
-            catalog.refresh()
+        self.files.refresh()
 
     def find_checkpoint(self, name: str | None) -> ModelInfo:
         """Return the checkpoint, or the first usable one (None), as far as it is known without reading its file."""
         if name:
             return self.checkpoints.find(name)
-        usable = [model for model in self.checkpoints.models() if model.problem is None]
-        if not usable:
+        usable = self.checkpoints.first_usable()
+        if usable is None:
             raise NotFound("There is no usable checkpoint.", hint=self._hint, field="model")
-        return usable[0]
+        return usable
 
     def checkpoint(self, name: str | None) -> ModelInfo:
         return self.checkpoints.hashed(self.find_checkpoint(name))

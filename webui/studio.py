@@ -13,9 +13,10 @@ import psutil
 
 from webui import planner
 from webui.config import Config
+from webui.domain.cards import CardChange, ModelPage
 from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
-from webui.domain.models import ModelInfo
+from webui.domain.models import Kind, ModelInfo
 from webui.domain.passes import ScriptCall
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
@@ -35,7 +36,6 @@ from webui.prompt.tokens import count_tokens, limit
 from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
-from webui.weights.embeddings import EmbeddingFile, find_embeddings
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
@@ -223,9 +223,22 @@ class Studio:
         """Return all upscaler networks, unusable ones with their `problem`; the built-in ways are in the domain."""
         return self._shelf.upscalers.models()
 
-    def embeddings(self) -> tuple[EmbeddingFile, ...]:
-        """Return the files of embeddings; prompts cannot use them yet."""
-        return find_embeddings(self.config.models_dir / "embeddings")
+    def models_of(self, kind: Kind) -> tuple[ModelInfo, ...]:
+        """Return all models of a kind, unusable ones with their `problem`; `NotFound` for a kind without a list."""
+        return self._shelf.files.models_of(kind)
+
+    def model(self, kind: Kind, name: str) -> ModelInfo:
+        """Return the model of a kind that `name` means, even if it cannot be used; `NotFound` otherwise."""
+        catalog = self._shelf.files.of(kind)
+        return catalog.settle(catalog.look_up(name))
+
+    def model_page(self, model: ModelInfo) -> ModelPage:
+        """Return the card of a model and what else is known about it."""
+        return self._shelf.files.of(model.kind).page(model)
+
+    def change_card(self, model: ModelInfo, change: CardChange) -> ModelInfo:
+        """Change what the card of a model says, never the model itself, and return it. Raises `StorageError`."""
+        return self._shelf.files.of(model.kind).change_card(model, change)
 
     def scripts(self) -> tuple[AnyScript, ...]:
         """Return all scripts that extensions offer."""

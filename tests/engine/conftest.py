@@ -13,7 +13,8 @@ from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.engine.engine import Engine, EngineOptions
 from webui.engine.models import Models
 from webui.weights.catalog import Catalog
-from webui.weights.hashes import HashCache
+from webui.weights.files import CHECKPOINTS
+from webui.weights.index import ModelIndex
 from webui.weights.identify import identify
 from webui.weights.load import load
 from webui.weights.memory import Resident, choose_placement
@@ -69,8 +70,8 @@ def scorer() -> Scorer:
 
 @pytest.fixture(scope="session")
 def pocket(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    hashes = HashCache(tmp_path_factory.mktemp("state") / "hashes.json")
-    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], hashes)
+    index = ModelIndex(tmp_path_factory.mktemp("state") / "models.db")
+    catalog = Catalog([ROOT / "models" / "Stable-diffusion"], index, CHECKPOINTS)
     return catalog.hashed(catalog.find("pocket-sd1"))
 
 

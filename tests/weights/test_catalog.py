@@ -11,8 +11,10 @@ import pytest
 from tests.tiny_models import write_json
 from webui.domain.models import Family, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
-from webui.weights.catalog import CHECKPOINTS, Catalog, Identified, Sort
-from webui.weights.hashes import HashCache
+from webui.weights.catalog import Catalog, Sort
+from webui.weights.files import CHECKPOINTS
+from webui.weights.index import ModelIndex
+from webui.weights.model_facts import ModelFacts
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def link(source: Path, target: Path) -> Path:
 
 
 def make(tmp_path: Path, *roots: Path, sort: Sort = CHECKPOINTS) -> Catalog:
-    return Catalog(roots, HashCache(tmp_path / "state" / "hashes.json"), sort)
+    return Catalog(roots, ModelIndex(tmp_path / "state" / "models.db"), sort)
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -64,8 +66,8 @@ def test_broken_models_are_listed_with_their_reason(root: Path, tmp_path: Path) 
     write_json(root / "half" / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
     problems = {model.name: model.problem for model in make(tmp_path, root).models()}
     assert "HTML" in (problems["page"] or "")
-    assert "run code" in (problems["old"] or "")
-    assert "no usable" in (problems["half"] or "")
+    assert "truncated" in (problems["old"] or "")
+    assert "missing" in (problems["half"] or "")
     assert not any((problem or "").startswith(name) for name, problem in problems.items())
     with pytest.raises(BadFile, match=r"page.safetensors: .*HTML"):
         make(tmp_path, root).find("page")
@@ -160,7 +162,7 @@ def test_hashes_of_file_and_folder(
 def test_refresh_sees_what_changed_and_reads_nothing_else(root: Path, tmp_path: Path, tiny_file: Path) -> None:
     read: list[str] = []
 
-    def identify(path: Path) -> Identified:
+    def identify(path: Path) -> ModelFacts:
         read.append(path.name)
         return CHECKPOINTS.identify(path)
 

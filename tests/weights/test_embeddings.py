@@ -1,42 +1,43 @@
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
-from webui.weights.embeddings import EmbeddingFile, find_embeddings
+import pytest
+
+from tests.header_files import write_header
+from webui.domain.models import Family
+from webui.errors import BadFile
+from webui.weights.embeddings import identify_embedding
 
 
-def write_tensors(path: Path, **shapes: tuple[int, ...]) -> None:
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        size = 4
-        for side in shape:
-            size *= side
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+@pytest.mark.parametrize(
+    ("shapes", "vectors", "length", "family"),
+    [
+        ({"emb_params": (3, 768)}, 3, 768, Family.SD1),
+        ({"emb_params": (4, 1024)}, 4, 1024, Family.SD2),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, 2, 2048, Family.SDXL),
+        ({"<cat>": (768,)}, 1, 768, Family.SD1),  # diffusers: one vector under the word that it stands for
+        ({"<cat>": (5, 768)}, 5, 768, Family.SD1),
+        ({"emb_params": (1, 5000)}, 1, 5000, None),
+    ],
+)
+def test_vectors_are_counted_from_the_header(
+    shapes: dict[str, tuple[int, ...]], vectors: int, length: int, family: Family | None, tmp_path: Path
+) -> None:
+    found = identify_embedding(write_header(tmp_path / "x.safetensors", shapes))
+    assert found.details == {"vectors": vectors, "length": length}
+    assert found.family is family
 
 
-def test_vectors_are_counted_from_the_header(tmp_path: Path) -> None:
-    write_tensors(tmp_path / "sd1.safetensors", emb_params=(3, 768))
-    write_tensors(tmp_path / "sdxl" / "xl.safetensors", clip_l=(2, 768), clip_g=(2, 1280))
-    assert find_embeddings(tmp_path) == (
-        EmbeddingFile(name="sd1", vectors=3, length=768),
-        EmbeddingFile(name="xl", vectors=2, length=2048),
-    )
-
-
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
-    (tmp_path / "old.pt").write_bytes(b"PK\x03\x04")
-    write_tensors(tmp_path / "other.safetensors", weight=(2, 2))
-    (tmp_path / "notes.txt").write_text("no model")
-    old, other = find_embeddings(tmp_path)
-    assert (old.name, old.vectors) == ("old", 0) and old.problem is not None and "damaged" in old.problem
-    assert other.problem is not None and "no vectors" in other.problem
-
-
-def test_no_folder_has_none(tmp_path: Path) -> None:
-    assert find_embeddings(tmp_path / "nowhere") == ()
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"weight": (2, 2)}, "no vectors of an embedding"),
+        ({"lora_unet_x.lora_down.weight": (4, 8)}, "a LoRA, not a textual inversion; it belongs into models/Lora"),
+        ({"emb_params": ()}, "no vectors of an embedding"),
+    ],
+)
+def test_other_files_are_refused(shapes: dict[str, tuple[int, ...]], words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=words) as caught:
+        identify_embedding(write_header(tmp_path / "x.safetensors", shapes))
+    assert caught.value.field == "embedding"

@@ -19,7 +19,8 @@ from webui.domain.models import Kind
 from webui.errors import BadFile, NotFound
 from webui.weights import upscaler_files
 from webui.weights.files import ModelFiles
-from webui.weights.hashes import HashCache
+from webui.weights.index import ModelIndex
+from webui.weights.places import ModelFolders
 from webui.weights.upscaler_files import OtherShape, identify_upscaler
 from webui.weights.upscalers import load_upscaler
 
@@ -30,7 +31,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def look(models: Path) -> ModelFiles:
-    return ModelFiles.find(models, [models / "Stable-diffusion"], HashCache(models.parent / "hashes.json"))
+    return ModelFiles.find(ModelFolders.below(models), ModelIndex(models.parent / "models.db"))
 
 
 def test_upscalers_are_found_in_every_programs_folders(models: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_folders_configuration_is_read_with_care(models: Path) -> None:
         (folder / "config.json").write_text(content)
         (model,) = look(models).upscalers.models()
         assert (model.problem is None) is usable, content
-        assert model.layout == ("diffusers" if usable else "")
+        assert model.layout == "diffusers"
 
 
 def test_vaes_are_found_in_their_folder_and_beside_checkpoints(models: Path) -> None:

@@ -16,13 +16,14 @@ from tests.tiny_flux import WORDS, make_folder
 from tests.tiny_models import write_json
 from webui.domain.models import Family, ModelDefaults
 from webui.errors import BadFile
-from webui.weights import memory
+from webui.weights import precisions
 from webui.weights.catalog import Catalog
 from webui.weights.checkpoint import FlowSchedule
-from webui.weights.hashes import HashCache
+from webui.weights.files import CHECKPOINTS
 from webui.weights.identify import identify
+from webui.weights.index import ModelIndex
 from webui.weights.load import load
-from webui.weights.memory import EngineOptions, choose_placement
+from webui.weights.memory import EngineOptions, choose_placement, devices, placement
 from webui.weights.tokenizers import load_piece_tokenizer
 
 
@@ -66,7 +67,7 @@ def test_what_they_propose(folders: dict[str, Path]) -> None:
 
 def test_the_card_has_the_last_word(folder: Path) -> None:
     write_json(folder / "easel.json", {"defaults": {"steps": 28, "distilled_guidance": 2.0}})
-    (model,) = Catalog([folder.parent], HashCache(folder.parent / "hashes.json")).models()
+    (model,) = Catalog([folder.parent], ModelIndex(folder.parent / "models.db"), CHECKPOINTS).models()
     assert (model.family, model.problem) == (Family.FLUX, None)
     assert (model.defaults.steps, model.defaults.distilled_guidance, model.defaults.width) == (28, 2.0, 1024)
 
@@ -80,21 +81,22 @@ def test_the_words_of_t5_have_two_names(folder: Path) -> None:
 def test_half_precision_is_that_with_the_range_of_full_one(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(placement, "choose_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**40, 2**40))
-    placement = choose_placement(EngineOptions(), identify(folders["dev"]))
-    assert set(placement.dtypes.values()) == {torch.bfloat16}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    chosen = choose_placement(EngineOptions(), identify(folders["dev"]))
+    assert set(chosen.dtypes.values()) == {torch.bfloat16}
 
 
 def test_a_large_text_encoder_takes_half_the_memory_on_a_cpu_too(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_cpu_computes_bf16", lambda: True)
+    monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: True)
     options, checkpoint = EngineOptions(use_cpu=frozenset({"all"})), identify(folders["dev"])
     assert choose_placement(options, checkpoint).dtypes["text_encoder_2"] is torch.float32
-    monkeypatch.setattr(memory, "WORTH_BF16_ON_CPU", 10_000)
+    monkeypatch.setattr(precisions, "WORTH_BF16_ON_CPU", 10_000)
     assert choose_placement(options, checkpoint).dtypes["text_encoder_2"] is torch.float32
-    monkeypatch.setattr(memory, "LARGE_TEXT_ENCODER", 10_000)
+    monkeypatch.setattr(precisions, "LARGE_TEXT_ENCODER", 10_000)
     assert choose_placement(options, checkpoint).dtypes["text_encoder_2"] is torch.bfloat16
 
 

@@ -1,39 +1,35 @@
-"""Embeddings (textual inversion) on the disk: what their headers say. Prompts have no way to use them yet."""
+"""Embeddings (textual inversion) on the disk: what their headers say."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from webui.domain.frozen import Data
+from webui.domain.models import Kind
 from webui.errors import BadFile
-from webui.weights.headers import PICKLE_SUFFIXES, read_header
+from webui.weights.kinds import refuse_other_kind, tell_kind
+from webui.weights.lora_files import family_named, read_any
+from webui.weights.model_facts import ModelFacts
 
 TABLES = ("emb_params", "clip_l", "clip_g")
 """The tensors of vectors: A1111's for SD 1 and 2, and both of SDXL's text encoders."""
 
-
-class EmbeddingFile(Data):
-    """One file: how many vectors it has and how long each is, over all text encoders. Both are 0 where the file cannot
-    be read; `problem` says why."""
-
-    name: str
-    vectors: int = 0
-    length: int = 0
-    problem: str | None = None
+_FAMILIES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl"}
+"""Numbers of one vector over all text encoders → the family."""
 
 
-def find_embeddings(folder: Path) -> tuple[EmbeddingFile, ...]:
-    """Return the embeddings in `folder` and the folders in it, by name."""
-    files = sorted(folder.rglob("*"), key=lambda file: file.name.lower())
-    return tuple(_read(file) for file in files if file.suffix.lower() in (".safetensors", *PICKLE_SUFFIXES))
-
-
-def _read(file: Path) -> EmbeddingFile:
-    try:
-        header = read_header(file)
-    except (BadFile, OSError) as error:
-        return EmbeddingFile(name=file.stem, problem=str(error))
-    tables = [header[name].shape for name in TABLES if name in header and len(header[name].shape) == 2]
-    if not tables:
-        return EmbeddingFile(name=file.stem, problem=f"{file.name}: it holds no vectors of an embedding.")
-    return EmbeddingFile(name=file.stem, vectors=tables[0][0], length=sum(shape[1] for shape in tables))
+def identify_embedding(path: Path) -> ModelFacts:
+    """Return how many vectors an embedding has, and how long each is over all text encoders; `BadFile` if it is none."""
+    _, header = read_any(path, "embedding")
+    if tell_kind(header) is not Kind.EMBEDDING:
+        refuse_other_kind(path, header, Kind.EMBEDDING, field="embedding")
+        raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
+    known = [facts for name, facts in header.items() if name in TABLES or name.startswith("string_to_param")]
+    shapes = [(1, *facts.shape)[-2:] for facts in known or header.values() if facts.shape]
+    if not shapes:
+        raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
+    length = sum(shape[1] for shape in shapes)
+    return ModelFacts(
+        family=family_named(_FAMILIES.get(length, "")),
+        details={"vectors": shapes[0][0], "length": length},
+    )

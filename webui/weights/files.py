@@ -1,85 +1,235 @@
-"""The sorts of models that are one file each: VAEs and upscalers, and where they lie."""
+"""The sorts of models there are, and the catalogs of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from typing_extensions import Self
 
 from webui.domain.models import Kind, ModelInfo
-from webui.weights.catalog import VAE_SUFFIXES, Catalog, Sort
-from webui.weights.hashes import HashCache
+from webui.errors import NotFound
+from webui.weights.cards import CardFiles
+from webui.weights.catalog import Catalog, Sort
+from webui.weights.control_files import identify_control
+from webui.weights.embeddings import identify_embedding
+from webui.weights.encoder_files import identify_encoder
+from webui.weights.hashes import old_hash
 from webui.weights.headers import PICKLE_SUFFIXES
+from webui.weights.identify import identify
+from webui.weights.index import ModelIndex
+from webui.weights.lora_files import identify_lora
+from webui.weights.metadata import THUMBNAIL, read_metadata, told_card, told_details
+from webui.weights.model_facts import ModelFacts
+from webui.weights.places import ModelFolders
 from webui.weights.upscaler_files import identify_upscaler
 from webui.weights.vae_files import identify_vae
 
-UPSCALER_FOLDERS = (
-    "ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "Swin2SR", "ScuNET", "DAT", "HAT", "upscale_models",
-)  # fmt: skip
-"""Where A1111, Forge and ComfyUI keep upscalers, below the models folder."""
+_AMONG: Mapping[Kind, Kind] = {
+    Kind.T2I_ADAPTER: Kind.CONTROLNET,
+    Kind.IP_ADAPTER: Kind.CONTROLNET,
+    Kind.IMAGE_ENCODER: Kind.TEXT_ENCODER,
+}
+"""Kinds that lie in the folders of others."""
+VAE_SUFFIXES = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
+"""A1111 keeps a checkpoint's own VAE beside it under such a name."""
 
-VAE_FOLDERS = ("VAE",)
-TAESD_FOLDERS = ("VAE-approx", "VAE-taesd", "vae_approx")
-
-_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)  # pickles are listed with the reason why they are not used
+_SUFFIXES = (".safetensors", ".sft", ".gguf", *PICKLE_SUFFIXES)
+_CHECKPOINT_SUFFIXES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth")
 
 
+def _any_weights(name: str, root: Path) -> bool:
+    return name.endswith(_SUFFIXES)
+
+
+def _checkpoint_facts(path: Path) -> ModelFacts:
+    found = identify(path)
+    whole = path.is_file()
+    metadata = read_metadata(path) if whole else {}
+    return ModelFacts(
+        family=found.family,
+        variant=found.variant,
+        parts=found.components,
+        weights=() if whole else tuple(file.relative_to(path).as_posix() for file in found.weight_files),
+        defaults=found.defaults,
+        old_hash=old_hash(path) if whole else None,
+        told=told_card(metadata),
+        details=told_details(metadata),
+        has_thumbnail=THUMBNAIL in metadata,
+    )
+
+
+def _vae_facts(path: Path) -> ModelFacts:
+    found = identify_vae(path)
+    return ModelFacts(parts=("vae",), details={"latent_channels": found.config["latent_channels"]})
+
+
+def _upscaler_facts(path: Path) -> ModelFacts:
+    found = identify_upscaler(path)
+    scale = getattr(found.shape, "scale", None)
+    return ModelFacts(
+        weights=(found.file.relative_to(path).as_posix(),) if path.is_dir() else (),
+        details={} if scale is None else {"scale": scale},
+    )
+
+
+CHECKPOINTS = Sort(
+    kind=Kind.CHECKPOINT,
+    wants=lambda name, root: name.endswith(_CHECKPOINT_SUFFIXES) and not name.endswith(VAE_SUFFIXES),
+    folder_mark="model_index.json",
+    identify=_checkpoint_facts,
+    field="model",
+    words="Model",
+    home="models/Stable-diffusion",
+)
 UPSCALERS = Sort(
     kind=Kind.UPSCALER,
-    wants=lambda file: file.name.lower().endswith(_SUFFIXES),
+    wants=_any_weights,
     folder_mark="config.json",
-    identify=identify_upscaler,
+    identify=_upscaler_facts,
     field="upscaler",
     words="Upscaler",
     home="models/ESRGAN",
 )
+LORAS = Sort(
+    kind=Kind.LORA,
+    wants=_any_weights,
+    folder_mark="adapter_config.json",
+    identify=identify_lora,
+    field="lora",
+    words="LoRA",
+    home="models/Lora",
+)
+CONTROLNETS = Sort(
+    kind=Kind.CONTROLNET,
+    wants=_any_weights,
+    folder_mark="config.json",
+    identify=identify_control,
+    field="controlnet",
+    words="ControlNet",
+    home="models/ControlNet",
+)
+EMBEDDINGS = Sort(
+    kind=Kind.EMBEDDING,
+    wants=_any_weights,
+    folder_mark="",
+    identify=identify_embedding,
+    field="embedding",
+    words="Embedding",
+    home="models/embeddings",
+)
+TEXT_ENCODERS = Sort(
+    kind=Kind.TEXT_ENCODER,
+    wants=_any_weights,
+    folder_mark="config.json",
+    identify=identify_encoder,
+    field="text_encoder",
+    words="Text encoder",
+    home="models/text_encoder",
+)
 
 
-@dataclass(frozen=True)
-class ModelFiles:
-    """The catalogs of the models that are one file each."""
+def vaes_among(checkpoint_dirs: Collection[Path]) -> Sort:
+    """Return how to look for VAEs: all files in their own folders, among the checkpoints what is called one."""
 
-    vaes: Catalog
-    upscalers: Catalog
-    taesd_dirs: tuple[Path, ...] = ()
-
-    @classmethod
-    def find(cls, models_dir: Path, checkpoint_dirs: Sequence[Path], hashes: HashCache) -> Self:
-        """Look below the models folder, and for VAEs among the checkpoints too."""
-        return cls(
-            vaes=Catalog(
-                [*(models_dir / folder for folder in VAE_FOLDERS), *checkpoint_dirs], hashes, _vaes(checkpoint_dirs)
-            ),
-            upscalers=Catalog([models_dir / folder for folder in UPSCALER_FOLDERS], hashes, UPSCALERS),
-            taesd_dirs=tuple(models_dir / folder for folder in TAESD_FOLDERS),
-        )
-
-    def refresh(self) -> None:
-        """Look at the folders again."""
-        self.vaes.refresh()
-        self.upscalers.refresh()
-
-    def models(self) -> tuple[ModelInfo, ...]:
-        """Return all of them, broken ones with their `problem` included."""
-        return (*self.vaes.models(), *self.upscalers.models())
-
-
-def _vaes(checkpoint_dirs: Sequence[Path]) -> Sort:
-    """Return how to look for VAEs: all files in their own folder, among the checkpoints what is called one."""
-
-    def may_be_vae(file: Path) -> bool:
-        name = file.name.lower()
-        among_checkpoints = any(file.is_relative_to(folder) for folder in checkpoint_dirs)
-        return name.endswith(VAE_SUFFIXES if among_checkpoints else _SUFFIXES)
+    def may_be_vae(name: str, root: Path) -> bool:
+        return name.endswith(VAE_SUFFIXES if root in checkpoint_dirs else _SUFFIXES)
 
     return Sort(
         kind=Kind.VAE,
         wants=may_be_vae,
         folder_mark="",
-        identify=identify_vae,
+        identify=_vae_facts,
         field="vae",
         words="VAE",
         home="models/VAE",
     )
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The catalogs of all sorts of models."""
+
+    checkpoints: Catalog
+    vaes: Catalog
+    upscalers: Catalog
+    loras: Catalog
+    controlnets: Catalog
+    embeddings: Catalog
+    text_encoders: Catalog
+    taesd_dirs: tuple[Path, ...] = ()
+    by_kind: Mapping[Kind, Catalog] = field(init=False)
+
+    def __post_init__(self) -> None:
+        catalogs = {
+            Kind.CHECKPOINT: self.checkpoints,
+            Kind.VAE: self.vaes,
+            Kind.UPSCALER: self.upscalers,
+            Kind.LORA: self.loras,
+            Kind.CONTROLNET: self.controlnets,
+            Kind.EMBEDDING: self.embeddings,
+            Kind.TEXT_ENCODER: self.text_encoders,
+        }
+        object.__setattr__(self, "by_kind", catalogs)
+
+    @classmethod
+    def find(
+        cls, folders: ModelFolders, index: ModelIndex, cards_dir: Path | None = None, patience: float | None = None
+    ) -> Self:
+        """Look into all folders, for up to `patience` seconds at files that the index does not know (None: at all).
+
+        Cards of models in other programs' folders are kept in `cards_dir`.
+        """
+        cards = CardFiles(folders.adopted, cards_dir)
+        look = _looker(folders, index, cards, patience)
+        checkpoint_dirs = folders.of(Kind.CHECKPOINT)
+        return cls(
+            checkpoints=look(CHECKPOINTS, ()),
+            vaes=look(vaes_among(frozenset(checkpoint_dirs) - frozenset(folders.of(Kind.VAE))), checkpoint_dirs),
+            upscalers=look(UPSCALERS, ()),
+            loras=look(LORAS, ()),
+            controlnets=look(CONTROLNETS, ()),
+            embeddings=look(EMBEDDINGS, ()),
+            text_encoders=look(TEXT_ENCODERS, ()),
+            taesd_dirs=folders.of(Kind.TAESD),
+        )
+
+    def of(self, kind: Kind) -> Catalog:
+        """Return the catalog that models of a kind are in; `NotFound` when there is none."""
+        home = _AMONG.get(kind, kind)
+        if home not in self.by_kind:
+            known = ", ".join(each.value for each in (*self.by_kind, *_AMONG))
+            raise NotFound(f"There is no list of models of the kind {kind.value!r}.", hint=f"There are: {known}.")
+        return self.by_kind[home]
+
+    def models_of(self, kind: Kind) -> tuple[ModelInfo, ...]:
+        """Return the models of a kind; with it those of other kinds that lie among them, but not the other way."""
+        models = self.of(kind).models()
+        return tuple(model for model in models if model.kind is kind) if kind in _AMONG else models
+
+    def refresh(self) -> None:
+        """Look at the folders again."""
+        for catalog in self.by_kind.values():
+            catalog.refresh()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return all of them, broken ones with their `problem` included."""
+        return tuple(model for catalog in self.by_kind.values() for model in catalog.models())
+
+
+def _looker(
+    folders: ModelFolders, index: ModelIndex, cards: CardFiles, patience: float | None
+) -> Callable[[Sort, tuple[Path, ...]], Catalog]:
+    """Return what makes the catalog of a sort, from its own folders and some more. The patience is for all together
+    the first time, so that many new files do not keep the program from starting."""
+    until = None if patience is None else time.monotonic() + patience
+
+    def look(sort: Sort, more: tuple[Path, ...]) -> Catalog:
+        directories = [*folders.of(sort.kind), *more]
+        if until is None or patience is None:
+            return Catalog(directories, index, sort, cards)
+        return Catalog(directories, index, sort, cards, patience, first_patience=max(0.0, until - time.monotonic()))
+
+    return look

@@ -13,7 +13,7 @@ from pathlib import Path
 from webui.domain.models import Kind
 from webui.errors import BadFile
 from webui.weights.headers import MAX_JSON, read_header
-from webui.weights.other_kinds import refuse_other_kind
+from webui.weights.kinds import refuse_other_kind
 
 SPANDREL = ("spandrel", "torchvision")
 """What an installation must have to open networks that Easel does not know itself."""
@@ -131,7 +131,7 @@ def identify_upscaler(path: Path) -> UpscalerFile:
     if shape is not None and not 1 <= shape.scale <= _LARGEST_SCALE:
         raise BadFile(f"{path.name}: no network enlarges {shape.scale} times.", hint=_AGAIN, field="upscaler")
     if shape is None:
-        refuse_other_kind(path, header, Kind.UPSCALER)
+        refuse_other_kind(path, header, Kind.UPSCALER, field="upscaler")
         if missing := [package for package in SPANDREL if find_spec(package) is None]:
             raise BadFile(
                 f"{path.name}: not a network that Easel knows itself.",

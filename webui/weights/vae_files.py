@@ -11,7 +11,7 @@ from typing import Any, Literal
 from webui.domain.models import Family, Kind
 from webui.errors import BadFile
 from webui.weights.headers import Header, read_header
-from webui.weights.other_kinds import refuse_other_kind
+from webui.weights.kinds import refuse_other_kind
 from webui.weights.shapes import describe_vae, norm_groups, part_of_header
 
 LATENT_CHANNELS = 4
@@ -28,7 +28,9 @@ _HALVES: Mapping[Half, tuple[tuple[str, int], ...]] = MappingProxyType(
         "decoder": (("decoder.layers.", 0), ("taesd_decoder.", 1), ("decoder.", 1), ("", 1)),
     }
 )
-_STEMS: Mapping[str, str] = MappingProxyType({"sd1": "taesd", "sdxl": "taesdxl", "flux": "taef1"})  # by family
+_STEMS: Mapping[str, str] = MappingProxyType(
+    {"sd1": "taesd", "sdxl": "taesdxl", "flux": "taef1", "sd3": "taesd3"}
+)  # by family
 _TAESD_LATENTS = (4, 16)  # channels
 
 
@@ -72,7 +74,7 @@ def identify_vae(path: Path) -> VaeFile:
         raise _bad(path, "this is TAESD, which is chosen by the VAE types for encode and decode")
     found = [prefix for prefix in _PREFIXES if f"{prefix}decoder.conv_in.weight" in header]
     if not found or any(name.startswith("model.diffusion_model.") for name in header):
-        _refuse_other_kind(path, header)
+        refuse_other_kind(path, header, Kind.VAE, field="vae")
         raise _bad(path, "not a VAE of a known kind")
     shapes = part_of_header(header, found[0])
     layout = "diffusers" if any(name.startswith("decoder.up_blocks.") for name in shapes) else "original"
@@ -127,7 +129,7 @@ def taesd_name(half: Half, family: Family) -> str:
 
 
 def _stem(family: Family) -> str:
-    return _STEMS.get(family.value, f"taesd_{family.value}")
+    return _STEMS.get(family.latents.value, f"taesd_{family.latents.value}")
 
 
 def identify_taesd(path: Path, half: Half) -> TinyFile:
@@ -172,13 +174,6 @@ def _read(path: Path) -> Header:
         return read_header(path)
     except OSError as error:
         raise _bad(path, f"it cannot be read: {error.strerror or error}") from error
-    except BadFile as error:
-        raise BadFile(error.message, hint=error.hint, field="vae") from error
-
-
-def _refuse_other_kind(path: Path, header: Header) -> None:
-    try:
-        refuse_other_kind(path, header, Kind.VAE)
     except BadFile as error:
         raise BadFile(error.message, hint=error.hint, field="vae") from error
 

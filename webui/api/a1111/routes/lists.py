@@ -22,6 +22,7 @@ from webui.api.a1111.schemas.lists import (
     UpscalerItem,
 )
 from webui.api.a1111.translate.lists import (
+    to_embedding_item,
     to_model_item,
     to_realesrgan_item,
     to_sampler_item,
@@ -29,7 +30,7 @@ from webui.api.a1111.translate.lists import (
     to_upscaler_items,
     to_vae_item,
 )
-from webui.domain.models import ModelInfo
+from webui.domain.models import Kind, ModelInfo
 from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.domain.upscaling import LATENT_UPSCALERS
 from webui.studio import Studio
@@ -75,7 +76,9 @@ def _add_upscalers(router: APIRouter, studio: Studio) -> None:
     @router.get(**operation("get_embeddings embeddings"), response_model=EmbeddingsResponse)
     def list_embeddings() -> EmbeddingsResponse:
         """Return the files in models/embeddings, all of them as skipped: prompts cannot use them yet."""
-        skipped = {file.name: EmbeddingItem(shape=file.length, vectors=file.vectors) for file in studio.embeddings()}
+        skipped = {
+            model.name: to_embedding_item(studio.model_page(model)) for model in studio.models_of(Kind.EMBEDDING)
+        }
         return EmbeddingsResponse(loaded={}, skipped=skipped)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webui.api.a1111.schemas.lists import (
+    EmbeddingItem,
     RealesrganItem,
     SamplerItem,
     SchedulerItem,
@@ -14,6 +15,7 @@ from webui.api.a1111.schemas.lists import (
     SDVaeItem,
     UpscalerItem,
 )
+from webui.domain.cards import ModelPage
 from webui.domain.models import ModelInfo
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SamplerInfo, ScheduleInfo
@@ -64,6 +66,11 @@ def to_upscaler_items(networks: Sequence[ModelInfo]) -> list[UpscalerItem]:
 
 def to_realesrgan_item(model: ModelInfo) -> RealesrganItem:
     return RealesrganItem(name=model.name, path=str(model.path), scale=USUAL_SCALE)
+
+
+def to_embedding_item(page: ModelPage) -> EmbeddingItem:
+    vectors, length = page.details.get("vectors", 0), page.details.get("length", 0)
+    return EmbeddingItem(shape=int(length), vectors=int(vectors))
 
 
 def to_script_args(schema: Mapping[str, Any]) -> list[ScriptArg]:
