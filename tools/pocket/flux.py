@@ -66,7 +66,8 @@ def read_captions(data: Dataset, test: Dataset, folder: Path) -> T5Tokenizer:
         pieces.captions(part, words, part_texts, pieces.SHORT)
         for part, part_texts in ((data, texts), (test, test_texts))
     ]
-    text_encoder.train(pieces.new_encoder(words), *lines, TEXT_MINUTES).save_pretrained(folder / "t5")
+    text = text_encoder.train(pieces.new_encoder(words), *lines, TEXT_MINUTES, learning_rate=3e-3)
+    text.save_pretrained(folder / "t5")
     return words
 
 

@@ -66,7 +66,23 @@ def new_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
         feed_forward_proj="gated-gelu", dropout_rate=0.0, pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    return T5EncoderModel(config)
+    encoder = T5EncoderModel(config)
+    _begin_with_neighbours(encoder)
+    return encoder
+
+
+@torch.no_grad()
+def _begin_with_neighbours(encoder: T5EncoderModel) -> None:
+    """Let heads begin by looking at the word before, the word after, the three words before, and everywhere.
+
+    From T5's own start, whose embeddings drown what the layers add, it learns in minutes which words are there, but not
+    which belong together.
+    """
+    encoder.get_input_embeddings().weight.mul_(0.2)
+    distances = encoder.get_input_embeddings().weight.new_zeros(32, 4)  # buckets: 1 … 15 before, 17 … 31 behind
+    distances[1, 0] = distances[17, 1] = 5
+    distances[1:4, 2] = 4
+    encoder.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.copy_(distances)
 
 
 @torch.no_grad()
