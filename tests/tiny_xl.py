@@ -91,15 +91,21 @@ def original_weights(seed: int = 0, channels: int = 4) -> dict[str, Tensor]:
     for key, value in networks["text_encoder"].items():
         weights[f"conditioner.embedders.0.transformer.text_model.{key}"] = value
     weights["conditioner.embedders.0.transformer.text_model.embeddings.position_ids"] = torch.arange(77).unsqueeze(0)
-    second = networks["text_encoder_2"]
-    for key in list(second):
-        if ".q_proj." in key:  # OpenCLIP has the three in one
-            together = [second.pop(key.replace("q_proj", kind)) for kind in ("q_proj", "k_proj", "v_proj")]
-            second[key.replace(".q_proj.", ".in_proj_")] = torch.cat(together)
-    for key, value in second.items():
-        weights[f"conditioner.embedders.1.model.{_open_clip_key(key)}"] = value.T if "projection" in key else value
-    weights["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.6)
+    weights |= open_clip_weights(networks["text_encoder_2"], "conditioner.embedders.1.model.")
     return {key: value.contiguous() for key, value in weights.items()}
+
+
+def open_clip_weights(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return a text encoder's weights under OpenCLIP's names, which begin with `prefix`."""
+    separate = dict(weights)
+    for key in weights:
+        if ".q_proj." in key:  # OpenCLIP has the three in one
+            together = [separate.pop(key.replace("q_proj", kind)) for kind in ("q_proj", "k_proj", "v_proj")]
+            separate[key.replace(".q_proj.", ".in_proj_")] = torch.cat(together)
+    named = {
+        f"{prefix}{_open_clip_key(key)}": value.T if "projection" in key else value for key, value in separate.items()
+    }
+    return named | {f"{prefix}logit_scale": torch.tensor(4.6)}
 
 
 _OPEN_CLIP = {

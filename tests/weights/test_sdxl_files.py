@@ -205,7 +205,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
             folder / "model_index.json",
             INDEX | {"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": True},
         ),
-        "SDXL refiner",
+        "UNet and its text encoder do not fit",
     ),
     "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),
     "pooled misfit": (
@@ -217,7 +217,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "not told about text and sizes",
     ),
     "deep lists": (
-        lambda folder: change_json(folder / "unet" / "config.json", transformer_layers_per_block=[1, [2, 2], 10]),
+        lambda folder: change_json(folder / "unet" / "config.json", transformer_layers_per_block=[1, [[2], 2], 10]),
         "configuration of its unet",
     ),
     "endless depth": (

@@ -12,7 +12,9 @@ class Family(str, Enum):
     """The architecture that decides how a prompt is encoded and a network is called."""
 
     SD1 = "sd1"
+    SD2 = "sd2"
     SDXL = "sdxl"
+    SDXL_REFINER = "sdxl_refiner"
     FLUX = "flux"
 
     @property
@@ -20,7 +22,13 @@ class Family(str, Enum):
         """Whether noise is mixed into the latents and not added to them (flow matching)."""
         return self in _FLOW
 
+    @property
+    def latents(self) -> Family:
+        """The family whose latents it draws in: models of one kind of latents can go on with each other's work."""
+        return _SHARED_LATENTS.get(self, self)
 
+
+_SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL}
 _FLOW = frozenset({Family.FLUX})
 
 

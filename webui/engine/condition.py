@@ -31,7 +31,8 @@ class Encoding:
 @dataclass(frozen=True, eq=False)
 class Condition:
     """The `states` [T,D] of a text, or [B,T,D] of a batch of them, and for families that want one a `pooled` state [P]
-    or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show.
+    or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show; for
+    SDXL's refiner, the `score` [] or [B] of how good-looking a picture shall be.
 
     Where there is a `mask` [T] or [B,T], the network does not see the states that are false in it."""
 
@@ -39,6 +40,7 @@ class Condition:
     pooled: Tensor | None = None
     guidance: Tensor | None = None
     mask: Tensor | None = None
+    score: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -68,9 +70,11 @@ def stack(conditions: Sequence[Condition]) -> Condition:
     pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
     guidance = [condition.guidance for condition in conditions if condition.guidance is not None]
     masks = [condition.mask for condition in conditions if condition.mask is not None]
+    scores = [condition.score for condition in conditions if condition.score is not None]
     return Condition(
         torch.stack([condition.states for condition in conditions]),
         torch.stack(pooled) if pooled else None,
         torch.stack(guidance) if guidance else None,
         torch.stack(masks) if masks else None,
+        torch.stack(scores) if scores else None,
     )

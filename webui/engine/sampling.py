@@ -140,10 +140,11 @@ class Sampling:
         )
         height, width = latents.shape[-2:]
         model = loaded.resident
+        family = families.find(reference.family)
         beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
-        levels = self._sampler.levels(self._family.noise_levels(model, (of.width, of.height)))
+        levels = self._sampler.levels(family.noise_levels(model, (of.width, of.height)))
         network = self._open.enter_context(model.on_device(model.denoiser))
-        predict = self._family.make_predict(model, network)
+        predict = family.make_predict(model, network)
         denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
         shaping = Shaping(of.plan.guiding, self._sigmas, levels)
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)

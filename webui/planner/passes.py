@@ -105,10 +105,10 @@ def _find_hires_model(asked: Hires, model: ModelRef, shelf: Shelf) -> ModelRef |
 
 
 def _check_family(found: ModelRef, model: ModelRef, field: str) -> None:
-    if found.family != model.family:
+    if found.family.latents != model.family.latents:
         raise BadRequest(
             f"{found.name} is of the family {found.family.value}, {model.name} of {model.family.value}: "
             "their latents mean different things.",
-            hint="Choose two checkpoints of one family.",
+            hint="Choose two checkpoints of one family, or SDXL and its refiner.",
             field=field,
         )

@@ -52,7 +52,7 @@ class Part:
     """One network of a checkpoint: its class in diffusers or transformers, that class's configuration, its files.
 
     `layout` is how its weights are named: "diffusers" (or transformers) as the class does, "original" as its makers
-    did; their names begin with `prefix`.
+    did, "open_clip" as OpenCLIP does; their names begin with `prefix`.
     """
 
     network: str

@@ -48,10 +48,9 @@ def identify_folder(path: Path) -> Checkpoint:
 
 def _find_family(path: Path, index: Mapping[str, Any]) -> FamilyFiles:
     pipeline = str(index.get("_class_name", ""))
-    if pipeline.startswith("StableDiffusionXL") and index.get("requires_aesthetics_score") is True:
-        raise bad_model(path, "SDXL refiner checkpoints are not supported yet")
-    if pipeline in families.BY_PIPELINE:
-        return families.BY_PIPELINE[pipeline]
+    found = families.find_by_index(index, lambda name: _read_json(path, name))
+    if found is not None:
+        return found
     if pipeline.startswith(_UNSUPPORTED):
         words = pipeline.removesuffix("Pipeline").replace("StableDiffusionInstruct", "Instruct")
         raise bad_model(path, f"{words} checkpoints are not supported yet")

@@ -94,7 +94,8 @@ def _load_tokenizer(checkpoint: Checkpoint, component: str) -> Tokenizer:
             hint="A single file carries no tokenizer; use the model as a diffusers folder.",
             field="model",
         )
-    return clip_tokenizer() if part.network == "CLIPTextModel" else clip_tokenizer(OPEN_CLIP_PADDING)
+    of_open_clip = part.config.get("hidden_act") == "gelu"
+    return clip_tokenizer(OPEN_CLIP_PADDING) if of_open_clip else clip_tokenizer()
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

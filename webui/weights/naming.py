@@ -50,7 +50,13 @@ def _original_vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
 
 
 def _open_clip(weights: Weights, part: Part, network: nn.Module) -> Weights:
-    return convert_open_clip_checkpoint(network, weights, prefix=part.prefix)
+    converted = convert_open_clip_checkpoint(network, weights, prefix=part.prefix)
+    if part.network == "CLIPTextModel":
+        converted = _flat_clip(converted, part, network)
+        converted.pop("text_projection.weight", None)
+    # SD2's files have a last layer that its texts never pass.
+    behind = f"encoder.layers.{part.config['num_hidden_layers']}."
+    return {name: tensor for name, tensor in converted.items() if not name.startswith(behind)}
 
 
 def _without_prefix(weights: Weights, part: Part, network: nn.Module) -> Weights:
@@ -85,7 +91,8 @@ _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and 
         ("original", "UNet2DConditionModel"): _original_unet,
         ("original", "AutoencoderKL"): _original_vae,
         ("original", "CLIPTextModel"): _without_prefix,
-        ("original", "CLIPTextModelWithProjection"): _open_clip,
+        ("open_clip", "CLIPTextModel"): _open_clip,
+        ("open_clip", "CLIPTextModelWithProjection"): _open_clip,
         ("diffusers", "CLIPTextModel"): _flat_clip,
         ("diffusers", "T5EncoderModel"): _t5,
         ("diffusers", "UMT5EncoderModel"): _t5,

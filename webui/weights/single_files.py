@@ -11,9 +11,11 @@ from webui.weights.headers import Header, bad_model, read_header
 
 # Checkpoints of families that are not supported. The first that matches names the file.
 _CHECKPOINTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("SDXL refiner checkpoints are not supported yet", ("conditioner.embedders.0.model.",)),
     ("CosXL and Playground checkpoints are not supported yet", ("edm_",)),
-    ("SD2 checkpoints are not supported yet", ("cond_stage_model.model.",)),
+    (
+        "SD2 unCLIP checkpoints are not supported: they are told about a picture instead of a text",
+        ("noise_augmentor.", "embedder.model."),
+    ),
     ("SD3 checkpoints are not supported yet", ("joint_blocks.", f"{UNET}joint_blocks.")),
     (
         "Flux checkpoints in one file are not supported yet, only diffusers folders",

@@ -11,7 +11,7 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import flux, sd1, sdxl
+from webui.engine.families import flux, sd1, sdxl, sdxl_refiner
 from webui.weights.memory import Resident
 
 
@@ -37,7 +37,15 @@ class FamilyRules(Protocol):
         """Return the network call."""
 
 
-_RULES: Mapping[Family, FamilyRules] = MappingProxyType({Family.SD1: sd1, Family.SDXL: sdxl, Family.FLUX: flux})
+_RULES: Mapping[Family, FamilyRules] = MappingProxyType(
+    {
+        Family.SD1: sd1,
+        Family.SD2: sd1,
+        Family.SDXL: sdxl,
+        Family.SDXL_REFINER: sdxl_refiner,
+        Family.FLUX: flux,
+    }
+)
 
 
 def find(family: Family) -> FamilyRules:

@@ -69,10 +69,9 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
             return encoder(model.place(torch.tensor(rows)), output_hidden_states=True).hidden_states[-2].float()
 
     def encode_second(rows: Rows) -> Tensor:
-        with model.on_device("text_encoder_2") as encoder:
-            seen = encoder(model.place(torch.tensor(rows)), output_hidden_states=True)
-        pooled.append(seen.text_embeds[0].float())
-        return seen.hidden_states[-2].float()
+        states, whole = read_with_pooled(model, rows)
+        pooled.append(whole)
+        return states
 
     first = encode_text(model.tokenizers["text_encoder"], text, encoding, encode_first)
     second = encode_text(model.tokenizers["text_encoder_2"], text, encoding, encode_second)
@@ -80,3 +79,11 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
     if negative and not text and model.checkpoint.zero_negative:
         return Condition(torch.zeros_like(states), torch.zeros_like(pooled[0]))
     return Condition(states, pooled[0])
+
+
+def read_with_pooled(model: Resident, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Return the second encoder's last but one states [n,77,D] of n rows of 77 tokens, and its view [P] of the first
+    row as a whole."""
+    with model.on_device("text_encoder_2") as encoder:
+        seen = encoder(model.place(torch.tensor(rows)), output_hidden_states=True)
+    return seen.hidden_states[-2].float(), seen.text_embeds[0].float()

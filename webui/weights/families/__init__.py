@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from webui.weights.families import flux, sd1, sdxl
-from webui.weights.families.family import FamilyFiles
+from webui.domain.models import Family
+from webui.weights.families import flux, sd1, sd2, sdxl, sdxl_refiner
+from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
-ALL: tuple[FamilyFiles, ...] = (flux.FILES, sdxl.FILES, sd1.FILES)
-"""Single files are shown to each in this order: the last accept what only looks like one of theirs, and say what is
+ALL: tuple[FamilyFiles, ...] = (
+    flux.FILES,
+    sdxl_refiner.FILES,
+    sdxl.FILES,
+    sd2.FILES,
+    sd1.FILES,
+)
+"""Files are shown to each in this order: the last accept what only looks like one of theirs, and say what is
 missing."""
 
-BY_PIPELINE: Mapping[str, FamilyFiles] = {pipeline: files for files in ALL for pipeline in files.pipelines}
-"""Class of a diffusers pipeline → the family its folders are of."""
+BY_FAMILY: Mapping[Family, FamilyFiles] = {files.family: files for files in ALL}
+
+
+def find_by_index(index: Json, read: ReadJson) -> FamilyFiles | None:
+    """Return the family of a diffusers folder from its model_index.json, None when it is of none that is known here;
+    `read` reads the folder's other configurations."""
+    pipeline = index.get("_class_name")
+    return next((files for files in ALL if pipeline in files.pipelines and files.claims(index, read)), None)

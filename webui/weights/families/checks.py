@@ -11,7 +11,8 @@ from webui.weights.headers import bad_model
 _LARGEST = 1_000_000  # any number in a configuration; the vocabulary is the largest one
 _DEEPEST = 100  # layers of a text encoder, blocks of a level, levels
 _DEPTHS = (
-    "layers_per_block", "num_hidden_layers", "transformer_layers_per_block", "num_layers", "num_single_layers",
+    "layers_per_block", "num_hidden_layers", "transformer_layers_per_block", "reverse_transformer_layers_per_block",
+    "num_layers", "num_single_layers",
 )  # fmt: skip
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -20,7 +21,7 @@ Configs = Mapping[str, Mapping[str, Any]]
 def check_size(path: Path, part: str, config: Mapping[str, Any]) -> None:
     """Refuse a configuration that would keep the machine busy building an absurd network."""
     numbers = [value for name in config for value in _each(config[name]) if isinstance(value, int | float)]
-    depths = [depth for name in _DEPTHS for depth in _each(config.get(name, 1))]
+    depths = [depth for name in _DEPTHS if config.get(name) is not None for depth in _each(config[name])]
     levels = config.get("block_out_channels", ())
     if (
         any(abs(number) > _LARGEST for number in numbers)
@@ -45,5 +46,6 @@ def unusable(path: Path, part: str) -> Exception:
 
 
 def _each(value: Any) -> list[Any]:
-    """Return the items of a list, or `value` as the only one."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    """Return the items of a list and of the lists in it, or `value` as the only one."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [inner for item in items for inner in (item if isinstance(item, list | tuple) else [item])]

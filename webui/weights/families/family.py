@@ -17,6 +17,9 @@ T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"})
 
 Json = Mapping[str, Any]
 
+ReadJson = Callable[[str], Json]
+"""Reads a file of a diffusers folder by its name in it; raises `BadFile` when it is missing or damaged."""
+
 
 def no_check(path: Path, configs: Configs) -> None:
     """Accept every configuration."""
@@ -46,8 +49,9 @@ class FolderFacts:
 class FamilyFiles:
     """How the files of one family are recognised.
 
-    A diffusers folder is of it when its pipeline's class is one of `pipelines`; it then has the `classes` (part or
-    tokenizer → the classes it may have), but for those in `optional`. `read_noise` gives the noise levels of a folder,
+    A diffusers folder is of it when its pipeline's class is one of `pipelines` and it `claims` the folder from its
+    index and its other configurations; it then has the `classes` (part or tokenizer → the classes it may have), but for
+    those in `optional`. `read_noise` gives the noise levels of a folder,
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
     of this family. `words` are what users call a model of it.
     """
@@ -57,6 +61,7 @@ class FamilyFiles:
     pipelines: frozenset[str]
     classes: Mapping[str, frozenset[str]]
     read_noise: Callable[[FolderFacts], NoiseSchedule | FlowSchedule]
+    claims: Callable[[Json, ReadJson], bool] = lambda index, read: True
     optional: frozenset[str] = frozenset()
     check: Callable[[Path, Configs], None] = no_check
     defaults: Callable[[Configs], ModelDefaults] = no_defaults

@@ -8,6 +8,7 @@ from webui.domain.models import Family
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.families.checks import Configs, check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
+from webui.weights.families.marks import read_marks
 from webui.weights.families.schedules import read_noise_schedule
 from webui.weights.families.unets import (
     CLIP_MARK,
@@ -19,7 +20,6 @@ from webui.weights.families.unets import (
     check_unet,
     find_shapes,
     make_parts,
-    read_marks,
 )
 from webui.weights.headers import Header, bad_model
 from webui.weights.shapes import describe_text, describe_unet, describe_vae
@@ -30,8 +30,6 @@ _TEXTS = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transfor
 
 
 def _check(path: Path, configs: Configs) -> None:
-    if configs["unet"].get("cross_attention_dim") == 1024:
-        raise bad_model(path, "SD2 checkpoints are not supported yet")
     check_unet(path, WORDS, configs)
 
 
@@ -53,7 +51,7 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     for part, config in configs.items():
         check_size(path, part, config)
     _check(path, configs)
-    return Checkpoint(path, Family.SD1, "original", make_parts(path, places, configs), noise=read_marks(header))
+    return Checkpoint(path, Family.SD1, "original", make_parts(path, places, configs), noise=read_marks(path, header))
 
 
 FILES = FamilyFiles(

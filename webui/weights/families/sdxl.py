@@ -8,43 +8,40 @@ from webui.domain.models import Family
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.families.checks import Configs, check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
+from webui.weights.families.marks import read_marks
 from webui.weights.families.schedules import read_noise_schedule
 from webui.weights.families.unets import (
     CLIP_MARK,
+    OPEN_CLIP,
     OPEN_CLIP_MARK,
     UNET,
     UNET_PLACE,
     VAE_PLACE,
     Place,
+    check_told,
     check_unet,
     find_shapes,
     make_parts,
-    read_marks,
 )
 from webui.weights.headers import Header, bad_model
 from webui.weights.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
 
 WORDS = "an SDXL"
 SCALE = 0.13025  # of its latents
+TOLD = 6  # numbers besides the text: the picture's height and width, where it was cropped, what it shall become
 _SIZES = f"{UNET}label_emb.0.0.weight"
 _TEXT, _TEXT_2 = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
 _PLACES = {
     "unet": UNET_PLACE,
     "vae": VAE_PLACE,
     "text_encoder": Place("CLIPTextModel", _TEXT, CLIP_MARK, "first text encoder"),
-    "text_encoder_2": Place("CLIPTextModelWithProjection", _TEXT_2, OPEN_CLIP_MARK, "second text encoder"),
+    "text_encoder_2": Place("CLIPTextModelWithProjection", _TEXT_2, OPEN_CLIP_MARK, "second text encoder", OPEN_CLIP),
 }
 
 
 def _check(path: Path, configs: Configs) -> None:
     check_unet(path, WORDS, configs)
-    unet, pooled = configs["unet"], configs["text_encoder_2"].get("projection_dim", 512)
-    # What it is told besides must be a pooled text and six numbers about sizes.
-    if unet.get("addition_embed_type") != "text_time" or unet.get("encoder_hid_dim_type") is not None:
-        raise bad_model(path, "not an SDXL checkpoint: its UNet is not told about text and sizes")
-    width = unet.get("addition_time_embed_dim")
-    if not isinstance(width, int) or unet.get("projection_class_embeddings_input_dim") != pooled + 6 * width:
-        raise bad_model(path, "its UNet and its second text encoder do not fit together")
+    check_told(path, WORDS, configs, TOLD)
 
 
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
@@ -54,7 +51,7 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     try:
         second = describe_open_clip(shapes["text_encoder_2"])
         configs = {
-            "unet": describe_unet_xl(shapes["unet"], second["projection_dim"]),
+            "unet": describe_unet_xl(shapes["unet"], second["projection_dim"], TOLD),
             "vae": describe_vae(shapes["vae"]) | {"scaling_factor": SCALE},
             "text_encoder": describe_text(shapes["text_encoder"]),
             "text_encoder_2": second,
@@ -69,7 +66,7 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         Family.SDXL,
         "original",
         make_parts(path, _PLACES, configs),
-        noise=read_marks(header),
+        noise=read_marks(path, header),
         zero_negative=True,
     )
 

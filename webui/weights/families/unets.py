@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webui.weights.checkpoint import VARIANTS, NoiseSchedule, Part
+from webui.weights.checkpoint import VARIANTS, Part
 from webui.weights.families.checks import Configs, check_levels
 from webui.weights.headers import Header, bad_model
 from webui.weights.shapes import Shapes, part_of_header
@@ -16,6 +16,8 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP_MARK = "embeddings.token_embedding.weight"
 OPEN_CLIP_MARK = "token_embedding.weight"
+OPEN_CLIP = "open_clip"
+"""The layout of a text encoder in OpenCLIP's names; it pads texts with a token of its own."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Place:
     prefix: str
     mark: str
     words: str
+    layout: str = "original"
 
 
 UNET_PLACE = Place("UNet2DConditionModel", UNET, "input_blocks.0.0.weight", "UNet")
@@ -43,14 +46,8 @@ def find_shapes(path: Path, header: Header, places: Mapping[str, Place]) -> dict
 def make_parts(path: Path, places: Mapping[str, Place], configs: Configs) -> dict[str, Part]:
     """Return the parts of a single file."""
     return {
-        part: Part(place.network, configs[part], (path,), "original", place.prefix) for part, place in places.items()
+        part: Part(place.network, configs[part], (path,), place.layout, place.prefix) for part, place in places.items()
     }
-
-
-def read_marks(header: Header) -> NoiseSchedule:
-    """Return the noise levels that the tensors named `v_pred` and `ztsnr`, which say nothing else, tell of."""
-    prediction = "v_prediction" if "v_pred" in header else "epsilon"
-    return NoiseSchedule(prediction=prediction, zero_terminal="ztsnr" in header)
 
 
 def check_unet(path: Path, words: str, configs: Configs) -> None:
@@ -63,6 +60,16 @@ def check_unet(path: Path, words: str, configs: Configs) -> None:
         raise bad_model(path, f"not {words} checkpoint: its latents do not have 4 channels")
     check_levels(path, words, vae)
     _check_texts(path, unet, [config for part, config in configs.items() if part not in ("unet", "vae")])
+
+
+def check_told(path: Path, words: str, configs: Configs, numbers: int) -> None:
+    """Refuse a UNet of SDXL's kind that is told other things than a text as a whole and so many `numbers`."""
+    unet, pooled = configs["unet"], configs["text_encoder_2"].get("projection_dim", 512)
+    if unet.get("addition_embed_type") != "text_time" or unet.get("encoder_hid_dim_type") is not None:
+        raise bad_model(path, f"not {words} checkpoint: its UNet is not told about text and sizes")
+    width = unet.get("addition_time_embed_dim")
+    if not isinstance(width, int) or unet.get("projection_class_embeddings_input_dim") != pooled + numbers * width:
+        raise bad_model(path, "its UNet and its second text encoder do not fit together")
 
 
 def _check_texts(path: Path, unet: Mapping[str, Any], texts: list[Mapping[str, Any]]) -> None:
