@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from webui.weights.gguf_files import MAGIC, read_gguf_header
 from webui.weights.pickles import is_pickle, read_pickle_header
 from webui.weights.tensor_facts import MAX_TENSORS, PLAIN, Header, TensorFacts, bad_model
 
@@ -21,7 +22,7 @@ PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")  # what such files ar
 def read_header(path: Path) -> Header:
     """Return the tensors that a weight file declares, after checking that it can hold them.
 
-    Its content tells whether it is a safetensors file or a pickle. Raises `BadFile`: neither (saying what
+    Its content tells whether it is a safetensors file, a GGUF file or a pickle. Raises `BadFile`: neither (saying what
     it is), truncated, tensors that overlap or lie outside the file, a pickle that would call something (naming it).
     """
     if not stat.S_ISREG(path.stat().st_mode):
@@ -29,6 +30,8 @@ def read_header(path: Path) -> Header:
     with path.open("rb") as file:
         start = file.read(512)
     _refuse_foreign(path, start)
+    if start.startswith(MAGIC):
+        return read_gguf_header(path)
     return read_pickle_header(path) if is_pickle(start) else _read_safetensors(path)
 
 
@@ -40,8 +43,6 @@ def _refuse_foreign(path: Path, start: bytes) -> None:
         raise bad_model(path, "not a model: it begins with HTML", "The download was a web page; download it again.")
     if text.startswith(b"version https://git-lfs"):
         raise bad_model(path, "a Git LFS pointer, not the model itself", "Fetch it with `git lfs pull`.")
-    if start.startswith(b"GGUF"):
-        raise bad_model(path, "GGUF checkpoints are not supported yet")
     if len(start) < 8:
         raise bad_model(path, f"truncated: the file has {len(start)} bytes", "Download it again.")
 

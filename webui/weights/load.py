@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint
+from webui.weights.load_quantised import cast, hold_quantised
 from webui.weights.naming import modern_attention, rename
 from webui.weights.networks import build, read_language
 from webui.weights.tensors import Weights, read_tensors
@@ -177,6 +178,7 @@ def _of_vae(path: Path) -> Iterator[None]:
 
 def _fill(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -> None:
     """Give `network` its weights as `dtype`; raise `BadFile` unless they are exactly the ones it needs."""
+    weights = hold_quantised(network, weights, dtype)
     expected = network.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if name in expected or name not in _TEXT_UNUSED}
     _refuse(what, "lacks", expected.keys() - weights.keys())
@@ -185,7 +187,7 @@ def _fill(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -
         if tensor.shape != expected[name].shape:
             found, wanted = list(tensor.shape), list(expected[name].shape)
             raise BadFile(f"{what}: {name} has the shape {found} instead of {wanted}.", field="model")
-    network.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
+    network.load_state_dict({name: cast(tensor, dtype) for name, tensor in weights.items()}, assign=True)
     network.requires_grad_(False)
     network.eval()
 

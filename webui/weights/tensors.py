@@ -10,6 +10,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from webui.weights.gguf_files import MAGIC, GgufTensor, find_gguf_tensors
+from webui.weights.load_quantised import dequantise, quantised
 from webui.weights.pickles import Place, find_tensors, is_pickle
 
 Weights = dict[str, Tensor]
@@ -25,30 +27,46 @@ _DTYPES = {
 def read_tensors(file: Path, prefix: str = "") -> Weights:
     """Return the tensors of `file` whose names begin with `prefix`, under their full names, on the CPU.
 
-    They stay in the page cache until they are used. Raises `BadFile` as `read_header` does for pickles, and
-    `SafetensorError` or `OSError` when they cannot be read.
+    They stay in the page cache until they are used, and quantised if they are (`load_quantised`). Raises `BadFile` as
+    `read_header` does for pickles and GGUF files, and `SafetensorError` or `OSError` when they cannot be read.
     """
     with file.open("rb") as opened:
         start = opened.read(512)
+    if start.startswith(MAGIC):
+        content, found = _map(file), find_gguf_tensors(file).items()
+        return {name: _view_gguf(content, tensor) for name, tensor in found if name.startswith(prefix)}
     if is_pickle(start):
-        places = find_tensors(file)
-        return _map(file, {name: place for name, place in places.items() if name.startswith(prefix)})
-    with safe_open(file, framework="pt", device="cpu") as content:
-        return {name: content.get_tensor(name) for name in content.keys() if name.startswith(prefix)}  # noqa: SIM118
+        content, places = _map(file), find_tensors(file).items()
+        return {name: _view(content, place) for name, place in places if name.startswith(prefix)}
+    with safe_open(file, framework="pt", device="cpu") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
-def _map(file: Path, places: dict[str, Place]) -> Weights:
+def _map(file: Path) -> mmap.mmap:
+    """Return the content of a file: copied on writing, so that what changes a tensor in memory never reaches it."""
     with file.open("rb") as opened:
-        # Copied on writing, so that what changes a tensor in memory never reaches the file.
-        content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-    return {name: _view(content, place) for name, place in places.items()}
+        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def _view(content: mmap.mmap, place: Place) -> Tensor:
     dtype = _DTYPES[place.dtype]
     if not prod(place.shape):
         return torch.empty(place.shape, dtype=dtype)
-    stored = torch.frombuffer(content, dtype=torch.uint8, count=place.reach * dtype.itemsize, offset=place.begin)
-    if place.begin % dtype.itemsize:  # torch's older stream aligns nothing
-        stored = stored.clone()
+    stored = _bytes(content, place.begin, place.reach * dtype.itemsize, dtype.itemsize)
     return stored.view(dtype).as_strided(place.shape, place.strides)
+
+
+def _view_gguf(content: mmap.mmap, tensor: GgufTensor) -> Tensor:
+    if not prod(tensor.shape):
+        return torch.empty(tensor.shape, dtype=_DTYPES.get(tensor.dtype, torch.float32))
+    if tensor.dtype in _DTYPES:
+        dtype = _DTYPES[tensor.dtype]
+        return _bytes(content, tensor.begin, tensor.size, dtype.itemsize).view(dtype).view(tensor.shape)
+    blocks = quantised(_bytes(content, tensor.begin, tensor.size, 1).view(*tensor.stored[:-1], -1), tensor.dtype)
+    # What was reshaped to be quantised is no matrix in its network and would be made plain there anyway.
+    return blocks if tensor.shape == tensor.stored else dequantise(blocks, torch.float16).view(tensor.shape)
+
+
+def _bytes(content: mmap.mmap, begin: int, count: int, alignment: int) -> Tensor:
+    stored = torch.frombuffer(content, dtype=torch.uint8, count=count, offset=begin)
+    return stored.clone() if begin % alignment else stored  # torch's older stream aligns nothing
