@@ -35,7 +35,7 @@ OPEN_TO_DOORS = ("studio", *LAYERS[0])
 
 TORCH_FAMILY = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors.torch")
 TORCH_FILES = re.compile(
-    r"engine/.*|weights/((load|memory|tensors|naming|networks|tokenizers|convert)\w*|upscalers|upscaler_networks)"
+    r"engine/.*|weights/((load|tensors|naming|networks|tokenizers|convert)\w*|memory|upscalers|upscaler_networks)"
     r"(/.*|\.py)"
 )
 CHILD_SIDE = "jobs/worker.py"  # runs in both processes: the family may be imported inside functions only
@@ -159,14 +159,14 @@ def engine_is_pure(source: Source) -> Iterator[tuple[ast.AST, str]]:
 
 
 def weights_move_in_memory_only(source: Source) -> Iterator[tuple[ast.AST, str]]:
-    if source.path == "weights/memory.py":
+    if source.path.startswith("weights/memory/"):
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr == "to" and any(names_a_device(argument) for argument in arguments(node)):
-                yield node, ".to(device) outside weights/memory.py"
+                yield node, ".to(device) outside weights/memory/"
             if node.func.attr in ("cuda", "xpu", "mps") and not node.args:
-                yield node, f".{node.func.attr}() outside weights/memory.py"
+                yield node, f".{node.func.attr}() outside weights/memory/"
 
 
 def arguments(node: ast.Call) -> Iterator[ast.expr]:
@@ -447,7 +447,7 @@ ALLOWED = [
     ("api/gate.py", "from fastapi import Request\nfrom webui.studio import Studio\nfrom webui.domain.plan import Plan"),
     ("ui/app.py", "import os\nimport gradio as gr\ndef f():\n    os.environ['A'] = 'b'"),
     ("engine/vae.py", "import torch\ndef f(x):\n    return x.to(torch.float32).cpu()"),
-    ("weights/memory.py", "def f(x, device):\n    return x.to(device)"),
+    ("weights/memory/resident.py", "def f(x, device):\n    return x.to(device)"),
     ("jobs/worker.py", "def child():\n    import torch\n    return torch"),
     ("images/open.py", "from PIL import Image\ndef f(x):\n    return Image.open(x, formats=('PNG',))"),
     ("storage.py", "def f(x):\n    return open(x, 'wb')"),

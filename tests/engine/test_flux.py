@@ -28,8 +28,7 @@ from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.families import flux
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
-from webui.weights import memory
-from webui.weights.memory import Resident
+from webui.weights.memory import Resident, cache
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
@@ -252,8 +251,8 @@ def test_every_memory_mode_draws_the_same(
     models: Models, plan_flux: PlanMaker, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = latents_of(plan_flux(), models)
-    choose = memory.choose_placement
-    monkeypatch.setattr(memory, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
+    choose = cache.choose_placement
+    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
     saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
     assert difference(latents_of(plan_flux(), saving), expected) < 1e-5
 

@@ -30,8 +30,7 @@ from webui.engine.samplers import Setup
 from webui.engine.sampling import is_reached
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import decode
-from webui.weights import memory
-from webui.weights.memory import ModelCache, Placement
+from webui.weights.memory import ModelCache, Placement, cache
 
 PlanMaker = Callable[..., Plan]
 
@@ -155,7 +154,7 @@ def test_with_a_second_pass_it_takes_over_there_alone(
 def test_where_memory_has_no_room_for_two_the_first_goes(
     options: EngineOptions, make_plan: PlanMaker, other_model: ModelRef, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=0, total=2**40))
     residents: list[weakref.ref[Any]] = []
     alive: list[int] = []
     load = ModelCache.load
@@ -182,7 +181,7 @@ def test_a_refiner_that_overflows_computes_again_in_float32(
     make_plan: PlanMaker, other_model: ModelRef, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = {"unet": torch.bfloat16, "vae": torch.float32, "text_encoder": torch.float32}
-    monkeypatch.setattr(memory, "choose_placement", lambda *_: Placement(torch.device("cpu"), half))
+    monkeypatch.setattr(cache, "choose_placement", lambda *_: Placement(torch.device("cpu"), half))
     make_predict = sd1.make_predict
     models = Models(options)
 

@@ -267,17 +267,17 @@ def test_joined_prompts(models: Models, plan_xl: PlanMaker) -> None:
 def test_every_memory_mode_draws_the_same(
     models: Models, plan_xl: PlanMaker, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from webui.weights import memory
+    from webui.weights.memory import Placement, cache
 
     plan = plan_xl()
     expected = latents_of(plan, models)
-    choose = memory.choose_placement
+    choose = cache.choose_placement
 
-    def choose_saving(options: EngineOptions, checkpoint: Any) -> memory.Placement:
+    def choose_saving(options: EngineOptions, checkpoint: Any, *_: Any) -> Placement:
         placement = choose(options, checkpoint)
-        return memory.Placement(placement.device, placement.dtypes, mode)  # type: ignore[arg-type]
+        return Placement(placement.device, placement.dtypes, mode)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(memory, "choose_placement", choose_saving)
+    monkeypatch.setattr(cache, "choose_placement", choose_saving)
     saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
     assert difference(latents_of(plan, saving), expected) < 1e-5
 

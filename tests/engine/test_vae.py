@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from webui.engine import vae
 from webui.errors import GenerationError
 from webui.weights.identify import identify
 from webui.weights.load import load
-from webui.weights.memory import EngineOptions, Resident, choose_placement
+from webui.weights.memory import EngineOptions, Resident, choose_placement, resident
 
 
 def fresh(folder: Path, **dtypes: torch.dtype) -> Resident:
@@ -68,42 +68,68 @@ def test_a_half_vae_that_overflows_is_switched_to_float32(tiny_folder: Path, tin
     assert np.abs(difference).mean() < 2
 
 
+Narrow = Callable[[Exception, int], list[int | None]]
+
+
 @pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], list[bool]]]:
-    """Return a function that lets the decode in one piece fail; it gives the list of tilings that were tried."""
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
+    """Return a function that lets `error` happen the first few times; it gives the list of tiles that were tried."""
 
-    def arrange(error: Exception) -> list[bool]:
-        tried: list[bool] = []
-        real = vae._compute
+    def arrange(error: Exception, times: int = 1) -> list[int | None]:
+        tried: list[int | None] = []
+        real = vae._Task._run
 
-        def failing(model: Resident, component: str, compute: vae.Compute, *, tiled: bool = False) -> Tensor:
-            tried.append(tiled)
-            if not tiled:
+        def failing(task: vae._Task, side: int | None) -> Tensor:
+            tried.append(side)
+            if len(tried) <= times:
                 raise error
-            return real(model, component, compute, tiled=True)
+            return real(task, side)
 
-        monkeypatch.setattr(vae, "_compute", failing)
+        monkeypatch.setattr(vae._Task, "_run", failing)
         return tried
 
-    yield arrange
+    return arrange
 
 
-def test_too_little_memory_is_met_with_tiles(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
-    whole = np.asarray(vae.decode(tiny, latents(16)), np.int16)
-    tried = narrow(torch.OutOfMemoryError("CUDA out of memory"))
-    tiled = np.asarray(vae.decode(tiny, latents(16)), np.int16)
-    assert tried == [False, True]
+TOO_LITTLE = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_too_little_memory_is_met_with_tiles(tiny: Resident, narrow: Narrow) -> None:
+    whole = np.asarray(vae.decode(tiny, latents(128)), np.int16)
+    tried = narrow(TOO_LITTLE, 2)
+    tiled = np.asarray(vae.decode(tiny, latents(128)), np.int16)
+    assert tried == [None, 64, 32]
     assert tiled.shape == whole.shape
-    assert np.abs(tiled - whole).mean() < 20  # tiles lose the global part of the attention
-    with tiny.on_device("vae") as network:
-        assert not network.use_tiling
+    assert np.abs(tiled - whole).mean() < 10  # with random weights, attention sees the whole picture at every place
+    assert tiny.take_notes() == ["the VAE works in tiles of 64 latents", "the VAE works in tiles of 32 latents"]
+    assert tiny.take_notes() == []
 
 
-def test_other_failures_are_not_retried(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
-    tried = narrow(RuntimeError("shapes do not match"))
+def test_where_even_the_smallest_tile_has_no_room(tiny: Resident, narrow: Narrow) -> None:
+    tried = narrow(TOO_LITTLE, 9)
+    with pytest.raises(torch.OutOfMemoryError):
+        vae.decode(tiny, latents(64))
+    assert tried == [None, 32]
+    tiny.take_notes()
+
+
+def test_large_pictures_are_tiled_from_the_start(
+    tiny: Resident, narrow: Narrow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = narrow(TOO_LITTLE, 0)
+    monkeypatch.setattr(resident, "measure_room", lambda _: 192 * 2**20)
+    vae.decode(tiny, latents(64))
+    vae.encode(tiny, gradient(512, 512))
+    vae.decode(tiny, latents(32))
+    assert tried == [32, 32, None]
+    assert tiny.take_notes() == []
+
+
+def test_other_failures_are_not_retried(tiny: Resident, narrow: Narrow) -> None:
+    tried = narrow(RuntimeError("shapes do not match"), 1)
     with pytest.raises(RuntimeError, match="shapes"):
         vae.decode(tiny, latents())
-    assert tried == [False]
+    assert tried == [None]
 
 
 # Pictures → latents
@@ -124,12 +150,14 @@ def test_encoding_equals_the_vae(tiny: Resident) -> None:
     assert torch.allclose(encoded, expected, atol=1e-5)
 
 
-def test_encoding_needs_less_memory_in_tiles(tiny: Resident, narrow: Callable[[Exception], list[bool]]) -> None:
-    whole = vae.encode(tiny, gradient(128, 128))
-    tried = narrow(torch.OutOfMemoryError("CUDA out of memory"))
-    tiled = vae.encode(tiny, gradient(128, 128))
-    assert tried == [False, True]
+def test_encoding_needs_less_memory_in_tiles(tiny: Resident, narrow: Narrow) -> None:
+    whole = vae.encode(tiny, gradient(1024, 512))
+    tried = narrow(TOO_LITTLE, 1)
+    tiled = vae.encode(tiny, gradient(1024, 512))
+    assert tried == [None, 64]
     assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().mean() < 0.3 * whole.std()
+    tiny.take_notes()
 
 
 def test_an_encoder_that_overflows_is_switched_to_float32(tiny_folder: Path, tiny: Resident) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +9,10 @@ import torch
 from tests.tiny_models import make_networks, make_single_file, make_taesd
 from webui.domain.models import Family
 from webui.domain.plan import ModelRef
-from webui.weights import memory
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.identify import identify
 from webui.weights.load import load
-from webui.weights.memory import EngineOptions, ModelCache, Placement, Resident, choose_placement, is_out_of_memory
+from webui.weights.memory import EngineOptions, ModelCache, Placement, Resident, cache, is_out_of_memory
 
 FLOAT = dict.fromkeys(("unet", "vae", "text_encoder"), torch.float32)
 CPU = torch.device("cpu")
@@ -23,61 +21,6 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def checkpoint(tiny_folder: Path) -> Checkpoint:
     return identify(tiny_folder)
-
-
-def choose(
-    checkpoint: Checkpoint,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    cuda: bool,
-    bf16: bool = True,
-    millions: int = 860,
-    free: int = 2**40,
-    **options: object,
-) -> Placement:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**40))
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16}, raising=False)
-    monkeypatch.setattr(memory, "count_parameters", lambda *_: millions * 1_000_000)
-    return choose_placement(EngineOptions(**options), checkpoint)  # type: ignore[arg-type]
-
-
-def test_never_half_floats_on_a_cpu(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = itertools.product([True, False], [True, False], ["auto", "full", "half"], [1, 860], [True, False])
-    for half, half_vae, precision, millions, bf16 in choices:
-        placement = choose(
-            checkpoint, monkeypatch, cuda=True, bf16=bf16, millions=millions, half=half, half_vae=half_vae,
-            precision=precision, use_cpu=frozenset({"all"}), memory_mode="lowvram",
-        )  # fmt: skip
-        assert placement.device == CPU
-        assert placement.mode == "normal"
-        assert set(placement.dtypes.values()) <= {torch.float32, torch.bfloat16}
-        assert placement.dtypes["text_encoder"] == torch.float32
-        if not half or precision == "full" or not bf16:
-            assert set(placement.dtypes.values()) == {torch.float32}
-
-
-def test_bf16_on_a_cpu_where_it_pays(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(checkpoint, monkeypatch, cuda=False).dtypes["unet"] == torch.bfloat16
-    assert choose(checkpoint, monkeypatch, cuda=False, millions=5).dtypes["unet"] == torch.float32
-    assert choose(checkpoint, monkeypatch, cuda=False, half_vae=False).dtypes["vae"] == torch.float32
-
-
-def test_half_floats_on_cuda_unless_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    placement = choose(checkpoint, monkeypatch, cuda=True)
-    assert placement.device.type == "cuda"
-    assert set(placement.dtypes.values()) == {torch.float16}
-    placement = choose(checkpoint, monkeypatch, cuda=True, half_vae=False)
-    assert (placement.dtypes["unet"], placement.dtypes["vae"]) == (torch.float16, torch.float32)
-    assert set(choose(checkpoint, monkeypatch, cuda=True, half=False).dtypes.values()) == {torch.float32}
-
-
-def test_memory_mode_follows_the_flag_or_the_free_memory(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert choose(checkpoint, monkeypatch, cuda=True).mode == "normal"
-    assert choose(checkpoint, monkeypatch, cuda=True, free=2**30).mode == "medvram"
-    assert choose(checkpoint, monkeypatch, cuda=True, memory_mode="lowvram").mode == "lowvram"
 
 
 def call_unet(resident: Resident) -> torch.Tensor:
@@ -104,10 +47,9 @@ def test_saving_modes_send_the_others_home(checkpoint: Checkpoint, monkeypatch: 
     """With the meta device in the GPU's place: what is on it is visible."""
     meta = torch.device("meta")
     resident = Resident(load(checkpoint, FLOAT), Placement(meta, FLOAT, "medvram"))
-    networks = resident._networks
 
     def places() -> dict[str, str]:
-        return {name: next(network.parameters()).device.type for name, network in networks.items()}
+        return {name: next(network.parameters()).device.type for name, network in resident._networks.items()}
 
     assert set(places().values()) == {"cpu"}
     with resident.on_device("text_encoder"):
@@ -197,38 +139,38 @@ def third_file(tmp_path: Path) -> Path:
     return make_single_file(tmp_path / "third.safetensors", seed=3)
 
 
-def names(cache: ModelCache) -> list[str]:
-    return [name for name, _ in cache.residents]
+def names(models: ModelCache) -> list[str]:
+    return [name for name, _ in models.residents]
 
 
 def test_the_cache_holds_the_two_models_that_were_used_last(
     tiny_folder: Path, tiny_file: Path, third_file: Path
 ) -> None:
-    cache = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
+    models = ModelCache(EngineOptions(use_cpu=frozenset({"all"}), most_models=2))
     folder, file, third = reference(tiny_folder), reference(tiny_file, "1" * 64), reference(third_file)
-    assert cache.use(folder) is None
-    first = cache.load(folder, identify(tiny_folder))
-    assert cache.use(folder) is first
-    assert cache.use(reference(tiny_folder, "1" * 64)) is None, "other content under the same name"
-    cache.load(file, identify(tiny_file))
-    assert cache.use(folder) is first
-    assert [resident for _, resident in cache.residents][1] is first
-    cache.make_room(identify(third_file))
-    cache.load(third, identify(third_file))
-    assert names(cache) == ["tiny", "third"] and not cache.holds(file)
-    cache.release()
-    assert cache.use(folder) is None
-    assert names(cache) == []
+    assert models.use(folder) is None
+    first = models.load(folder, identify(tiny_folder))
+    assert models.use(folder) is first
+    assert models.use(reference(tiny_folder, "1" * 64)) is None, "other content under the same name"
+    models.load(file, identify(tiny_file))
+    assert models.use(folder) is first
+    assert [resident for _, resident in models.residents][1] is first
+    models.make_room(identify(third_file))
+    models.load(third, identify(third_file))
+    assert names(models) == ["tiny", "third"] and not models.holds(file)
+    models.release()
+    assert models.use(folder) is None
+    assert names(models) == []
 
 
 def test_without_memory_for_two_the_cache_holds_one(
     tiny_folder: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
-    cache.load(reference(tiny_folder), identify(tiny_folder))
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**31))
-    cache.make_room(identify(tiny_file))
-    assert names(cache) == []
+    models = ModelCache(EngineOptions(use_cpu=frozenset({"all"})))
+    models.load(reference(tiny_folder), identify(tiny_folder))
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30, total=2**40))
+    models.make_room(identify(tiny_file))
+    assert names(models) == []
 
 
 def test_a_model_that_waits_leaves_a_small_device(
@@ -236,12 +178,12 @@ def test_a_model_that_waits_leaves_a_small_device(
 ) -> None:
     """With the meta device in the GPU's place: what is on it is visible."""
     room = True
-    monkeypatch.setattr(memory, "choose_placement", lambda *_: Placement(torch.device("meta"), FLOAT))
-    monkeypatch.setattr(memory, "_has_room", lambda _: room)
-    cache = ModelCache(EngineOptions())
+    monkeypatch.setattr(cache, "choose_placement", lambda *_: Placement(torch.device("meta"), FLOAT))
+    monkeypatch.setattr(cache, "_has_room", lambda _: room)
+    models = ModelCache(EngineOptions())
     folder, file = reference(tiny_folder), reference(tiny_file)
-    first = cache.load(folder, identify(tiny_folder))
-    second = cache.load(file, identify(tiny_file))
+    first = models.load(folder, identify(tiny_folder))
+    second = models.load(file, identify(tiny_file))
 
     def places() -> list[str]:
         return [next(each._networks["unet"].parameters()).device.type for each in (first, second)]
@@ -249,13 +191,13 @@ def test_a_model_that_waits_leaves_a_small_device(
     assert places() == ["meta", "meta"]
     first.rest()
     assert places() == ["cpu", "meta"]
-    cache.use(folder)
+    models.use(folder)
     assert places() == ["meta", "meta"], "there is room for both"
     room = False
     second.rest()
-    cache.use(file)
+    models.use(file)
     assert places() == ["cpu", "meta"]
-    cache.use(folder)
+    models.use(folder)
     assert places() == ["meta", "cpu"]
 
 

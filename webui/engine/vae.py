@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,33 +12,36 @@ from PIL import Image
 from torch import Tensor, nn
 
 from webui.engine import coders
+from webui.engine.vae_tiles import compute_in_tiles
 from webui.errors import GenerationError
-from webui.weights.memory import Resident, fetch, free_unused, is_out_of_memory
+from webui.weights.footprint import shrink
+from webui.weights.memory import Resident, drop_what_it_held, fetch, is_out_of_memory
+from webui.weights.memory_plan import next_tile
 
 log = logging.getLogger(__name__)
 
-Compute = Callable[[nn.Module], Tensor]
-"""What is done with the VAE: it is called again, with tiling on, when memory runs out."""
+Compute = Callable[[nn.Module, Tensor], Tensor]
+"""What is done with a VAE and what it is given [C,h,w], the whole or a tile of it."""
 
 
 @torch.inference_mode()
 def decode(model: Resident, latents: Tensor, component: str | None = None) -> Image.Image:
     """Return the picture of one image's latents [C,h,w], drawn by `component` or by the model's usual decoder.
 
-    When the device runs out of memory the latents are decoded in tiles; when a VAE in half precision overflows, it is
-    switched to float32. Raises `GenerationError` when the picture still is not a number.
+    Latents that the device has no room to decode in one piece are decoded in tiles; when a VAE in half precision
+    overflows, it is switched to float32. Raises `GenerationError` when the picture still is not a number.
     """
-
     component = component or model.decoder
 
-    def compute(vae: nn.Module) -> Tensor:
+    def compute(vae: nn.Module, latents: Tensor) -> Tensor:
         own = coders.denormalised(vae, latents.unsqueeze(0))
         return coders.to_pixels(vae, own.to(model.dtype(component)))[0].float()
 
-    pixels = _compute_or_tile(model, component, compute)
+    task = _Task(model, component, compute, latents, 1)
+    pixels = task.run()
     if not torch.isfinite(pixels).all():
         _refuse_broken_latents(latents)
-        pixels = _compute_in_full(model, component, compute)
+        pixels = task.run_in_full()
     return to_image(pixels)
 
 
@@ -55,12 +59,13 @@ def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
     """Return the latents [C,h,w] of a picture [3,H,W] in -1 … 1, both on the device; otherwise as `encode`."""
     component = model.encoder
 
-    def compute(vae: nn.Module) -> Tensor:
+    def compute(vae: nn.Module, pixels: Tensor) -> Tensor:
         own = coders.to_latents(vae, pixels.unsqueeze(0).to(model.dtype(component)))
         return coders.normalised(vae, own.float())[0]
 
-    latents = _compute_or_tile(model, component, compute)
-    return latents if torch.isfinite(latents).all() else _compute_in_full(model, component, compute)
+    task = _Task(model, component, compute, pixels, shrink(model.network(component).config))
+    latents = task.run()
+    return latents if torch.isfinite(latents).all() else task.run_in_full()
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -75,40 +80,59 @@ def to_pixels(image: Image.Image) -> Tensor:
     return (numbers if numbers.dim() == 3 else numbers.unsqueeze(-1)).permute(2, 0, 1).float() / 255
 
 
-def _compute_or_tile(model: Resident, component: str, compute: Compute) -> Tensor:
-    try:
-        return _compute(model, component, compute)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    log.warning("Too little memory to put the picture through the VAE in one piece; doing it in tiles.")
-    free_unused()
-    return _compute(model, component, compute, tiled=True)
+@dataclass(frozen=True)
+class _Task:
+    """Something [C,h,w] that is put through a VAE; `shrink` of its places are one latent, each way."""
 
+    model: Resident
+    component: str
+    compute: Compute
+    given: Tensor
+    shrink: int
 
-def _compute(model: Resident, component: str, compute: Compute, *, tiled: bool = False) -> Tensor:
-    with model.on_device(component) as vae:
-        if tiled:
-            vae.enable_tiling()
-        try:
-            return compute(vae)
-        finally:
-            if tiled:
-                vae.disable_tiling()
+    def run(self) -> Tensor:
+        """Return the outcome, on the device: in one piece, or in tiles when there is too little memory."""
+        height, width = (side // self.shrink for side in self.given.shape[-2:])
+        side = self.model.vae_tile(self.component, (width, height))
+        if side is not None:
+            log.info("The picture goes through the VAE in tiles of %d latents.", side)
+        while True:
+            try:
+                return self._run(side)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                drop_what_it_held(error)
+                smaller = next_tile(side, (width, height))
+                if smaller is None and not self.model.save_memory():
+                    raise
+            if smaller is not None:
+                side = smaller
+                self.model.note(f"the VAE works in tiles of {side} latents")
 
+    def run_in_full(self) -> Tensor:
+        """Compute again in float32, and from now on; raise `GenerationError` when that does not help either."""
+        before = self.model.dtype(self.component)
+        if before != torch.float32:
+            log.warning("The VAE overflowed in %s; it computes in float32 from now on.", before)
+            self.model.recast(self.component, torch.float32)
+            result = self.run()
+            if torch.isfinite(result).all():
+                return result
+        raise GenerationError(
+            "The VAE produced no picture (NaN), even in float32.",
+            hint="Its weights are damaged; use another VAE or another model.",
+        )
 
-def _compute_in_full(model: Resident, component: str, compute: Compute) -> Tensor:
-    """Compute again in float32, and from now on; raise `GenerationError` when that does not help either."""
-    if model.dtype(component) != torch.float32:
-        log.warning("The VAE overflowed in %s; it computes in float32 from now on.", model.dtype(component))
-        model.recast(component, torch.float32)
-        result = _compute_or_tile(model, component, compute)
-        if torch.isfinite(result).all():
-            return result
-    raise GenerationError(
-        "The VAE produced no picture (NaN), even in float32.",
-        hint="Its weights are damaged; use another VAE or another model.",
-    )
+    def _run(self, side: int | None) -> Tensor:
+        with self.model.on_device(self.component) as vae:
+
+            def compute(given: Tensor) -> Tensor:
+                return self.compute(vae, self.model.place(given, self.component))
+
+            if side is None:
+                return self.model.place(compute(self.given))
+            return self.model.place(compute_in_tiles(compute, self.given, side * self.shrink))
 
 
 def _refuse_broken_latents(latents: Tensor) -> None:
