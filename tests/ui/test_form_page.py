@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import expect
@@ -78,6 +79,22 @@ def test_refresh_finds_a_new_model(screen: Screen, site: Site) -> None:
     screen.choose("model", "late")
     expect(screen.page.locator("#txt2img_note")).to_contain_text("late proposed")
     assert screen.values("prompt") == {"prompt": "stays"}
+
+
+def test_what_is_wrong_with_a_model_can_be_read(screen: Screen, site: Site) -> None:
+    model = make_model(site.data_dir / "models" / "Stable-diffusion", "short-lived")
+    screen.page.click("#refresh_sd_model_checkpoint")
+    screen.page.wait_for_timeout(300)
+    screen.choose("model", "short-lived")
+    expect(screen.page.locator("#txt2img_note")).to_contain_text("short-lived proposed")
+    screen.expected_errors.append("/api/v2/tokens")  # its tokenizer is gone, too
+    shutil.rmtree(model)
+    screen.generate()
+    problem = screen.page.locator("#setting_sd_model_checkpoint .field-problem")
+    expect(problem).to_contain_text("cannot be read")
+    shown, block = problem.bounding_box(), screen.page.locator("#setting_sd_model_checkpoint").bounding_box()
+    assert shown and block and shown["y"] + shown["height"] <= block["y"] + block["height"] + 1
+    screen.choose("model", "pocket")
 
 
 def test_examples_fill_an_empty_prompt(screen: Screen) -> None:
