@@ -9,13 +9,17 @@ from webui.domain.frozen import Data
 
 
 class Family(str, Enum):
-    """The architecture that decides how a prompt is encoded and a network is called."""
+    """The architecture that decides how a prompt is encoded and a network is called.
+
+    `OTHER` are those that diffusers' own pipelines run (`domain.pipelines`), without our samplers and controls.
+    """
 
     SD1 = "sd1"
     SD2 = "sd2"
     SDXL = "sdxl"
     SDXL_REFINER = "sdxl_refiner"
     FLUX = "flux"
+    OTHER = "other"
 
     @property
     def is_flow(self) -> bool:

@@ -287,7 +287,8 @@ class Plan(Data):
     def batches(self) -> tuple[tuple[ImagePlan, ...], ...]:
         """The images in groups that are computed together."""
         names = [self.sampler, self.hires.sampler] if self.hires else [self.sampler]
-        size = 1 if self.tiles or any(find_sampler(name).one_at_a_time for name in names) else self.batch_size
+        alone = self.tiles or self.model.family is Family.OTHER
+        size = 1 if alone or any(find_sampler(name).one_at_a_time for name in names) else self.batch_size
         return tuple(self.images[start : start + size] for start in range(0, len(self.images), size))
 
     @property

@@ -9,7 +9,9 @@ from types import MappingProxyType
 import torch
 from PIL.Image import Image
 
+from webui.domain.models import Family
 from webui.domain.plan import AnyPlan, Plan, SeriesPlan, UpscalePlan
+from webui.engine.adapter import Pipelines, generate_by_pipeline
 from webui.engine.control import Control
 from webui.engine.extras import enlarge
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
@@ -34,6 +36,7 @@ class Engine:
             torch.set_num_threads(options.threads)
         self._options = options
         self._models = Models(options)
+        self._pipelines = Pipelines(options)
 
     def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Output]:
         """Yield what happens while `plan` is carried out; it ends early when `control` is interrupted.
@@ -61,6 +64,11 @@ class Engine:
             raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
 
     def _generate(self, plan: Plan, control: Control, inputs: Mapping[str, Image]) -> Iterator[Output]:
+        if plan.model.family is Family.OTHER:
+            self._models.release()
+            yield from generate_by_pipeline(plan, self._pipelines, control)
+            return
+        self._pipelines.release()
         with self._models.fitted(plan):
             make = generate_tiles if plan.tiles else generate
             yield from make(plan, self._models, control, inputs)
@@ -68,6 +76,7 @@ class Engine:
     def release(self) -> None:
         """Give back the memory that models take up."""
         self._models.release()
+        self._pipelines.release()
 
     def facts(self) -> dict[str, object]:
         """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights."""
@@ -84,7 +93,7 @@ class Engine:
             facts["memory_mode"] = resident.placement.mode
             facts["dtypes"] = {part: str(resident.dtype(part)).removeprefix("torch.") for part in resident.parts}
             facts["dtype"] = str(resident.dtype(resident.denoiser)).removeprefix("torch.")
-        return facts
+        return facts | self._pipelines.facts()
 
 
 def _name(device: torch.device) -> str:

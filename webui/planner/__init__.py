@@ -18,6 +18,7 @@ from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.flow import fit_sampling, note_distilled, plan_distilled
 from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
+from webui.planner.pipelines import fit_pipeline
 from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
 from webui.planner.saving import plan_grid, plan_saving
@@ -73,6 +74,7 @@ def plan_generation(
     """Resolve a request without a script; its images are counted from `first_index`."""
     checkpoint = shelf.checkpoint(request.model or settings.model)
     model = refer(checkpoint)
+    request, pipeline_notes = fit_pipeline(request, checkpoint)
     full = fill(request, settings, checkpoint)
     assert full.steps and full.guidance is not None and full.clip_skip
     assert full.sampler and full.schedule and full.emphasis
@@ -130,6 +132,7 @@ def plan_generation(
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
         notes=(
+            *pipeline_notes,
             *note_tags(images),
             *note_clip_skip(full, model.family),
             *note_distilled(full, distilled),

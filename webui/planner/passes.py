@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webui.domain.models import ModelInfo
+from webui.domain.models import Family, ModelInfo
 from webui.domain.passes import GuidanceOptions, Hires
 from webui.domain.plan import GuidancePlan, HiresPlan, ModelRef, RefinerPlan, VaeRef
 from webui.domain.request import GenerationRequest
@@ -26,6 +26,8 @@ def refer(model: ModelInfo) -> ModelRef:
 
 def plan_vae(asked: str | None, settings: Settings, checkpoint: ModelInfo, shelf: Shelf) -> VaeRef | None:
     """Return the VAE file that stands in for the checkpoint's own, if any."""
+    if checkpoint.family is Family.OTHER:
+        return None
     found = shelf.vae(asked or settings.vae, checkpoint)
     if found is None:
         return None

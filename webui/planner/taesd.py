@@ -14,6 +14,8 @@ from webui.weights.vae_files import Half, taesd_name
 
 def plan_taesd(settings: Settings, shelf: Shelf, family: Family) -> TaesdPlan:
     """Return the files of TAESD by what they do; raise `NotFound` when it shall code pictures and is not there."""
+    if family is Family.OTHER:
+        return TaesdPlan()
     return TaesdPlan(
         encoder=_find(shelf, "encoder", family, "encode_method") if settings.encode_method == "TAESD" else None,
         decoder=_find(shelf, "decoder", family, "decode_method") if settings.decode_method == "TAESD" else None,
@@ -33,7 +35,7 @@ def plan_preview(settings: Settings, taesd: TaesdPlan) -> PreviewPlan:
 
 def note_taesd(settings: Settings, taesd: TaesdPlan, family: Family) -> tuple[str, ...]:
     """Return what the user should know: that others draw the previews when TAESD is not there."""
-    if not _previews_by_taesd(settings) or taesd.preview is not None:
+    if family is Family.OTHER or not _previews_by_taesd(settings) or taesd.preview is not None:
         return ()
     return (f"Previews are drawn without TAESD: put {taesd_name('decoder', family)} into models/VAE-approx.",)
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from webui.domain.models import Family, ModelDefaults
+from webui.domain.pipelines import find_pipeline
 from webui.weights.headers import read_header
 
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
@@ -69,7 +70,8 @@ class Checkpoint:
     `parts` have diffusers' names: `unet` or `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`
     and so on. `tokenizers` are the folders of the text encoders' tokenizers; one that is missing is CLIP's own.
     `zero_negative`: an empty negative prompt becomes zeros. `text_length`: the most tokens that the longest text
-    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does.
+    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `index`: the
+    model_index.json of a folder that diffusers' own pipeline runs.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class Checkpoint:
     zero_negative: bool = False
     text_length: int | None = None
     defaults: ModelDefaults = field(default_factory=ModelDefaults)
+    index: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -104,7 +107,13 @@ class Checkpoint:
 
     @property
     def variant(self) -> str:
-        """What the network sees besides noisy latents: "" nothing, "inpainting" a mask and a picture's latents."""
+        """What the network sees besides noisy latents: "" nothing, "inpainting" a mask and a picture's latents.
+
+        For what diffusers' own pipeline runs, what users call that.
+        """
+        pipeline = find_pipeline(str(self.index.get("_class_name")))
+        if pipeline is not None:
+            return pipeline.words
         return VARIANTS[self.parts["unet"].config.get("in_channels", 4)] if "unet" in self.parts else ""
 
     @property

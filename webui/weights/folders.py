@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from webui.domain.pipelines import find_pipeline
 from webui.weights import families
 from webui.weights.checkpoint import Checkpoint, Part, is_text_encoder
 from webui.weights.families.checks import check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, FolderFacts
 from webui.weights.folder_files import find_weight_files
 from webui.weights.headers import MAX_JSON, bad_model, read_header
+from webui.weights.pipeline_folders import identify_pipeline
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 _UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "StableDiffusion3", "Flux")  # what such pipelines begin with
@@ -21,6 +24,9 @@ _UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "StableDiffusion3", "Flux")  #
 def identify_folder(path: Path) -> Checkpoint:
     """Return what a diffusers folder is made of; raise `BadFile` with one sentence on what is wrong with it."""
     index = _read_json(path, "model_index.json")
+    pipeline = find_pipeline(str(index.get("_class_name", "")))
+    if pipeline is not None:
+        return identify_pipeline(path, index, pipeline, partial(_read_json, path))
     files = _find_family(path, index)
     classes = {part: name for part in files.classes if (name := _find_class(path, index, files, part))}
     parts: dict[str, Part] = {}

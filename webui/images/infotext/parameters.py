@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from webui import __version__
+from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan, SamplingPlan
 from webui.domain.sampling import find_sampler
 from webui.domain.start import FromExtendedImage, FromMaskedImage, FromNoise, FromTiles
@@ -25,6 +26,9 @@ from webui.images.infotext.names import (
     TILES_NAMES,
     WHITE,
 )
+
+_NOT_OF_PIPELINES = frozenset({"Sampler", "Schedule type", "RNG", "Emphasis", *SCHEDULE_KEYS})
+"""What does not act where diffusers' own pipeline runs a model."""
 
 
 def parameters_of(plan: Plan, image: ImagePlan) -> dict[str, str]:
@@ -55,6 +59,8 @@ def parameters_of(plan: Plan, image: ImagePlan) -> dict[str, str]:
         parameters |= {"Refiner": title(plan.refiner.model), "Refiner switch at": number(plan.refiner.switch_at)}
     if plan.infotext.version:
         parameters["Version"] = f"{OWN_VERSION}{__version__}"
+    if plan.model.family is Family.OTHER:
+        return {key: value for key, value in parameters.items() if key not in _NOT_OF_PIPELINES}
     return parameters
 
 

@@ -24,5 +24,5 @@ BY_FAMILY: Mapping[Family, FamilyFiles] = {files.family: files for files in ALL}
 def find_by_index(index: Json, read: ReadJson) -> FamilyFiles | None:
     """Return the family of a diffusers folder from its model_index.json, None when it is of none that is known here;
     `read` reads the folder's other configurations."""
-    pipeline = index.get("_class_name")
+    pipeline = str(index.get("_class_name"))  # a list, where a folder brings code of its own
     return next((files for files in ALL if pipeline in files.pipelines and files.claims(index, read)), None)
