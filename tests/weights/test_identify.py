@@ -128,8 +128,8 @@ FOREIGN = {
         {"cond_stage_model.model.ln_final.weight": [8], "noise_augmentor.data_mean": [1, 8]},
         "SD2 unCLIP checkpoints are not supported",
     ),
-    "SD3": ({"model.diffusion_model.joint_blocks.0.x": [8]}, "SD3"),
-    "Flux": ({"double_blocks.0.img_attn.qkv.weight": [8]}, "Flux"),
+    "SD3": ({"model.diffusion_model.joint_blocks.0.x": [8]}, "not an SD3 checkpoint: it lacks"),
+    "Flux": ({"double_blocks.0.img_attn.qkv.weight": [8]}, "not a Flux checkpoint: it lacks"),
     "LoRA": ({"lora_unet_down_blocks_0.lora_up.weight": [8]}, "LoRA"),
     "ControlNet": ({"control_model.input_blocks.0.0.weight": [8]}, "ControlNet"),
     "VAE": ({"encoder.conv_in.weight": [8], "decoder.conv_in.weight": [8]}, "VAE"),
@@ -236,9 +236,9 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "no usable text_encoder_2",
     ),
-    "Flux Fill": (
-        lambda folder: change_json(folder / "model_index.json", _class_name="FluxFillPipeline"),
-        "FluxFill checkpoints are not supported yet",
+    "Flux Canny": (
+        lambda folder: change_json(folder / "model_index.json", _class_name="FluxControlPipeline"),
+        "FluxControl checkpoints are not supported yet",
     ),
     "unknown pipeline": (lambda folder: change_json(folder / "model_index.json", _class_name="X"), "class 'X'"),
     "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),

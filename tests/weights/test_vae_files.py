@@ -32,7 +32,7 @@ def test_a_vae_is_loaded_from_either_layout(layout: str, prefix: str, tmp_path: 
     file = write(tmp_path / "vae.safetensors", vae_weights(3, layout=layout, prefix=prefix) | training)
     found = identify_vae(file)
     assert (found.layout, found.prefix, found.weight_files) == (layout, prefix, (file,))
-    vae = load_vae(found, torch.float32, 0.25)
+    vae = load_vae(found, torch.float32, {"scaling_factor": 0.25})
     expected = make_networks(3)["vae"].state_dict()
     assert vae.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in vae.state_dict().items())
@@ -46,7 +46,7 @@ def test_early_attention_names_are_understood(tmp_path: Path) -> None:
         for new, old in names.items():
             name = name.replace(new, old)
         early[name] = tensor
-    vae = load_vae(identify_vae(write(tmp_path / "early.safetensors", early)), torch.float32, 1.0)
+    vae = load_vae(identify_vae(write(tmp_path / "early.safetensors", early)), torch.float32, {"scaling_factor": 1.0})
     assert torch.equal(vae.decoder.conv_in.weight, early["decoder.conv_in.weight"])
 
 
@@ -59,7 +59,7 @@ def without(name: str) -> dict[str, Tensor]:
 
 
 NO_VAES = {
-    "flux": (with_latents(16), "its latents have 16 channels; the checkpoints here need 4"),
+    "foreign": (with_latents(8), "its latents have 8 channels; the checkpoints here need 4 or 16"),
     "checkpoint": (original_weights(), "this is a checkpoint, not a VAE; it belongs into models/Stable-diffusion"),
     "upscaler": (rrdb_weights(), "this is an upscaler, not a VAE"),
     "taesd": (make_taesd().state_dict(), "this is TAESD"),
@@ -88,7 +88,7 @@ def test_a_vae_that_does_not_fit_is_named(changes: dict[str, Tensor | None], wor
     weights = {name: tensor for name, tensor in changed.items() if tensor is not None}
     file = write(tmp_path / "bent.safetensors", weights)
     with pytest.raises(BadFile, match=words) as raised:
-        load_vae(identify_vae(file), torch.float32, 1.0)
+        load_vae(identify_vae(file), torch.float32, {"scaling_factor": 1.0})
     assert "bent.safetensors" in raised.value.message and raised.value.hint and raised.value.field == "vae"
 
 

@@ -18,6 +18,8 @@ class Family(str, Enum):
     SD2 = "sd2"
     SDXL = "sdxl"
     SDXL_REFINER = "sdxl_refiner"
+    PLAYGROUND = "playground"
+    SD3 = "sd3"
     FLUX = "flux"
     OTHER = "other"
 
@@ -33,7 +35,7 @@ class Family(str, Enum):
 
 
 _SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL}
-_FLOW = frozenset({Family.FLUX})
+_FLOW = frozenset({Family.FLUX, Family.SD3})
 
 
 class Kind(str, Enum):
@@ -63,6 +65,20 @@ class ModelDefaults(Data):
     distilled_guidance: float | None = None  # None: the model was not distilled to be told one
     sampler: str | None = None
     schedule: str | None = None
+
+
+class PartSlot(Data):
+    """A network that checkpoints of a family have and that a file of its own may be.
+
+    What fits is told by its `role` ("vae", "clip" or "t5") and its `width`: the channels of a VAE's latents, the
+    numbers a text encoder gives for each token. `words` are what users call it. One that is `optional` can be done without.
+    """
+
+    component: str
+    role: str
+    width: int
+    words: str
+    optional: bool = False
 
 
 class ModelInfo(Data):

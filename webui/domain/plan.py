@@ -26,14 +26,32 @@ EmphasisMode = Literal["Original", "No norm", "Ignore", "None"]
 ImageFormat = Literal["png", "jpg", "webp", "avif"]
 
 
+class PartRef(Data):
+    """The exact file of a VAE or a text encoder that is the `component` of a checkpoint."""
+
+    component: str
+    name: str
+    path: Path
+    sha256: str
+
+    @property
+    def short_hash(self) -> str:
+        return self.sha256[:10]
+
+
 class ModelRef(Data):
-    """The exact model of a plan."""
+    """The exact model of a plan, with the `parts` that come from files of their own.
+
+    `tokenizer` is the tokenizer.json of T5, where the checkpoint has none of its own.
+    """
 
     name: str
     path: Path
     family: Family
     layout: str  # "diffusers" or "original"
     sha256: str
+    parts: tuple[PartRef, ...] = ()
+    tokenizer: Path | None = None
 
     @property
     def short_hash(self) -> str:

@@ -13,6 +13,7 @@ from webui.engine.outfit import Outfit, Wardrobe
 from webui.engine.upscale import Upscalers
 from webui.weights.identify import identify
 from webui.weights.memory import EngineOptions, ModelCache, Resident
+from webui.weights.parts import complete
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Models:
         self._cache.release()
 
     def _load(self, model: ModelRef) -> Resident:
-        checkpoint = identify(model.path)  # a file that is no checkpoint leaves the others loaded
+        # A file that is no checkpoint leaves the others loaded.
+        checkpoint = complete(identify(model.path), model.parts, model.tokenizer)
         self._cache.make_room(checkpoint)
         kept = {resident for _, resident in self._cache.residents}
         self._prompts = {each: prompts for each, prompts in self._prompts.items() if each in kept}

@@ -12,7 +12,7 @@ from torch import nn
 from webui.domain.plan import Plan, TaesdPlan, VaeRef
 from webui.engine.seamless import seamless
 from webui.errors import BadFile
-from webui.weights.checkpoint import is_text_encoder
+from webui.weights.checkpoint import Scaling, is_text_encoder, scaling_of
 from webui.weights.load import load_taesd, load_vae
 from webui.weights.memory import Resident
 from webui.weights.vae_files import Half, identify_taesd, identify_vae
@@ -29,10 +29,10 @@ class Wardrobe:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], tuple[object, nn.Module]] = {}
 
-    def vae(self, reference: VaeRef, dtype: torch.dtype, scale: float, number: int) -> nn.Module:
-        """Return the VAE of a file, whose latents a checkpoint scales by `scale`; `BadFile` when it cannot be one."""
-        key = (reference.path, reference.sha256, dtype, scale)
-        return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype, scale))
+    def vae(self, reference: VaeRef, dtype: torch.dtype, scaling: Scaling, number: int) -> nn.Module:
+        """Return a file's VAE, whose latents a checkpoint scales so; `BadFile` when it cannot be one."""
+        key = (reference.path, reference.sha256, dtype, tuple(sorted(scaling.items())))
+        return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype, scaling))
 
     def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype, number: int) -> nn.Module:
         """Return a TAESD of which one half is of use; raise `BadFile` when the plan's file holds none."""
@@ -88,8 +88,8 @@ class Outfit:
 
     def _put_on_vae(self, model: Resident, worn: _Worn) -> None:
         if self._plan.vae is not None:
-            scale = model.network("vae").config.scaling_factor
-            vae = self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"], scale, worn.number)
+            scaling = scaling_of(model.network("vae").config)
+            vae = self._wardrobe.vae(self._plan.vae, model.placement.dtypes["vae"], scaling, worn.number)
             _exchange(model, "vae", vae, worn.undo)
 
     def _put_on_taesd(self, model: Resident, worn: _Worn) -> None:

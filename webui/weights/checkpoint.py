@@ -9,12 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from webui.domain.models import Family, ModelDefaults
+from webui.domain.models import Family, ModelDefaults, PartSlot
 from webui.domain.pipelines import find_pipeline
 from webui.weights.headers import read_header
 
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
 """Input channels of a network → what it is called: 4 of noisy latents, 1 of a mask, 4 of a picture's latents."""
+
+FLUX_VARIANTS: Mapping[int, str] = MappingProxyType({64: "", 384: "inpainting"})
+"""The same of a Flux transformer, for 4 latents a token: 16 channels, 16 of a picture's latents, 64 pixels of a mask."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,26 @@ class FlowSchedule:
 
 
 @dataclass(frozen=True)
+class EdmSchedule:
+    """How a model of continuous noise levels was trained to see noise: diffusers' names and meanings.
+
+    (Karras et al. 2022, arXiv:2206.00364.)
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    sigma_data: float = 0.5
+    prediction: str = "epsilon"  # or "v_prediction"
+
+
+AnySchedule = NoiseSchedule | FlowSchedule | EdmSchedule
+
+Scaling = Mapping[str, Any]
+"""What networks are given instead of a VAE's own latents: settings of diffusers' VAEs."""
+_SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
+
+@dataclass(frozen=True)
 class Part:
     """One network of a checkpoint: its class in diffusers or transformers, that class's configuration, its files.
 
@@ -70,7 +93,8 @@ class Checkpoint:
     `parts` have diffusers' names: `unet` or `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`
     and so on. `tokenizers` are the folders of the text encoders' tokenizers; one that is missing is CLIP's own.
     `zero_negative`: an empty negative prompt becomes zeros. `text_length`: the most tokens that the longest text
-    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `index`: the
+    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `slots`: what may
+    come from files of their own; a checkpoint that lacks one of them can be used only with such a file. `index`: the
     model_index.json of a folder that diffusers' own pipeline runs.
     """
 
@@ -79,10 +103,11 @@ class Checkpoint:
     layout: str  # "diffusers" (a folder) or "original" (a file)
     parts: Mapping[str, Part]
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
-    noise: NoiseSchedule | FlowSchedule = field(default_factory=NoiseSchedule)
+    noise: AnySchedule = field(default_factory=NoiseSchedule)
     zero_negative: bool = False
     text_length: int | None = None
     defaults: ModelDefaults = field(default_factory=ModelDefaults)
+    slots: tuple[PartSlot, ...] = ()
     index: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -114,7 +139,10 @@ class Checkpoint:
         pipeline = find_pipeline(str(self.index.get("_class_name")))
         if pipeline is not None:
             return pipeline.words
-        return VARIANTS[self.parts["unet"].config.get("in_channels", 4)] if "unet" in self.parts else ""
+        denoiser = self.parts[self.denoiser]
+        if denoiser.network == "FluxTransformer2DModel":
+            return FLUX_VARIANTS[denoiser.config.get("in_channels", 64)]
+        return VARIANTS[denoiser.config.get("in_channels", 4)] if "unet" in self.parts else ""
 
     @property
     def weight_files(self) -> tuple[Path, ...]:
@@ -132,3 +160,8 @@ def count_parameters(checkpoint: Checkpoint, component: str) -> int:
     part = checkpoint.parts[component]
     tensors = (entry for file in part.files for entry in read_header(file).items())
     return sum(prod(facts.shape) for name, facts in tensors if name.startswith(part.prefix))
+
+
+def scaling_of(config: Mapping[str, Any]) -> Scaling:
+    """Return how far the latents of the VAE of this configuration are shifted and scaled."""
+    return {name: tuple(value) if isinstance(value := config.get(name), list) else value for name in _SCALING}

@@ -10,7 +10,7 @@ from typing import Any
 
 from webui.domain.pipelines import find_pipeline
 from webui.weights import families
-from webui.weights.checkpoint import Checkpoint, Part, is_text_encoder
+from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.families.checks import check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, FolderFacts
 from webui.weights.folder_files import find_weight_files
@@ -18,7 +18,7 @@ from webui.weights.headers import MAX_JSON, bad_model, read_header
 from webui.weights.pipeline_folders import identify_pipeline
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
-_UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "StableDiffusion3", "Flux")  # what such pipelines begin with
+_UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "Flux")  # what such pipelines begin with
 
 
 def identify_folder(path: Path) -> Checkpoint:
@@ -49,6 +49,7 @@ def identify_folder(path: Path) -> Checkpoint:
         noise=files.read_noise(facts),
         zero_negative=files.zero_negative(facts),
         defaults=files.defaults(configs),
+        slots=files.slots(configs),
     )
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from webui.errors import BadFile
-from webui.weights.checkpoint import Checkpoint
+from webui.weights.checkpoint import Checkpoint, Scaling
 from webui.weights.load_quantised import cast, hold_quantised
-from webui.weights.naming import modern_attention, rename
+from webui.weights.naming import rename
 from webui.weights.networks import build, read_language
 from webui.weights.tensors import Weights, read_tensors
 from webui.weights.tokenizers import (
@@ -31,9 +30,10 @@ from webui.weights.tokenizers import (
 from webui.weights.vae_files import Half, TinyFile, VaeFile
 from webui.weights.vocabulary import CLIP_VOCABULARY
 
-_TEXT_UNUSED = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
+_TEXT_UNUSED = (
+    "embeddings.position_ids", "text_model.embeddings.position_ids", "text_projection.weight", "logit_scale",
+)  # fmt: skip
 _T5_VOCABULARY = 32128  # tokens, unless a configuration says otherwise
-_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _OTHER_VAE = "Choose another VAE."
 
 
@@ -114,22 +114,15 @@ def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights
         raise BadFile(f"{checkpoint.path.name}: its {component} lacks {error}.", field="model") from error
 
 
-def load_vae(file: VaeFile, dtype: torch.dtype, scale: float) -> AutoencoderKL:
-    """Return the VAE of a file of its own, on the CPU, for a checkpoint that scales its latents by `scale`.
+def load_vae(file: VaeFile, dtype: torch.dtype, scaling: Scaling) -> AutoencoderKL:
+    """Return the VAE of a file of its own, on the CPU, for a checkpoint that scales its latents so.
 
     Raises `BadFile` when it holds not exactly a VAE's weights.
     """
+    part = replace(file.part, config={**file.config, **scaling})
     with _of_vae(file.path):
-        with torch.device("meta"):
-            vae = AutoencoderKL(**{**file.config, "scaling_factor": scale})
-        if file.layout == "original":
-            weights = convert_ldm_vae_checkpoint(read_tensors(file.path, file.prefix), dict(file.config))
-        else:
-            read = {
-                name.removeprefix(file.prefix): tensor for name, tensor in read_tensors(file.path, file.prefix).items()
-            }
-            weights = {modern_attention(name): tensor for name, tensor in read.items() if name.startswith(_VAE_PARTS)}
-        _fill(vae, weights, dtype, file.path.name)
+        vae = build(part)
+        _fill(vae, rename(read_tensors(file.path, file.prefix), part, vae), dtype, file.path.name)
     return vae
 
 

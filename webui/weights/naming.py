@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import torch
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
+    convert_sd3_transformer_checkpoint_to_diffusers,
 )
 from torch import nn
 
 from webui.weights.checkpoint import Part
+from webui.weights.naming_flux import rename_flux
 from webui.weights.tensors import Weights
+from webui.weights.text_files import t5_name
 
 _T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")  # the same, under two names
 _LANGUAGE_MODELS = (
@@ -21,6 +25,8 @@ _LANGUAGE_MODELS = (
     "Mistral3ForConditionalGeneration",
 )  # fmt: skip
 _LANGUAGE_PREFIXES = "model.language_model.", "language_model.model.", "model."  # of what reads in them
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_UNET = "model.diffusion_model."
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 Rename = Callable[[Weights, Part, nn.Module], Weights]
@@ -42,7 +48,8 @@ def modern_attention(name: str) -> str:
 
 
 def _original_unet(weights: Weights, part: Part, network: nn.Module) -> Weights:
-    return convert_ldm_unet_checkpoint(weights, dict(part.config))
+    plain = _without_prefix(weights, part, network)  # a UNet's own file has none, but diffusers expects it
+    return convert_ldm_unet_checkpoint({f"{_UNET}{name}": plain[name] for name in plain}, dict(part.config))
 
 
 def _original_vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
@@ -64,10 +71,33 @@ def _without_prefix(weights: Weights, part: Part, network: nn.Module) -> Weights
 
 
 def _flat_clip(weights: Weights, part: Part, network: nn.Module) -> Weights:
-    return {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    plain = _without_prefix(weights, part, network)
+    return {name.removeprefix("text_model."): tensor for name, tensor in plain.items()}
+
+
+def _unprojected_clip(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    """Let the projection change nothing."""
+    plain = _without_prefix(weights, part, network)
+    words = plain["text_model.embeddings.token_embedding.weight"]
+    return plain | {"text_projection.weight": torch.eye(words.shape[1], dtype=words.dtype)}
+
+
+def _flux(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    config = part.config
+    width = config["attention_head_dim"] * config["num_attention_heads"]
+    return rename_flux(_without_prefix(weights, part, network), width)
+
+
+def _sd3(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return convert_sd3_transformer_checkpoint_to_diffusers(_without_prefix(weights, part, network))
+
+
+def _t5_of_gguf(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    return _t5({t5_name(name): tensor for name, tensor in weights.items()}, part, network)
 
 
 def _t5(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    weights = _without_prefix(weights, part, network)
     words = next((weights[name] for name in _T5_WORDS if name in weights), None)
     return weights if words is None else weights | dict.fromkeys(_T5_WORDS, words)
 
@@ -83,7 +113,9 @@ def _language(weights: Weights, part: Part, network: nn.Module) -> Weights:
 
 
 def _vae(weights: Weights, part: Part, network: nn.Module) -> Weights:
-    return {modern_attention(name): tensor for name, tensor in weights.items()}
+    """Leave out what a VAE was trained with."""
+    plain = _without_prefix(weights, part, network)
+    return {modern_attention(name): tensor for name, tensor in plain.items() if name.startswith(_VAE_PARTS)}
 
 
 _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and class
@@ -94,7 +126,12 @@ _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and 
         ("open_clip", "CLIPTextModel"): _open_clip,
         ("open_clip", "CLIPTextModelWithProjection"): _open_clip,
         ("diffusers", "CLIPTextModel"): _flat_clip,
+        ("original", "FluxTransformer2DModel"): _flux,
+        ("original", "SD3Transformer2DModel"): _sd3,
+        ("diffusers", "CLIPTextModelWithProjection"): _without_prefix,
+        ("unprojected", "CLIPTextModelWithProjection"): _unprojected_clip,
         ("diffusers", "T5EncoderModel"): _t5,
+        ("gguf", "T5EncoderModel"): _t5_of_gguf,
         ("diffusers", "UMT5EncoderModel"): _t5,
         ("diffusers", "AutoencoderKL"): _vae,
         **{("diffusers", language): _language for language in _LANGUAGE_MODELS},

@@ -6,20 +6,13 @@ from pathlib import Path
 
 from webui.weights import families
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.families.unets import UNET
 from webui.weights.headers import Header, bad_model, read_header
 
 # Checkpoints of families that are not supported. The first that matches names the file.
 _CHECKPOINTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("CosXL and Playground checkpoints are not supported yet", ("edm_",)),
     (
         "SD2 unCLIP checkpoints are not supported: they are told about a picture instead of a text",
         ("noise_augmentor.", "embedder.model."),
-    ),
-    ("SD3 checkpoints are not supported yet", ("joint_blocks.", f"{UNET}joint_blocks.")),
-    (
-        "Flux checkpoints in one file are not supported yet, only diffusers folders",
-        ("double_blocks.", f"{UNET}double_blocks."),
     ),
 )
 # What is no checkpoint at all. They are looked for only once no family knows the file.

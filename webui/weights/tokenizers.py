@@ -110,7 +110,12 @@ def load_piece_tokenizer(folder: Path, vocabulary: int) -> PieceTokenizer:
 
 
 def _read_backend(folder: Path) -> Backend:
-    """Return the rules of a tokenizer.json, or of the older files that BERT's and Qwen's have in its stead."""
+    """Return the rules of a tokenizer.json, or of the older files that BERT's and Qwen's have in its stead.
+
+    A `folder` that is a file is a tokenizer.json under another name.
+    """
+    if folder.is_file():
+        return Backend.from_file(str(folder))
     if (folder / "tokenizer.json").is_file():
         return Backend.from_file(str(folder / "tokenizer.json"))
     older = BertTokenizer if (folder / "vocab.txt").is_file() else Qwen2Tokenizer

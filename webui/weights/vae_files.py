@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from webui.domain.models import Family, Kind
 from webui.errors import BadFile
+from webui.weights.checkpoint import Part
 from webui.weights.headers import Header, read_header
 from webui.weights.kinds import refuse_other_kind
 from webui.weights.shapes import describe_vae, norm_groups, part_of_header
 
-LATENT_CHANNELS = 4
+LATENT_CHANNELS = (4, 16)
 LEVELS = 4  # of a network that shrinks pictures 8 times
 
 Half = Literal["encoder", "decoder"]
@@ -31,7 +32,6 @@ _HALVES: Mapping[Half, tuple[tuple[str, int], ...]] = MappingProxyType(
 _STEMS: Mapping[str, str] = MappingProxyType(
     {"sd1": "taesd", "sdxl": "taesdxl", "flux": "taef1", "sd3": "taesd3"}
 )  # by family
-_TAESD_LATENTS = (4, 16)  # channels
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class VaeFile:
     @property
     def weight_files(self) -> tuple[Path, ...]:
         return (self.path,)
+
+    @property
+    def part(self) -> Part:
+        """What it is to a checkpoint."""
+        return Part("AutoencoderKL", self.config, (self.path,), self.layout, self.prefix)
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,9 @@ def identify_vae(path: Path) -> VaeFile:
         config = describe_vae(shapes) if layout == "original" else _describe_diffusers(shapes)
     except (KeyError, IndexError, ValueError) as error:
         raise _bad(path, f"not a complete VAE: it lacks {error}") from error
-    if config["latent_channels"] != LATENT_CHANNELS:
-        found = config["latent_channels"]
-        raise _bad(path, f"its latents have {found} channels; the checkpoints here need {LATENT_CHANNELS}")
+    if config["latent_channels"] not in LATENT_CHANNELS:
+        needed = " or ".join(map(str, LATENT_CHANNELS))
+        raise _bad(path, f"its latents have {config['latent_channels']} channels; the checkpoints here need {needed}")
     _refuse_other_levels(path, len(config["block_out_channels"]))
     return VaeFile(path, config, layout, found[0])
 
@@ -101,6 +106,8 @@ def _describe_diffusers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
         "norm_num_groups": norm_groups(channels[0]),
+        "use_quant_conv": "quant_conv.weight" in shapes,
+        "use_post_quant_conv": "post_quant_conv.weight" in shapes,
     }
 
 
@@ -146,7 +153,7 @@ def identify_taesd(path: Path, half: Half) -> TinyFile:
         raise _bad(path, f"its TAESD {half} is damaged")
     blocks, channels, last = _walk(convolutions, first)
     latents = last if half == "encoder" else shapes[f"{first}.weight"][1]
-    if latents not in _TAESD_LATENTS:
+    if latents not in LATENT_CHANNELS:
         raise _bad(path, f"its latents have {latents} channels, as those of no checkpoint here")
     _refuse_other_levels(path, len(blocks))
     return TinyFile(path, half, blocks, channels, latents, prefix, first)

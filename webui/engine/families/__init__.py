@@ -11,7 +11,7 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import flux, sd1, sdxl, sdxl_refiner
+from webui.engine.families import flux, playground, sd1, sd3, sdxl, sdxl_refiner
 from webui.weights.memory import Resident
 
 
@@ -43,7 +43,9 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.SD2: sd1,
         Family.SDXL: sdxl,
         Family.SDXL_REFINER: sdxl_refiner,
+        Family.PLAYGROUND: playground,
         Family.FLUX: flux,
+        Family.SD3: sd3,
     }
 )
 

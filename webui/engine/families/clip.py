@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from webui.domain.plan import EmphasisMode
 from webui.engine.condition import Encoding
+from webui.prompt.attention import Break
 from webui.prompt.chunks import LENGTH, Chunk, chunk
 from webui.prompt.tokens import weigh_tokens
 from webui.weights.tokenizers import Tokenizer
@@ -33,6 +35,15 @@ def encode_text(tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows
 def _framed(tokenizer: Tokenizer, part: Chunk) -> list[int]:
     """Return the 77 tokens the text encoder was trained on: start, text, end, then padding."""
     return [tokenizer.start, *part.tokens, tokenizer.end, *[tokenizer.padding] * (LENGTH - len(part.tokens))]
+
+
+def read_beginning(tokenizer: Tokenizer, text: str, emphasis: EmphasisMode) -> tuple[list[int], list[float]]:
+    """Return the 77 tokens of the beginning of a text, and their weights: what is behind 75 tokens is not seen."""
+    pairs = weigh_tokens(text, emphasis, tokenizer.encode)
+    seen = [pair for pair in pairs if not isinstance(pair, Break)][:LENGTH]
+    missing = LENGTH - len(seen)
+    row = [tokenizer.start, *(token for token, _ in seen), tokenizer.end, *[tokenizer.padding] * missing]
+    return row, [1.0, *(weight for _, weight in seen), *[1.0] * (missing + 1)]
 
 
 def emphasise(states: Tensor, weights: Sequence[float], keeps_mean: bool) -> Tensor:

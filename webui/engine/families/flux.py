@@ -14,9 +14,8 @@ from torch.nn import functional
 from webui.domain.plan import EmphasisMode
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import FlowLevels, NoiseLevels, Predict
-from webui.engine.families.clip import emphasise
+from webui.engine.families.clip import emphasise, read_beginning
 from webui.prompt.attention import Break
-from webui.prompt.chunks import LENGTH
 from webui.prompt.tokens import Encode, weigh_tokens
 from webui.weights.checkpoint import FlowSchedule
 from webui.weights.memory import Resident
@@ -148,9 +147,7 @@ def _encode_by_t5(model: Resident, text: str, emphasis: EmphasisMode, longest: i
 
 
 def _encode_by_clip(model: Resident, text: str, emphasis: EmphasisMode) -> Tensor:
-    tokenizer = model.tokenizers["text_encoder"]
-    tokens, _ = _weighed(text, emphasis, tokenizer.encode, LENGTH)
-    row = [tokenizer.start, *tokens, tokenizer.end, *[tokenizer.padding] * (LENGTH - len(tokens))]
+    row, _ = read_beginning(model.tokenizers["text_encoder"], text, emphasis)
     with model.on_device("text_encoder") as encoder:
         return encoder(model.place(torch.tensor([row]))).pooler_output[0].float()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from webui.domain.models import Family
-from webui.weights.families import flux, sd1, sd2, sdxl, sdxl_refiner
+from webui.weights.families import flux, playground, sd1, sd2, sd3, sdxl, sdxl_refiner
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
 ALL: tuple[FamilyFiles, ...] = (
     flux.FILES,
+    sd3.FILES,
     sdxl_refiner.FILES,
+    playground.FILES,
     sdxl.FILES,
     sd2.FILES,
     sd1.FILES,

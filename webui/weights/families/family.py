@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webui.domain.models import Family, ModelDefaults
-from webui.weights.checkpoint import Checkpoint, FlowSchedule, NoiseSchedule
+from webui.domain.models import Family, ModelDefaults, PartSlot
+from webui.weights.checkpoint import AnySchedule, Checkpoint, Part
 from webui.weights.families.checks import Configs
 from webui.weights.headers import Header
 
@@ -28,6 +28,16 @@ def no_check(path: Path, configs: Configs) -> None:
 def no_defaults(configs: Configs) -> ModelDefaults:
     """Propose nothing."""
     return ModelDefaults()
+
+
+def no_slots(configs: Configs) -> tuple[PartSlot, ...]:
+    """Take no part from a file of its own."""
+    return ()
+
+
+def fit_as_it_is(slot: PartSlot, part: Part) -> Part:
+    """Take a part from a file of its own as it is."""
+    return part
 
 
 def no_single_file(path: Path, header: Header) -> Checkpoint | None:
@@ -53,20 +63,23 @@ class FamilyFiles:
     index and its other configurations; it then has the `classes` (part or tokenizer → the classes it may have), but for
     those in `optional`. `read_noise` gives the noise levels of a folder,
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
-    of this family. `words` are what users call a model of it.
+    of this family. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
+    `words` are what users call a model of it.
     """
 
     family: Family
     words: str
     pipelines: frozenset[str]
     classes: Mapping[str, frozenset[str]]
-    read_noise: Callable[[FolderFacts], NoiseSchedule | FlowSchedule]
+    read_noise: Callable[[FolderFacts], AnySchedule]
     claims: Callable[[Json, ReadJson], bool] = lambda index, read: True
     optional: frozenset[str] = frozenset()
     check: Callable[[Path, Configs], None] = no_check
     defaults: Callable[[Configs], ModelDefaults] = no_defaults
     zero_negative: Callable[[FolderFacts], bool] = lambda facts: False
     single_file: Callable[[Path, Header], Checkpoint | None] = no_single_file
+    slots: Callable[[Configs], tuple[PartSlot, ...]] = no_slots
+    fit: Callable[[PartSlot, Part], Part] = fit_as_it_is
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -1,57 +1,125 @@
-"""The files of Flux.1, dev and schnell."""
+"""The files of Flux.1: dev, schnell and Fill."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from webui.domain.models import Family, ModelDefaults
-from webui.weights.families.checks import Configs, check_levels, unusable
+from webui.domain.models import Family, ModelDefaults, PartSlot
+from webui.weights.checkpoint import Checkpoint, FlowSchedule, Part
+from webui.weights.families.checks import Configs, check_levels, check_size, unusable
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
+from webui.weights.families.parts import find_parts, find_prefix, scaled
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.headers import bad_model
+from webui.weights.headers import Header, bad_model
+from webui.weights.shapes import part_of_header
+from webui.weights.transformer_shapes import describe_flux
 
 WORDS = "a Flux"
+SCALE, SHIFT = 0.3611, 0.1159  # of its latents
+_MARK = "double_blocks.0.img_attn.qkv.weight"
+_RELATIVES = ("distilled_guidance_layer.", "double_stream_modulation_")  # what Chroma and Flux.2 have besides
+_DEV = FlowSchedule(shift=3.0, dynamic=True)
+_SCHNELL = FlowSchedule(shift=1.0)
+DEV_GUIDANCE, FILL_GUIDANCE = 3.5, 30.0  # what the makers tell their networks
+_FILL, _CONTROLLED = 384, 128  # input channels
 
 
 def _check(path: Path, configs: Configs) -> None:
-    transformer, vae = configs["transformer"], configs["vae"]
+    _check_transformer(path, configs)
+    if "vae" in configs:
+        _check_vae(path, configs)
+    _check_texts(path, configs)
+
+
+def _check_transformer(path: Path, configs: Configs) -> None:
+    transformer = configs["transformer"]
     channels = transformer.get("in_channels", 64)
-    if channels in (128, 384):
-        raise bad_model(path, "Flux Fill, Canny and Depth checkpoints are not supported yet")
+    if channels == _CONTROLLED:
+        raise bad_model(path, "Flux Canny and Depth checkpoints are not supported yet")
     outputs = transformer.get("out_channels") or channels
-    if (channels, outputs, transformer.get("patch_size", 1), vae.get("latent_channels", 4)) != (64, 64, 1, 16):
+    if channels not in (64, _FILL) or (outputs, transformer.get("patch_size", 1)) != (64, 1):
+        raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
+    axes, head = transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128)
+    even = isinstance(axes, list | tuple) and all(isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes)
+    if not even or len(axes) != 3 or sum(axes) != head:
+        raise unusable(path, "transformer")
+
+
+def _check_vae(path: Path, configs: Configs) -> None:
+    vae = configs["vae"]
+    if vae.get("latent_channels", 4) != 16:
         raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
     check_levels(path, WORDS, vae)
     scales = vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0
     if not all(isinstance(number, int | float) for number in scales) or scales[0] <= 0:
         raise unusable(path, "vae")
-    axes, head = transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128)
-    even = isinstance(axes, list | tuple) and all(isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes)
-    if not even or len(axes) != 3 or sum(axes) != head:
-        raise unusable(path, "transformer")
-    if transformer.get("pooled_projection_dim", 768) != configs["text_encoder"].get("hidden_size", 512):
+
+
+def _check_texts(path: Path, configs: Configs) -> None:
+    transformer, first, second = configs["transformer"], configs.get("text_encoder"), configs.get("text_encoder_2")
+    if first is not None and transformer.get("pooled_projection_dim", 768) != first.get("hidden_size", 512):
         raise bad_model(path, "its transformer and its first text encoder do not fit together")
-    if transformer.get("joint_attention_dim", 4096) != configs["text_encoder_2"].get("d_model", 512):
+    if second is not None and transformer.get("joint_attention_dim", 4096) != second.get("d_model", 512):
         raise bad_model(path, "its transformer and its second text encoder do not fit together")
 
 
 def _defaults(configs: Configs) -> ModelDefaults:
-    distilled = configs["transformer"].get("guidance_embeds", False)
+    transformer = configs["transformer"]
+    distilled = transformer.get("guidance_embeds", False)
+    usual = FILL_GUIDANCE if transformer.get("in_channels", 64) == _FILL else DEV_GUIDANCE
     return ModelDefaults(
         width=1024,
         height=1024,
         steps=20 if distilled else 4,
         guidance=1.0,
-        distilled_guidance=3.5 if distilled else None,
+        distilled_guidance=usual if distilled else None,
         sampler="Euler",
         schedule="Simple",
     )
 
 
+def _slots(configs: Configs) -> tuple[PartSlot, ...]:
+    transformer = configs["transformer"]
+    return (
+        PartSlot(component="vae", role="vae", width=16, words="VAE"),
+        PartSlot(
+            component="text_encoder", role="clip", width=transformer.get("pooled_projection_dim", 768), words="CLIP-L"
+        ),
+        PartSlot(
+            component="text_encoder_2", role="t5", width=transformer.get("joint_attention_dim", 4096), words="T5-XXL"
+        ),
+    )
+
+
+def _fit(slot: PartSlot, part: Part) -> Part:
+    return scaled(part, SCALE, SHIFT) if slot.role == "vae" else part
+
+
+def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
+    """Return what a file of the makers' layout is made of: a transformer, and perhaps VAE and text encoders."""
+    prefix = find_prefix(header, _MARK)
+    if prefix is None or any(name.startswith(tuple(f"{prefix}{sign}" for sign in _RELATIVES)) for name in header):
+        return None
+    try:
+        transformer = describe_flux(part_of_header(header, prefix))
+    except (KeyError, IndexError, ValueError, StopIteration) as error:
+        raise bad_model(path, f"not {WORDS} checkpoint: it lacks {error}") from error
+    check_size(path, "transformer", transformer)
+    slots = _slots({"transformer": transformer})
+    parts = {
+        "transformer": Part("FluxTransformer2DModel", transformer, (path,), "original", prefix),
+        **find_parts(path, header, slots, _fit),
+    }
+    configs = {name: part.config for name, part in parts.items()}
+    _check(path, configs)
+    noise = _DEV if transformer["guidance_embeds"] else _SCHNELL
+    return Checkpoint(path, Family.FLUX, "original", parts, noise=noise, defaults=_defaults(configs), slots=slots)
+
+
 FILES = FamilyFiles(
     family=Family.FLUX,
     words=WORDS,
-    pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
+    pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline"}),
     classes={
         "transformer": frozenset({"FluxTransformer2DModel"}),
         "vae": frozenset({"AutoencoderKL"}),
@@ -63,4 +131,7 @@ FILES = FamilyFiles(
     read_noise=read_flow_schedule,
     check=_check,
     defaults=_defaults,
+    single_file=_read_single_file,
+    slots=_slots,
+    fit=_fit,
 )
