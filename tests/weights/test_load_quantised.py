@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ from transformers import T5Config, T5EncoderModel
 
 from tests.gguf_parts import UNET, as_quantised, unet_weights, write_gguf
 from tests.tiny_models import make_networks
+from webui.errors import BadFile
+from webui.weights.identify import identify
+from webui.weights.load import load
 from webui.weights.load_quantised import cast, dequantise, hold_quantised, is_quantised, recast
+from webui.weights.memory_facts import CheckpointFacts
 from webui.weights.tensors import read_tensors
 
 
@@ -132,3 +137,26 @@ def test_transformers_t5_computes_with_quantised_layers(tmp_path: Path) -> None:
         found, wanted = (t5(tokens).last_hidden_state for t5 in (network, whole))
     assert distance(found, wanted) < 0.01
     assert is_quantised(network.encoder.block[0].layer[1].DenseReluDense.wo.weight)
+
+
+def test_a_checkpoint_with_a_quantised_unet_is_loaded_and_weighed(tmp_path: Path, tiny_file: Path) -> None:
+    whole = identify(tiny_file)
+    file = write_gguf(tmp_path / "unet.gguf", unet_weights())
+    unet = replace(whole.parts["unet"], files=(file,), prefix="")
+    checkpoint = replace(whole, parts={**whole.parts, "unet": unet})
+    network = load(checkpoint, dict.fromkeys(checkpoint.parts, torch.float32)).networks["unet"]
+    assert is_quantised(network.time_embedding.linear_1.weight)
+    facts = CheckpointFacts.of(checkpoint).parts["unet"]
+    assert facts.parameters == CheckpointFacts.of(whole).parts["unet"].parameters
+    assert facts.size(4) == sum(tensor.nbytes for tensor in network.state_dict().values())
+    assert 0 < facts.quantised * 34 == facts.blocks * 32
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, tiny_file: Path) -> None:
+    whole = identify(tiny_file)
+    wrong = unet_weights() | {"time_embed.0.weight": torch.zeros(64, 32)}
+    file = write_gguf(tmp_path / "unet.gguf", wrong)
+    unet = replace(whole.parts["unet"], files=(file,), prefix="")
+    checkpoint = replace(whole, parts={**whole.parts, "unet": unet})
+    with pytest.raises(BadFile, match=r"linear_1\.weight has the shape \[64, 32\] instead of \[128, 32\]"):
+        load(checkpoint, dict.fromkeys(checkpoint.parts, torch.float32))

@@ -12,6 +12,7 @@ from webui.domain.models import Family
 from webui.domain.plan import Plan, SeriesPlan
 from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.headers import read_header
+from webui.weights.tensor_facts import BLOCKS
 
 MemoryMode = Literal["normal", "medvram", "lowvram"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -62,12 +63,21 @@ class DeviceFacts(Data):
 
 @dataclass(frozen=True)
 class PartFacts:
-    """One network: its numbers, those of its largest tensor, how most of them are stored, its configuration."""
+    """One network: its numbers, those of its largest tensor, how most of them are stored, its configuration.
+
+    `quantised` of the numbers stay in blocks that share a scale, which take `blocks` bytes whatever the precision.
+    """
 
     parameters: int
     largest: int
     stored: Precision | None  # None: in some other way
     config: Mapping[str, Any] = field(default_factory=dict)
+    quantised: int = 0
+    blocks: int = 0
+
+    def size(self, item: int) -> int:
+        """Return the bytes of its weights where a plain number takes `item` of them."""
+        return (self.parameters - self.quantised) * item + self.blocks
 
 
 @dataclass(frozen=True)
@@ -126,4 +136,6 @@ def _measure(part: Part) -> PartFacts:
         largest=max((prod(facts.shape) for facts in tensors), default=0),
         stored=_STORED.get(max(counts, key=counts.__getitem__, default="")),
         config=part.config,
+        quantised=sum(prod(facts.shape) for facts in tensors if facts.dtype in BLOCKS),
+        blocks=sum(facts.size for facts in tensors if facts.dtype in BLOCKS),
     )

@@ -127,7 +127,7 @@ class _Sizes:
         return -(-self.job.width // side), -(-self.job.height // side)
 
     def weights(self, name: str) -> int:
-        return self.checkpoint.parts[name].parameters * ITEM_SIZES[self.precisions[name]]
+        return self.checkpoint.parts[name].size(ITEM_SIZES[self.precisions[name]])
 
     def streamed_weights(self, name: str) -> int:
         largest = self.checkpoint.parts[name].largest * ITEM_SIZES[self.precisions[name]]
@@ -135,7 +135,8 @@ class _Sizes:
 
     def copied(self, name: str) -> int:
         """Return the bytes that are in RAM and not merely mapped: those stored in another precision."""
-        return 0 if self.checkpoint.parts[name].stored == self.precisions[name] else self.weights(name)
+        part = self.checkpoint.parts[name]
+        return 0 if part.stored == self.precisions[name] else self.weights(name) - part.blocks
 
     def work(self, name: str, tile: int | None = None) -> int:
         """Return what a component takes on top of its weights, the VAE with tiles of `tile` latents each way."""

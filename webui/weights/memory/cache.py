@@ -119,7 +119,7 @@ def _weigh_own(checkpoint: Checkpoint, placement: Placement) -> int:
     """Return the bytes that the weights of `checkpoint` will take in RAM beyond what is mapped from its files."""
     parts = CheckpointFacts.of(checkpoint).parts
     return sum(
-        part.parameters * placement.dtypes[name].itemsize
+        part.size(placement.dtypes[name].itemsize) - part.blocks
         for name, part in parts.items()
         if str(placement.dtypes[name]).removeprefix("torch.") != part.stored
     )
