@@ -128,3 +128,11 @@ def test_extra_metadata_is_fine(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(pack({"__metadata__": {"note": "{[,"}, **ONE}, bytes(4)))
     assert read_header(file)["x"].shape == (1,)
+
+
+@pytest.mark.parametrize("length", [0x80, 0x0280, 0x0380])
+def test_a_header_whose_length_looks_like_the_begin_of_a_pickle(length: int, tmp_path: Path) -> None:
+    text = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode().ljust(length)
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + text + b"\0")
+    assert list(read_header(file)) == ["w"]

@@ -54,6 +54,8 @@ class _Answer(BaseModel):
 
 def is_pickle(start: bytes) -> bool:
     """Tell whether a file that begins so is a pickle: torch's archive, its older stream, or what came before."""
+    if start[4:9] == b"\0\0\0\0{":  # a safetensors file, whose header's length may begin with any byte
+        return False
     return start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80")) or b"ustar" in start[257:265]
 
 
