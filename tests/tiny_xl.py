@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -25,22 +27,28 @@ INDEX = {
 }  # fmt: skip
 
 
-def make_networks(seed: int = 0, channels: int = 4) -> dict[str, nn.Module]:
+UNET: Mapping[str, Any] = {
+    "sample_size": 8, "out_channels": 4, "block_out_channels": (32, 64, 128), "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 1, 2), "attention_head_dim": (1, 1, 2), "cross_attention_dim": sum(WIDTHS),
+    "norm_num_groups": 8, "use_linear_projection": True, "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": POOLED + 6 * 8,
+}  # fmt: skip
+VAE: Mapping[str, Any] = {
+    "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 64, "scaling_factor": 0.13025,
+    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, "norm_num_groups": 8,
+}  # fmt: skip
+
+
+def make_networks(
+    seed: int = 0, channels: int = 4, *, unet_changes: Mapping[str, Any] = {}, vae_changes: Mapping[str, Any] = {}
+) -> dict[str, nn.Module]:
     """Return the networks (a UNet of so many input channels) with random weights that react to the prompt."""
     torch.manual_seed(seed)
-    unet = UNet2DConditionModel(
-        sample_size=8, in_channels=channels, out_channels=4, block_out_channels=(32, 64, 128), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 1, 2), attention_head_dim=(1, 1, 2), cross_attention_dim=sum(WIDTHS),
-        norm_num_groups=8, use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=POOLED + 6 * 8,
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, sample_size=64, scaling_factor=0.13025,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 32, 64, 64), layers_per_block=1, norm_num_groups=8,
-    )  # fmt: skip
+    unet = UNet2DConditionModel(**{**UNET, "in_channels": channels, **unet_changes})
+    vae = AutoencoderKL(**{**VAE, **vae_changes})
     first = CLIPTextModel(_text_config(WIDTHS[0], 3, "quick_gelu", WIDTHS[0]))
     second = CLIPTextModelWithProjection(_text_config(WIDTHS[1], 4, "gelu", POOLED))
     with torch.no_grad():
@@ -62,13 +70,23 @@ def _text_config(width: int, layers: int, activation: str, projection: int) -> C
     )  # fmt: skip
 
 
-def make_folder(path: Path, seed: int = 0, channels: int = 4, **index: object) -> Path:
-    """Write a diffusers folder to `path` and return it; keywords go into its index."""
+def make_folder(
+    path: Path,
+    seed: int = 0,
+    channels: int = 4,
+    *,
+    unet_changes: Mapping[str, Any] = {},
+    vae_changes: Mapping[str, Any] = {},
+    scheduler: Mapping[str, Any] = SCHEDULER,
+    **index: object,
+) -> Path:
+    """Write a diffusers folder to `path` and return it; other keywords go into its index."""
     path.mkdir(parents=True)
-    for name, network in make_networks(seed, channels).items():
+    networks = make_networks(seed, channels, unet_changes=unet_changes, vae_changes=vae_changes)
+    for name, network in networks.items():
         network.save_pretrained(path / name)
     write_json(path / "model_index.json", INDEX | index)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_json(path / "scheduler" / "scheduler_config.json", scheduler)
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2", padding="!")
     return path
@@ -81,9 +99,12 @@ def make_single_file(path: Path, seed: int = 0, channels: int = 4, **extra: Tens
     return path
 
 
-def original_weights(seed: int = 0, channels: int = 4) -> dict[str, Tensor]:
+def original_weights(
+    seed: int = 0, channels: int = 4, *, unet_changes: Mapping[str, Any] = {}, vae_changes: Mapping[str, Any] = {}
+) -> dict[str, Tensor]:
     """Return the weights under the key names of SDXL's first release."""
-    networks = {name: each.state_dict() for name, each in make_networks(seed, channels).items()}
+    made = make_networks(seed, channels, unet_changes=unet_changes, vae_changes=vae_changes)
+    networks = {name: each.state_dict() for name, each in made.items()}
     weights = {f"model.diffusion_model.{unet_key(key, attends=(0, 1))}": each for key, each in networks["unet"].items()}
     for key, value in networks["vae"].items():
         is_projection = "attentions" in key and value.dim() == 2

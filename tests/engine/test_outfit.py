@@ -220,5 +220,5 @@ def test_a_taesd_of_another_kind_of_model_says_so(
 def test_a_vae_scales_latents_as_the_checkpoint_does(files: dict[str, Path]) -> None:
     """SD1 and SDXL have VAEs of one shape and latents of different scales; the file does not tell."""
     wardrobe, reference = Wardrobe(), refer(files["other"])
-    first, second = (wardrobe.vae(reference, torch.float32, scale, 0) for scale in (0.18215, 0.13025))
+    first, second = (wardrobe.vae(reference, torch.float32, {"scaling_factor": scale}, 0) for scale in (0.18215, 0.13025))
     assert (first.config.scaling_factor, second.config.scaling_factor) == (0.18215, 0.13025)

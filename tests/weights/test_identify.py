@@ -119,7 +119,7 @@ FOREIGN = {
         {"conditioner.embedders.0.model.ln_final.weight": [8], "model.diffusion_model.label_emb.0.0.weight": [8]},
         "no UNet and no VAE and no text encoder",
     ),
-    "Playground": ({"edm_mean": [4], "model.diffusion_model.label_emb.0.0.weight": [8]}, "CosXL and Playground"),
+    "Playground": ({"edm_mean": [4], "model.diffusion_model.label_emb.0.0.weight": [8]}, "no UNet and no VAE"),
     "SD2": (
         {"cond_stage_model.model.ln_final.weight": [8], "model.diffusion_model.input_blocks.0.0.weight": [8]},
         "no VAE and no text encoder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,9 +19,22 @@ def to_latents(vae: nn.Module, pixels: Tensor) -> Tensor:
 
 def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return the VAE's latents [1,C,h,w], float32, as networks denoise them."""
+    if (spread := _spread(vae, latents)) is not None:
+        return (latents - spread[0]) * (vae.config.scaling_factor / spread[1])
     return (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
 
 def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return denoised latents [1,C,h,w], float32, as the VAE decodes them."""
+    if (spread := _spread(vae, latents)) is not None:
+        return latents * (spread[1] / vae.config.scaling_factor) + spread[0]
     return latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+
+
+def _spread(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return mean and deviation [1,C,1,1] of each channel of the VAE's own latents, where its configuration has them."""
+    mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
+    if mean is None or deviation is None:
+        return None
+    spread = torch.tensor([mean, deviation], dtype=like.dtype, device=like.device)
+    return spread[0].reshape(1, -1, 1, 1), spread[1].reshape(1, -1, 1, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from webui.engine.condition import Condition
-from webui.weights.checkpoint import FlowSchedule, NoiseSchedule
+from webui.weights.checkpoint import EdmSchedule, FlowSchedule, NoiseSchedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 """(latents [B,C,h,w], sigma) → predicted clean latents, same shape."""
@@ -25,6 +25,7 @@ Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 """A family's network call: (scaled latents [B,C+k,h,w], timestep [], condition) → the raw output [B,C,h,w]."""
 
 ALMOST_NOTHING = 4.8973451890853435e-08  # of a picture's variance at the highest level, where 0 is meant (A1111)
+EDM_LEVELS = 1000  # in the table of those that know every level
 DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
 
 
@@ -155,6 +156,36 @@ class FlowLevels(NoiseLevels):
 
     def anchor(self, latents: Tensor, sigma: float) -> Tensor:
         return latents
+
+
+class EdmLevels(NoiseLevels):
+    """The same for networks trained on every level between two, in latents that spread by `sigma_data`.
+
+    (Karras et al. 2022, arXiv:2206.00364, table 1, "EDM".) The table of levels is even in the logarithm.
+    """
+
+    def __init__(self, schedule: EdmSchedule) -> None:
+        lowest, highest = math.log(schedule.sigma_min), math.log(schedule.sigma_max)
+        self._logarithms = torch.linspace(lowest, highest, EDM_LEVELS, dtype=torch.float64).tolist()
+        self._predicts_velocity = schedule.prediction == "v_prediction"
+        self._spread = schedule.sigma_data
+
+    def timestep(self, sigma: float) -> float:
+        return math.log(sigma) / 4
+
+    def distilled(self) -> NoiseLevels:
+        """Return all levels: no network of this kind was distilled to know a few of them."""
+        return self
+
+    def scale(self, sigma: float) -> float:
+        return 1 / math.hypot(sigma, self._spread)
+
+    def clean(self, latents: Tensor, output: Tensor, sigma: float) -> Tensor:
+        factor = sigma * self._spread / math.hypot(sigma, self._spread)
+        return self.anchor(latents, sigma) + output * (-factor if self._predicts_velocity else factor)
+
+    def anchor(self, latents: Tensor, sigma: float) -> Tensor:
+        return latents * (self._spread**2 / (sigma**2 + self._spread**2))
 
 
 def _end_in_noise(kept: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def align_your_steps(steps: int, among: Range) -> list[float]:
 
     Sabour et al. 2024, arXiv:2404.14507, table 3 and section 4.
     """
-    logarithms = [math.log(sigma) for sigma in _ALIGNED[among.family.name.startswith("SDXL")]]
+    logarithms = [math.log(sigma) for sigma in _ALIGNED[among.family.latents is not Family.SD1]]
     last = len(logarithms) - 1
     sigmas = []
     for place in spaced(0, last, steps):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from webui.engine.condition import Condition, Encoding
-from webui.engine.denoise import NoiseLevels, Predict
+from webui.engine.denoise import EdmLevels, NoiseLevels, Predict
 from webui.engine.families.clip import Rows, encode_text
 from webui.errors import BadRequest
-from webui.weights.checkpoint import NoiseSchedule
+from webui.weights.checkpoint import EdmSchedule, NoiseSchedule
 from webui.weights.memory import Resident
 
 LATENT_CHANNELS = 4
@@ -28,8 +28,11 @@ LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
 
 def noise_levels(model: Resident, size: tuple[int, int] | None = None) -> NoiseLevels:
     """Return the sigmas the model was trained on: the same for pictures of every size."""
-    assert isinstance(model.checkpoint.noise, NoiseSchedule)
-    return NoiseLevels(model.checkpoint.noise)
+    noise = model.checkpoint.noise
+    if isinstance(noise, EdmSchedule):
+        return EdmLevels(noise)
+    assert isinstance(noise, NoiseSchedule)
+    return NoiseLevels(noise)
 
 
 def latent_shape(width: int, height: int) -> tuple[int, int, int]:

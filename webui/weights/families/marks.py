@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 from statistics import pstdev
 
-from webui.weights.checkpoint import NoiseSchedule
+from webui.weights.checkpoint import EdmSchedule, NoiseSchedule
+from webui.weights.families.schedules import check_edm
 from webui.weights.headers import Header
 from webui.weights.metadata import read_metadata
 from webui.weights.numbers import read_numbers
 
+EDM_MARK = "edm_vpred.sigma_max"
+_EDM_LOWEST = "edm_vpred.sigma_min"
 _MAX_YAML = 2**20  # bytes
 _PARAMETERIZATION = re.compile(r"^\s*parameterization\s*:\s*[\"']?(\w+)", re.MULTILINE)
 _WORDS = {"v": "v_prediction", "v_prediction": "v_prediction", "vpred": "v_prediction", "eps": "epsilon",
@@ -21,12 +24,15 @@ _TELLTALE = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1
 _SPREAD = 0.09  # of its numbers, above which an SD2 network tells velocities
 
 
-def read_marks(path: Path, header: Header) -> NoiseSchedule:
+def read_marks(path: Path, header: Header) -> NoiseSchedule | EdmSchedule:
     """Return the noise levels that a file tells of; one that says nothing tells the noise, as nearly all do.
 
     A `.yaml` of its name beside it decides (A1111's way), then the empty tensors `v_pred` and `ztsnr`, then ModelSpec's
-    metadata.
+    metadata. CosXL has tensors of one number each instead (`edm_vpred.sigma_max`), in which no sigma_data is: it is 1.
     """
+    if EDM_MARK in header:
+        highest, lowest = (_read_number(path, header, name) for name in (EDM_MARK, _EDM_LOWEST))
+        return check_edm(path, EdmSchedule(lowest or 0.002, highest or 120.0, 1.0, "v_prediction"))
     prediction = _read_yaml(path) or ("v_prediction" if "v_pred" in header else _read_metadata(path)) or "epsilon"
     return NoiseSchedule(prediction=prediction, zero_terminal="ztsnr" in header)
 
@@ -42,6 +48,11 @@ def read_marks_of_sd2(path: Path, header: Header, channels: int) -> NoiseSchedul
         numbers = read_numbers(path, _TELLTALE)
         said = "v_prediction" if len(numbers) > 1 and pstdev(numbers) > _SPREAD else None
     return NoiseSchedule(prediction=said or "epsilon", zero_terminal="ztsnr" in header)
+
+
+def _read_number(path: Path, header: Header, name: str) -> float | None:
+    numbers = read_numbers(path, name) if name in header else []
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _read_yaml(path: Path) -> str | None:

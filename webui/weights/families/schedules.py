@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from webui.weights.checkpoint import FlowSchedule, NoiseSchedule
+from pathlib import Path
+
+from webui.weights.checkpoint import EdmSchedule, FlowSchedule, NoiseSchedule
 from webui.weights.families.family import FolderFacts
 from webui.weights.headers import bad_model
 
 _DAMAGED = "its scheduler_config.json is damaged"
-_UNSUPPORTED = "its scheduler_config.json describes a noise schedule that is not supported"
+_UNSUPPORTED = "it was trained on a noise schedule that is not supported"
 
 
-def read_noise_schedule(facts: FolderFacts) -> NoiseSchedule:
+def read_noise_schedule(facts: FolderFacts) -> NoiseSchedule | EdmSchedule:
     """Return the levels of a model that learnt to remove added noise; raise `BadFile` when they are not supported."""
     config, standard = facts.scheduler, NoiseSchedule()
+    if str(config.get("_class_name", "")).startswith("EDM"):
+        return _read_edm_schedule(facts)
     try:
         noise = NoiseSchedule(
             train_steps=int(config.get("num_train_timesteps", standard.train_steps)),
@@ -32,6 +36,28 @@ def read_noise_schedule(facts: FolderFacts) -> NoiseSchedule:
     ):
         raise bad_model(facts.path, _UNSUPPORTED)
     return noise
+
+
+def _read_edm_schedule(facts: FolderFacts) -> EdmSchedule:
+    config, standard = facts.scheduler, EdmSchedule()
+    try:
+        schedule = EdmSchedule(
+            sigma_min=float(config.get("sigma_min", standard.sigma_min)),
+            sigma_max=float(config.get("sigma_max", standard.sigma_max)),
+            sigma_data=float(config.get("sigma_data", standard.sigma_data)),
+            prediction=str(config.get("prediction_type", standard.prediction)),
+        )
+    except (TypeError, ValueError) as error:
+        raise bad_model(facts.path, _DAMAGED) from error
+    return check_edm(facts.path, schedule)
+
+
+def check_edm(path: Path, schedule: EdmSchedule) -> EdmSchedule:
+    """Return `schedule`; raise `BadFile` when its levels make no sense."""
+    usable = 0 < schedule.sigma_min < schedule.sigma_max <= 10_000 and 0 < schedule.sigma_data <= 100
+    if not usable or schedule.prediction not in ("epsilon", "v_prediction"):
+        raise bad_model(path, _UNSUPPORTED)
+    return schedule
 
 
 def read_flow_schedule(facts: FolderFacts) -> FlowSchedule:
