@@ -111,8 +111,8 @@ def _scheduler(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: change(folder / "scheduler" / "scheduler_config.json", **changes)
 
 
-def _only_pieces(folder: Path) -> None:
-    (folder / "tokenizer_2" / "tokenizer.json").rename(folder / "tokenizer_2" / "spiece.model")
+def _without_pieces(folder: Path) -> None:
+    (folder / "tokenizer_2" / "tokenizer.json").unlink()
 
 
 BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -128,7 +128,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "pooled": (_config("transformer", pooled_projection_dim=768), "first text encoder do not fit"),
     "states": (_config("text_encoder_2", d_model=64), "second text encoder do not fit"),
     "no tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer_2"), "tokenizer_2/tokenizer.json is missing"),
-    "only a spiece.model": (_only_pieces, "tokenizer_2/tokenizer.json is missing"),
+    "no tokenizer of pieces": (_without_pieces, "tokenizer_2/tokenizer.json is missing"),
     "no T5": (lambda folder: shutil.rmtree(folder / "text_encoder_2"), "text_encoder_2/config.json is missing"),
     "another encoder": (
         lambda folder: change(folder / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"]),

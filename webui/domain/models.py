@@ -21,6 +21,9 @@ class Family(str, Enum):
     PLAYGROUND = "playground"
     SD3 = "sd3"
     FLUX = "flux"
+    PIXART_ALPHA = "pixart_alpha"
+    PIXART_SIGMA = "pixart_sigma"
+    AURAFLOW = "auraflow"
     OTHER = "other"
 
     @property
@@ -35,7 +38,7 @@ class Family(str, Enum):
 
 
 _SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL}
-_FLOW = frozenset({Family.FLUX, Family.SD3})
+_FLOW = frozenset({Family.FLUX, Family.SD3, Family.AURAFLOW})
 
 
 class Kind(str, Enum):

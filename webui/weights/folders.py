@@ -12,12 +12,16 @@ from webui.domain.pipelines import find_pipeline
 from webui.weights import families
 from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.families.checks import check_size
-from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, FolderFacts
+from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, WORD_TOKENIZERS, FamilyFiles, FolderFacts
 from webui.weights.folder_files import find_weight_files
 from webui.weights.headers import MAX_JSON, bad_model, read_header
 from webui.weights.pipeline_folders import identify_pipeline
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "merges.txt")
+_ENOUGH = {  # a file that is enough alone, by the class of the tokenizer
+    **dict.fromkeys(T5_TOKENIZERS, frozenset({"tokenizer.json", "spiece.model"})),
+    **dict.fromkeys(("BertTokenizer", "BertTokenizerFast"), frozenset({"tokenizer.json", "vocab.txt"})),
+}
 _UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "Flux")  # what such pipelines begin with
 
 
@@ -87,14 +91,14 @@ def _read_part(path: Path, part: str, network: str) -> Part:
 
 def _check_tokenizer(folder: Path, part: str, tokenizer: str) -> None:
     there = {file for file in _TOKENIZER_FILES if (folder / part / file).is_file()}
-    if "tokenizer.json" in there or (tokenizer in CLIP_TOKENIZERS and {"vocab.json", "merges.txt"} <= there):
+    if there & _ENOUGH.get(tokenizer, frozenset({"tokenizer.json"})):
+        return
+    if tokenizer in WORD_TOKENIZERS and {"vocab.json", "merges.txt"} <= there:
         return
     if tokenizer in CLIP_TOKENIZERS:
         raise bad_model(folder, f"it has no {part}: {part}/vocab.json and merges.txt are missing")
     raise bad_model(
-        folder,
-        f"it has no {part}: {part}/tokenizer.json is missing",
-        "A spiece.model alone is not read; the model's own repository has both.",
+        folder, f"it has no {part}: {part}/tokenizer.json is missing", "The model's own repository has the file."
     )
 
 

@@ -27,6 +27,9 @@ _T5_SETTINGS = (
 )  # fmt: skip
 
 
+_NEW_NAMES = {"Transformer2DModel": "PixArtTransformer2DModel"}  # what folders of 2023 call it: as in diffusers
+
+
 def build(part: Part) -> nn.Module:
     """Return the network of `part` with its weights on the meta device: no memory is taken.
 
@@ -37,7 +40,7 @@ def build(part: Part) -> nn.Module:
     with init_empty_weights(include_buffers=False):
         if part.network in _TEXT_ENCODERS:
             return _TEXT_ENCODERS[part.network](settings)
-        network: type[nn.Module] = getattr(diffusers, part.network)
+        network: type[nn.Module] = getattr(diffusers, _NEW_NAMES.get(part.network, part.network))
         known = inspect.signature(network).parameters
         return network(**{name: value for name, value in settings.items() if name in known})
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
-from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer
+from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 from webui.errors import BadFile
+from webui.weights.sentencepieces import read_pieces
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
 OPEN_CLIP_PADDING = "!"  # token 0
@@ -110,7 +111,7 @@ def load_piece_tokenizer(folder: Path, vocabulary: int) -> PieceTokenizer:
 
 
 def _read_backend(folder: Path) -> Backend:
-    """Return the rules of a tokenizer.json, or of the older files that BERT's and Qwen's have in its stead.
+    """Return the rules of a tokenizer.json, or of the older files that T5's, BERT's and Qwen's have in its stead.
 
     A `folder` that is a file is a tokenizer.json under another name.
     """
@@ -118,6 +119,11 @@ def _read_backend(folder: Path) -> Backend:
         return Backend.from_file(str(folder))
     if (folder / "tokenizer.json").is_file():
         return Backend.from_file(str(folder / "tokenizer.json"))
+    if (folder / "spiece.model").is_file():
+        model = read_pieces(folder / "spiece.model")
+        pieces = [(piece.text, piece.score) for piece in model.pieces]
+        characters = model.characters or None
+        return T5Tokenizer(pieces, extra_ids=0, _spm_precompiled_charsmap=characters).backend_tokenizer
     older = BertTokenizer if (folder / "vocab.txt").is_file() else Qwen2Tokenizer
     return older.from_pretrained(folder, local_files_only=True).backend_tokenizer
 

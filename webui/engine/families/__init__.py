@@ -11,7 +11,7 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import flux, playground, sd1, sd3, sdxl, sdxl_refiner
+from webui.engine.families import auraflow, flux, pixart_alpha, pixart_sigma, playground, sd1, sd3, sdxl, sdxl_refiner
 from webui.weights.memory import Resident
 
 
@@ -46,6 +46,9 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.PLAYGROUND: playground,
         Family.FLUX: flux,
         Family.SD3: sd3,
+        Family.PIXART_ALPHA: pixart_alpha,
+        Family.PIXART_SIGMA: pixart_sigma,
+        Family.AURAFLOW: auraflow,
     }
 )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from webui.domain.plan import EmphasisMode
 from webui.engine.families.clip import emphasise
 from webui.prompt.attention import Break, Piece, parse
+from webui.weights.memory import Resident
 from webui.weights.tokenizers import PieceTokenizer
 
 
@@ -69,3 +70,15 @@ def _weigh(weights: Sequence[float], start: int, end: int) -> float:
 def weigh_states(states: Tensor, weights: Sequence[float], emphasis: EmphasisMode) -> Tensor:
     """Return `states` [T,D] as their tokens' T weights want them."""
     return states if emphasis == "Ignore" else emphasise(states, weights, keeps_mean=emphasis == "Original")
+
+
+def read_states(model: Resident, component: str, row: Row, emphasis: EmphasisMode, layer: int | None = None) -> Tensor:
+    """Return the states [T,D], float32, on the device, that a text encoder has for a row whose padding it does not see:
+    those of `layer` (from the end, -1 the last one), or else the last ones behind its final norm."""
+    with model.on_device(component) as encoder:
+        seen = model.place(row.mask.unsqueeze(0))
+        read = encoder(
+            model.place(torch.tensor([row.tokens])), attention_mask=seen, output_hidden_states=layer is not None
+        )
+    states = read.last_hidden_state if layer is None else read.hidden_states[layer]
+    return weigh_states(states[0].float(), row.weights, emphasis)

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from webui.domain.models import Family
-from webui.weights.families import flux, playground, sd1, sd2, sd3, sdxl, sdxl_refiner
+from webui.weights.families import (
+    auraflow,
+    flux,
+    pixart_alpha,
+    pixart_sigma,
+    playground,
+    sd1,
+    sd2,
+    sd3,
+    sdxl,
+    sdxl_refiner,
+)
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
 ALL: tuple[FamilyFiles, ...] = (
+    auraflow.FILES,
+    pixart_sigma.FILES,
+    pixart_alpha.FILES,
     flux.FILES,
     sd3.FILES,
     sdxl_refiner.FILES,

@@ -1,0 +1,109 @@
+"""Tiny random folders of the families whose network is a transformer: whole architectures that run in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AuraFlowTransformer2DModel, AutoencoderKL, PixArtTransformer2DModel
+from torch import nn
+from transformers import PreTrainedModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+
+from tests.tiny_flux import write_piece_tokenizer
+from tests.tiny_models import write_json
+
+WIDTH = 40  # of texts
+LINEAR = {
+    "_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02,
+    "beta_schedule": "linear", "prediction_type": "epsilon", "trained_betas": None,
+}  # fmt: skip
+FLOW = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.73,
+    "use_dynamic_shifting": False,
+}  # fmt: skip
+_T5 = {
+    "vocab_size": 400, "d_model": WIDTH, "d_kv": 10, "d_ff": 64, "num_layers": 2, "num_heads": 4,
+    "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+
+Networks = dict[str, nn.Module]
+
+
+def make_vae(channels: int = 4, scale: float = 0.13025, shift: float | None = None) -> AutoencoderKL:
+    """Return a VAE that shrinks pictures 8 times."""
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=channels, sample_size=64, scaling_factor=scale,
+        shift_factor=shift, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 64, 64), layers_per_block=1, norm_num_groups=8,
+    )  # fmt: skip
+
+
+def _t5() -> PreTrainedModel:
+    return T5EncoderModel(T5Config(**_T5))
+
+
+def _pixart(told: bool) -> Networks:
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=24, in_channels=4, out_channels=8, num_layers=2,
+        cross_attention_dim=48, sample_size=128 if told else 64, caption_channels=WIDTH, use_additional_conditions=told,
+    )  # fmt: skip
+    return {"transformer": transformer, "vae": make_vae(scale=0.18215 if told else 0.13025), "text_encoder": _t5()}
+
+
+def _auraflow() -> Networks:
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=16, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=WIDTH, caption_projection_dim=32, pos_embed_max_size=64,
+    )  # fmt: skip
+    return {"transformer": transformer, "vae": make_vae(), "text_encoder": UMT5EncoderModel(UMT5Config(**_T5))}
+
+
+_MAKERS: Mapping[str, Callable[[], Networks]] = {
+    "pixart_alpha": lambda: _pixart(told=True),
+    "pixart_sigma": lambda: _pixart(told=False),
+    "auraflow": _auraflow,
+}
+PIPELINES = {
+    "pixart_alpha": "PixArtAlphaPipeline",
+    "pixart_sigma": "PixArtSigmaPipeline",
+    "auraflow": "AuraFlowPipeline",
+}
+SCHEDULERS: Mapping[str, Mapping[str, Any]] = {"pixart_alpha": LINEAR, "pixart_sigma": LINEAR, "auraflow": FLOW}
+_TOKENIZERS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
+    kind: ("T5Tokenizer", write_piece_tokenizer) for kind in ("pixart_alpha", "pixart_sigma", "auraflow")
+}
+KINDS = tuple(_MAKERS)
+_LOUD = {"caption": 4, "context_embedder": 8, "add_v": 40}  # what texts pass through
+
+
+def make_networks(kind: str, seed: int = 0) -> Networks:
+    """Return the networks of a family with random weights that react to the prompt."""
+    torch.manual_seed(seed)
+    networks = _MAKERS[kind]()
+    with torch.no_grad():
+        for name, parameter in networks["transformer"].named_parameters():
+            factors = [factor for word, factor in _LOUD.items() if word in name]
+            if SCHEDULERS[kind] is FLOW and "proj_out" in name:  # a small velocity would leave nothing but noise
+                factors = [8]
+            parameter.mul_(factors[0] if factors and parameter.dim() == 2 else 1)
+    return {name: network.eval() for name, network in networks.items()}
+
+
+def make_folder(path: Path, kind: str, seed: int = 0) -> Path:
+    """Write a diffusers folder of a family to `path` and return it."""
+    path.mkdir(parents=True)
+    networks = make_networks(kind, seed)
+    index: dict[str, Any] = {"_class_name": PIPELINES[kind], "_diffusers_version": "0.42.1"}
+    for name, network in networks.items():
+        network.save_pretrained(path / name)
+        library = "transformers" if isinstance(network, PreTrainedModel) else "diffusers"
+        index[name] = [library, type(network).__name__]
+    tokenizer, write = _TOKENIZERS[kind]
+    write(path / "tokenizer")
+    scheduler = SCHEDULERS[kind]
+    write_json(path / "scheduler" / "scheduler_config.json", scheduler)
+    index |= {"tokenizer": ["transformers", tokenizer], "scheduler": ["diffusers", scheduler["_class_name"]]}
+    write_json(path / "model_index.json", index)
+    return path

@@ -1,0 +1,90 @@
+"""SentencePiece's model files (spiece.model, tokenizer.model): the pieces words are made of, read without its library.
+
+The file is a protocol buffer; see sentencepiece_model.proto in github.com/google/sentencepiece.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PIECE, _RULES = 1, 3  # fields of the model
+_TEXT, _SCORE, _KIND = 1, 2, 3  # fields of a piece
+_CHARACTERS = 2  # field of the rules: how characters are unified
+_NORMAL = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of words: how likely it is (a logarithm), and its kind: 1 normal, 2 unknown, 3 control, 4 given by the
+    user, 6 a byte."""
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass(frozen=True)
+class PieceModel:
+    """The pieces in the order of their numbers, and the compiled table by which characters are unified."""
+
+    pieces: tuple[Piece, ...]
+    characters: bytes
+
+
+def read_pieces(path: Path) -> PieceModel:
+    """Return what a model file holds; raise `ValueError` when it is damaged."""
+    pieces: list[Piece] = []
+    characters = b""
+    for field, value in _fields(path.read_bytes()):
+        if field == _PIECE:
+            pieces.append(_read_piece(_block(value)))
+        elif field == _RULES:
+            characters = b"".join(_block(rule) for number, rule in _fields(_block(value)) if number == _CHARACTERS)
+    return PieceModel(tuple(pieces), characters)
+
+
+def _read_piece(block: bytes) -> Piece:
+    found = dict(_fields(block))
+    (score,) = struct.unpack("<f", _block(found.get(_SCORE, bytes(4))))
+    kind = found.get(_KIND, _NORMAL)
+    return Piece(_block(found.get(_TEXT, b"")).decode("utf-8"), score, kind if isinstance(kind, int) else _NORMAL)
+
+
+def _fields(block: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number of each field and its value: a number, or the bytes of anything else."""
+    at = 0
+    while at < len(block):
+        key, at = _read_number(block, at)
+        if key & 7 == 0:
+            value, at = _read_number(block, at)
+            yield key >> 3, value
+            continue
+        if key & 7 == 2:
+            length, at = _read_number(block, at)
+        else:
+            length = {1: 8, 5: 4}.get(key & 7, len(block))
+        if at + length > len(block):
+            raise ValueError("a field reaches beyond its end")
+        yield key >> 3, block[at : at + length]
+        at += length
+
+
+def _read_number(block: bytes, at: int) -> tuple[int, int]:
+    """Return the number at `at`, seven bits a byte from the least, and where it ends."""
+    number = 0
+    for place in range(10):
+        if at + place >= len(block):
+            break
+        number |= (block[at + place] & 0x7F) << 7 * place
+        if block[at + place] < 0x80:
+            return number, at + place + 1
+    raise ValueError("a number does not end")
+
+
+def _block(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a field is of another kind")
+    return value
