@@ -13,7 +13,7 @@ import psutil
 
 from webui import planner
 from webui.config import Config
-from webui.domain.cards import CardChange, ModelPage
+from webui.domain.cards import CardChange, ModelList, ModelPage, ModelQuery
 from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import Kind, ModelInfo
@@ -31,15 +31,21 @@ from webui.images.save import contained
 from webui.jobs.inputs import InputStore, StoredInput
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner, RunnerState
+from webui.library.librarian import Librarian
+from webui.library.search import search_models
+from webui.library.thumbnails import make_preview, make_thumbnail
 from webui.prompt.styles import Style, Styles
 from webui.prompt.tokens import count_tokens, limit
 from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
+from webui.storage import replace_file
+from webui.weights.index import read_signature
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
 KEEP_UNKEPT_IMAGES = 24 * 3600.0  # seconds that images of calls without save_images can still be fetched
+MAX_PROBLEMS = 50  # of models, in the state line
 RANDOM_SEEDS = 2**32 - 1  # A1111 draws from 0 … 2³²-2, so that any drawn seed can be typed there too
 
 
@@ -114,6 +120,9 @@ class Studio:
         self._counting = threading.Lock()
         self._started = time.monotonic()
         self._choosing = threading.Lock()
+        self._librarian = Librarian(
+            shelf.files, lambda: queue.active() is not None, lambda: settings.snapshot().hash_models
+        )
 
     # Jobs
 
@@ -195,7 +204,7 @@ class Studio:
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Return all checkpoints, unusable ones with their `problem`."""
-        return self._catalog.models()
+        return self._shelf.models()
 
     def refresh_models(self) -> None:
         """Look at the model folders again."""
@@ -223,6 +232,10 @@ class Studio:
         """Return all upscaler networks, unusable ones with their `problem`; the built-in ways are in the domain."""
         return self._shelf.upscalers.models()
 
+    def find_models(self, query: ModelQuery) -> ModelList:
+        """Return the models that agree with `query`, with their cards."""
+        return search_models(self._shelf.files.of(query.kind), self.models_of(query.kind), query)
+
     def models_of(self, kind: Kind) -> tuple[ModelInfo, ...]:
         """Return all models of a kind, unusable ones with their `problem`; `NotFound` for a kind without a list."""
         return self._shelf.files.models_of(kind)
@@ -239,6 +252,28 @@ class Studio:
     def change_card(self, model: ModelInfo, change: CardChange) -> ModelInfo:
         """Change what the card of a model says, never the model itself, and return it. Raises `StorageError`."""
         return self._shelf.files.of(model.kind).change_card(model, change)
+
+    def model_preview(self, model: ModelInfo, side: int) -> bytes:
+        """Return the picture of a model as WebP of at most `side` pixels; `NotFound` when it has none."""
+        source = self._shelf.files.of(model.kind).preview(model)
+        if source is None:
+            raise NotFound(f"{model.filename} has no picture.")
+        return make_thumbnail(source, side)
+
+    def model_preview_tag(self, model: ModelInfo) -> str:
+        """Return what changes whenever the picture of a model does; `NotFound` when it has none."""
+        source = self._shelf.files.of(model.kind).preview(model)
+        if source is None:
+            raise NotFound(f"{model.filename} has no picture.")
+        file = model.path if isinstance(source, bytes) else source
+        size, changed = read_signature(file)
+        return f"{changed:x}-{size:x}"
+
+    def set_model_preview(self, model: ModelInfo, reference: str) -> None:
+        """Make a stored picture that of a model. Raises `NotFound` and `StorageError`."""
+        file = self._shelf.files.of(model.kind).preview_file(model)
+        replace_file(file, make_preview(self._inputs.path(reference)))
+        self._shelf.files.of(model.kind).refresh()
 
     def scripts(self) -> tuple[AnyScript, ...]:
         """Return all scripts that extensions offer."""
@@ -367,8 +402,9 @@ class Studio:
 
     def status(self) -> StudioStatus:
         progress = self._queue.progress()
-        models = (*self.models(), *self.vaes(), *self.upscalers())
-        broken = [f"{model.name}: {model.problem}" for model in models if model.problem]
+        broken = [f"{model.name}: {model.problem}" for model in self._shelf.files.models() if model.problem]
+        if len(broken) > MAX_PROBLEMS:
+            broken = [*broken[:MAX_PROBLEMS], f"… and {len(broken) - MAX_PROBLEMS} more models that cannot be used."]
         problems = [
             *([self._settings.problem] if self._settings.problem else []),
             *broken,
@@ -392,6 +428,7 @@ class Studio:
         self._inputs.prune(self._queue.inputs_in_use(), KEEP_UNUSED_INPUTS)
         self._queue.tidy(time.time() - KEEP_UNKEPT_IMAGES)
         self._queue.start()
+        self._librarian.start()
 
     def release_followers(self) -> None:
         """End all `follow` and `wait` calls, because the server is about to go."""
@@ -399,6 +436,7 @@ class Studio:
 
     def stop(self) -> None:
         """Stop taking jobs, put a running one back into the queue, join the worker."""
+        self._librarian.stop()
         self._queue.stop()
         self._runner.stop()
 

@@ -14,8 +14,8 @@ from webui.engine.engine import Engine, EngineOptions
 from webui.engine.models import Models
 from webui.weights.catalog import Catalog
 from webui.weights.files import CHECKPOINTS
-from webui.weights.index import ModelIndex
 from webui.weights.identify import identify
+from webui.weights.index import ModelIndex
 from webui.weights.load import load
 from webui.weights.memory import Resident, choose_placement
 

@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from webui.domain.frozen import Data
-from webui.domain.models import ModelDefaults
+from webui.domain.models import Family, Kind, ModelDefaults, ModelInfo
 
-MAX_CARD_TEXT = 100_000  # characters
+MAX_CARD_TEXT = 20_000  # characters
+MAX_LISTED = 10_000
 
 _Line = Annotated[str, Field(max_length=1000)]
 _Text = Annotated[str, Field(max_length=MAX_CARD_TEXT)]
@@ -49,8 +50,33 @@ class CardChange(Data):
 
 
 class ModelPage(Data):
-    """A model's facts for its card: numbers and words by name, such as the rank of a LoRA, beside the card itself."""
+    """A model's card, and further facts about it by name, such as the rank of a LoRA."""
 
     card: ModelCard = ModelCard()
     details: Mapping[str, str | int | float] = {}
     has_preview: bool = False
+
+
+class ListedModel(Data):
+    """A model and its card."""
+
+    model: ModelInfo
+    page: ModelPage
+
+
+class ModelQuery(Data):
+    """Which models to list: those that all words of `search` occur in. `usable` None: broken ones too."""
+
+    kind: Kind = Kind.CHECKPOINT
+    search: Annotated[str, Field(max_length=1000)] = ""
+    family: Family | None = None
+    usable: bool | None = None
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = 1000
+
+
+class ModelList(Data):
+    """A part of a list, and how many models all of it has."""
+
+    total: int
+    models: tuple[ListedModel, ...]

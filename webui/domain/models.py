@@ -24,6 +24,7 @@ class Family(str, Enum):
     PIXART_ALPHA = "pixart_alpha"
     PIXART_SIGMA = "pixart_sigma"
     AURAFLOW = "auraflow"
+    CHROMA = "chroma"
     OTHER = "other"
 
     @property
@@ -37,8 +38,8 @@ class Family(str, Enum):
         return _SHARED_LATENTS.get(self, self)
 
 
-_SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL}
-_FLOW = frozenset({Family.FLUX, Family.SD3, Family.AURAFLOW})
+_SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL, Family.CHROMA: Family.FLUX}
+_FLOW = frozenset({Family.FLUX, Family.CHROMA, Family.SD3, Family.AURAFLOW})
 
 
 class Kind(str, Enum):
@@ -58,6 +59,10 @@ class Kind(str, Enum):
     IMAGE_ENCODER = "image_encoder"
 
 
+EDITING = "editing"
+"""The variant of checkpoints that edit a picture by instruction, beside whose latents they look at it."""
+
+
 class ModelDefaults(Data):
     """What a model proposes when the user has not chosen (None: no opinion)."""
 
@@ -74,7 +79,8 @@ class PartSlot(Data):
     """A network that checkpoints of a family have and that a file of its own may be.
 
     What fits is told by its `role` ("vae", "clip" or "t5") and its `width`: the channels of a VAE's latents, the
-    numbers a text encoder gives for each token. `words` are what users call it. One that is `optional` can be done without.
+    numbers a text encoder gives for each token. `words` are what users call it. One that is `optional` can be done
+    without.
     """
 
     component: str
@@ -104,6 +110,9 @@ class ModelInfo(Data):
     pending: bool = False
     variant: str = ""  # "inpainting", "v-prediction", …; empty for the usual one
     parts: tuple[str, ...] = ()  # the networks in it
+    slots: tuple[PartSlot, ...] = ()  # those that may come from files of their own
+    role: str = ""  # of a VAE or a text encoder, and its width: which slots it fits
+    width: int = 0
     description: str = ""
     defaults: ModelDefaults = ModelDefaults()
     examples: tuple[str, ...] = ()

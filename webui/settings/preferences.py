@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from PIL import features
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from webui.domain.frozen import Data
 from webui.domain.plan import EmphasisMode, ImageFormat, VaeMethod
@@ -27,6 +27,13 @@ INFOTEXT = "Infotext"
 
 def _shown(section: str, label: str, **extra: str | int | float) -> dict[str, Any]:
     return {"section": section, "label": label, **extra}
+
+
+def _split(value: object) -> object:
+    """Return names with commas between as several; anything else stays what it is."""
+    if value is None:
+        return ()
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class Settings(Data):
@@ -51,6 +58,26 @@ class Settings(Data):
             json_schema_extra=_shown(STABLE_DIFFUSION, "SD VAE"),
         ),
     ] = "Automatic"
+    modules: Annotated[
+        tuple[Annotated[str, Field(max_length=1000)], ...],
+        BeforeValidator(_split),
+        Field(
+            alias="forge_additional_modules",
+            max_length=20,
+            description="Files in the place of a checkpoint's own parts, by their names, with commas between. Empty: "
+            "what a checkpoint lacks is looked for in models/VAE and models/text_encoder.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "VAE / Text Encoder"),
+        ),
+    ] = ()
+    hash_models: Annotated[
+        bool,
+        Field(
+            alias="hash_models_in_background",
+            description="Read models that were never hashed while no job runs. Otherwise one is read when it is first "
+            "used, which takes a few seconds for each gigabyte.",
+            json_schema_extra=_shown(STABLE_DIFFUSION, "Compute hashes of models in the background"),
+        ),
+    ] = True
     encode_method: Annotated[
         VaeMethod,
         Field(

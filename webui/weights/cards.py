@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _MAX_CARD = 2**20  # bytes
 _MAX_LINE, _MAX_TEXT = 1000, 20_000  # characters
+_NO_CARD, _NO_DEFAULTS = ModelCard(), ModelDefaults()
 _FIELDS = tuple(ModelCard.model_fields)
 
 
@@ -114,19 +115,25 @@ class CardFiles:
 
 def merge(*cards: ModelCard) -> ModelCard:
     """Return one card: of each text and number the first that says something."""
-    empty = ModelCard()
+    told = [card for card in cards if card.model_fields_set]  # most models have no card: that must be quick
+    if len(told) < 2:
+        return told[0] if told else _NO_CARD
+    empty = _NO_CARD
     changes: dict[str, Any] = {}
     for name in _FIELDS:
         if name != "defaults":
-            values = (getattr(card, name) for card in cards)
+            values = (getattr(card, name) for card in told)
             changes[name] = next((value for value in values if value != getattr(empty, name)), getattr(empty, name))
-    return ModelCard(**changes, defaults=merge_defaults(*(card.defaults for card in cards)))
+    return ModelCard(**changes, defaults=merge_defaults(*(card.defaults for card in told)))
 
 
 def merge_defaults(*proposals: ModelDefaults) -> ModelDefaults:
     """Return of each number and name the first that is proposed."""
+    told = [proposal for proposal in proposals if proposal.model_fields_set]
+    if len(told) < 2:
+        return told[0] if told else _NO_DEFAULTS
     values: dict[str, Any] = {}
-    for proposal in proposals:
+    for proposal in told:
         values = {name: value for name, value in proposal if value is not None} | values
     return ModelDefaults(**values)
 
@@ -216,13 +223,19 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.words: list[str] = []
+        self._is_code = False
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if not self._is_code:
+            self.words.append(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._is_code = tag in ("script", "style")
         if tag in ("p", "br", "li", "h1", "h2", "h3", "ul"):
             self.words.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
 
 
 def _plain(page: str) -> str:

@@ -115,6 +115,11 @@ class Catalog:
     def directories(self) -> tuple[Path, ...]:
         return self._directories
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there are models that nobody looked into yet."""
+        return any(model.pending for model in self.models())
+
     # Looking at the disk
 
     def refresh(self) -> None:
@@ -282,10 +287,10 @@ class Catalog:
         with self._lock:
             return self._infos.get(str(model.path), model)
 
-    def first_usable(self) -> ModelInfo | None:
-        """Return the first model in the list that can be used."""
+    def first_usable(self, judge: Callable[[ModelInfo], ModelInfo] = lambda model: model) -> ModelInfo | None:
+        """Return the first model in the list that can be used; `judge` may know a problem that the catalog does not."""
         settled = (self.settle(model) if model.pending else model for model in self.models())
-        return next((model for model in settled if model.problem is None), None)
+        return next((model for model in settled if judge(model).problem is None), None)
 
     def _none_usable(self) -> str:
         return f"There is no usable one; put a file into {self._sort.home}."
@@ -364,6 +369,9 @@ class Catalog:
             family=facts.family,
             variant=facts.variant,
             parts=facts.parts,
+            slots=facts.slots,
+            role=facts.role,
+            width=facts.width,
             layout="diffusers" if disk.is_folder else "original",
             size=disk.size,
             sha256=self._known_hash(disk, facts) if usable else None,

@@ -19,7 +19,7 @@ _FAMILIES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sd
 
 
 def identify_embedding(path: Path) -> ModelFacts:
-    """Return how many vectors an embedding has, and how long each is over all text encoders; `BadFile` if it is none."""
+    """Return how many vectors an embedding has and how long each is over all text encoders; `BadFile` for others."""
     _, header = read_any(path, "embedding")
     if tell_kind(header) is not Kind.EMBEDDING:
         refuse_other_kind(path, header, Kind.EMBEDDING, field="embedding")

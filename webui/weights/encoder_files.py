@@ -11,6 +11,7 @@ from webui.weights.headers import Header
 from webui.weights.kinds import named_weights, refuse_other_kind, tell_kind
 from webui.weights.lora_files import read_any
 from webui.weights.model_facts import ModelFacts
+from webui.weights.text_files import find_text_encoder
 
 _TABLES = (
     "text_model.embeddings.token_embedding.weight", "transformer.text_model.embeddings.token_embedding.weight",
@@ -31,11 +32,23 @@ def identify_encoder(path: Path) -> ModelFacts:
     if kind not in (Kind.TEXT_ENCODER, Kind.IMAGE_ENCODER):
         refuse_other_kind(path, header, Kind.TEXT_ENCODER, Kind.IMAGE_ENCODER, field="text_encoder")
         raise BadFile(f"{path.name}: it holds no text encoder of a known layout.", field="text_encoder")
+    role, width = _tell_role(path, header) if kind is Kind.TEXT_ENCODER else ("", 0)
     return ModelFacts(
         kind=kind,
+        role=role,
+        width=width,
         variant=_tell_encoder(header) if kind is Kind.TEXT_ENCODER else "",
         weights=tuple(file.name for file in named_weights(path)) if path.is_dir() else (),
     )
+
+
+def _tell_role(path: Path, header: Header) -> tuple[str, int]:
+    """Return role and width of an encoder that checkpoints can take from its file; that of a folder is none yet."""
+    try:
+        found = find_text_encoder(path, header) if path.is_file() else None
+    except (KeyError, IndexError, ValueError) as error:
+        raise BadFile(f"{path.name}: it is not complete: it lacks {error}.", field="text_encoder") from error
+    return ("", 0) if found is None else (found.role, found.width)
 
 
 def _tell_encoder(header: Header) -> str:

@@ -52,6 +52,7 @@ def _checkpoint_facts(path: Path) -> ModelFacts:
         family=found.family,
         variant=found.variant,
         parts=found.components,
+        slots=found.slots,
         weights=() if whole else tuple(file.relative_to(path).as_posix() for file in found.weight_files),
         defaults=found.defaults,
         old_hash=old_hash(path) if whole else None,
@@ -63,7 +64,8 @@ def _checkpoint_facts(path: Path) -> ModelFacts:
 
 def _vae_facts(path: Path) -> ModelFacts:
     found = identify_vae(path)
-    return ModelFacts(parts=("vae",), details={"latent_channels": found.config["latent_channels"]})
+    channels = found.config["latent_channels"]
+    return ModelFacts(parts=("vae",), role="vae", width=channels, details={"latent_channels": channels})
 
 
 def _upscaler_facts(path: Path) -> ModelFacts:

@@ -112,7 +112,7 @@ def tell_kind(header: Header) -> Kind | None:
 
 
 def refuse_other_kind(path: Path, header: Header, *kinds: Kind, field: str = "") -> None:
-    """Raise `BadFile` (about the request's `field`) when the tensors are those of a model of another kind than `kinds`."""
+    """Raise `BadFile` (about the request's `field`) when the tensors are those of a model of a kind not in `kinds`."""
     found = tell_kind(header)
     if found is not None and found not in kinds:
         wanted, told = KINDS[kinds[0]].words, KINDS[found]

@@ -39,8 +39,8 @@ _BASES: Mapping[str, str] = {
     "sd_v1": "sd1", "stable-diffusion-v1": "sd1", "sd_v2": "sd2", "stable-diffusion-v2": "sd2", "sdxl": "sdxl",
     "stable-diffusion-xl": "sdxl", "stable-diffusion-3": "sd3", "sd3": "sd3", "flux2": "flux2", "flux-2": "flux2",
     "flux.2": "flux2", "flux": "flux", "chroma": "chroma", "kolors": "kolors", "lumina": "lumina2",
-    "qwen": "qwen_image", "z-image": "z_image", "zimage": "z_image", "sana": "sana", "pixart": "pixart", "hunyuan": "hunyuan_dit",
-    "auraflow": "auraflow",
+    "qwen": "qwen_image", "z-image": "z_image", "zimage": "z_image", "sana": "sana", "pixart": "pixart",
+    "hunyuan": "hunyuan_dit", "auraflow": "auraflow",
 }  # fmt: skip
 """What `ss_base_model_version` and `modelspec.architecture` begin with → the family."""
 _SAME_NAMES = {("flux", "chroma"), ("sdxl", "kolors"), ("pixart", "sana")}

@@ -64,6 +64,8 @@ def _metadata_of(header: str) -> Any:
 
 def told_card(metadata: Mapping[str, str]) -> ModelCard:
     """Return what metadata says, as a card."""
+    if not metadata:
+        return ModelCard()
     base = metadata.get("ss_base_model_version") or metadata.get("modelspec.architecture", "")
     return ModelCard(
         title=_line(metadata.get("modelspec.title", "")),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from webui.domain.cards import ModelCard
 from webui.domain.frozen import Data
-from webui.domain.models import Family, Kind, ModelDefaults
+from webui.domain.models import Family, Kind, ModelDefaults, PartSlot
 
 
 class ModelFacts(Data):
@@ -14,6 +14,7 @@ class ModelFacts(Data):
 
     `kind` is said where models of several kinds lie together. `weights` are its files, relative to its folder and
     empty for a single file; `told` is what its metadata says; `details` are more facts for its card.
+    `slots` are the parts that it may get from files of their own; `role` and `width` tell which slots it fits itself.
     """
 
     kind: Kind | None = None
@@ -26,4 +27,7 @@ class ModelFacts(Data):
     problem: str | None = None
     told: ModelCard = ModelCard()
     details: Mapping[str, str | int | float] = {}
+    slots: tuple[PartSlot, ...] = ()
+    role: str = ""
+    width: int = 0
     has_thumbnail: bool = False

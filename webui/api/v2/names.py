@@ -1,4 +1,4 @@
-"""What requests can name: models, upscalers, scripts, styles, wildcards; and how long a prompt is."""
+"""What requests can name besides models: scripts, styles, wildcards; and how long a prompt is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pydantic import Field
 
 from webui.api.errors import PlainJSONResponse
 from webui.domain.frozen import Data
-from webui.domain.models import ModelInfo
 from webui.domain.request import MAX_PROMPT, Prompt
-from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS
 from webui.studio import Studio
 
 
@@ -24,39 +22,8 @@ class StyleToSave(Data):
 
 
 def add_names(router: APIRouter, studio: Studio) -> None:
-    _add_models(router, studio)
     _add_scripts(router, studio)
     _add_words(router, studio)
-
-
-def _add_models(router: APIRouter, studio: Studio) -> None:
-    @router.get("/models")
-    def list_models() -> dict[str, Any]:
-        """Return all checkpoints (unusable ones with their problem) and which is the current one."""
-        current = studio.current_model()
-        return {
-            "current": current.name if current else None,
-            "models": [_shown_model(model) for model in studio.models()],
-        }
-
-    @router.get("/vaes")
-    def list_vaes() -> list[dict[str, Any]]:
-        """Return all VAE files, unusable ones with their problem. A request also takes "Automatic" and "None"."""
-        return [_shown_model(model) for model in studio.vaes()]
-
-    @router.get("/upscalers")
-    def list_upscalers() -> list[dict[str, str]]:
-        """Return the usable upscalers; those of kind "latent" work in the second pass alone."""
-        return [{"name": name, "kind": _kind(name)} for name in studio.names("upscaler")]
-
-
-def _kind(upscaler: str) -> str:
-    return "latent" if upscaler in LATENT_UPSCALERS else "plain" if upscaler in PLAIN_UPSCALERS else "network"
-
-
-def _shown_model(model: ModelInfo) -> dict[str, Any]:
-    shown = model.model_dump(mode="json", exclude={"path"})
-    return {**shown, "filename": model.filename, "title": model.title, "short_hash": model.short_hash}
 
 
 def _add_scripts(router: APIRouter, studio: Studio) -> None:

@@ -8,7 +8,6 @@ from fastapi import APIRouter
 
 from webui.api.a1111.routes.operation import operation
 from webui.api.a1111.schemas.lists import (
-    EmbeddingItem,
     EmbeddingsResponse,
     FaceRestorerItem,
     HypernetworkItem,

@@ -1,0 +1,1 @@
+"""What there is on the disk, kept in view: models."""
