@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from tests.engine_parts import difference, latents_of
 from tests.tiny_flux import SCHEDULERS, WIDTHS, make_folder
+from tests.tiny_models import write_json
 from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, Plan, PreviewPlan
 from webui.domain.sampling import SCHEDULES
@@ -108,6 +111,20 @@ def test_texts_are_encoded_as_by_diffusers(
     assert difference(condition.states, states[0]) < 1e-4
     assert difference(condition.pooled, pooled[0]) < 1e-4
     assert (condition.guidance is None) == (kind == "schnell")
+
+
+@pytest.mark.parametrize("text", ["a cat, at night", "dog " * 60])
+def test_a_model_may_read_less_of_a_text(
+    pipelines: dict[str, Any], models: Models, plan_flux: PlanMaker, folders: dict[str, Path], tmp_path: Path, text: str
+) -> None:
+    folder = Path(shutil.copytree(folders["dev"], tmp_path / "short"))
+    settings = folder / "tokenizer_2" / "tokenizer_config.json"
+    write_json(settings, json.loads(settings.read_text("utf-8")) | {"model_max_length": 40})
+    with torch.no_grad():
+        states, _, _ = pipelines["dev"].encode_prompt(text, None, max_sequence_length=40)
+    condition = encode(models.get(plan_flux().model.replace(path=folder)).resident, text)
+    assert condition.states.shape == (40, WIDTHS[1])
+    assert difference(condition.states, states[0]) < 1e-4
 
 
 def test_weights_act_on_the_states_of_t5_alone(model: Resident) -> None:

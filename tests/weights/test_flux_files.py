@@ -57,6 +57,24 @@ def test_other_pipelines_of_the_same_parts(folder: Path, name: str) -> None:
     assert identify(folder).family is Family.FLUX
 
 
+@pytest.mark.parametrize(("told", "length"), [(512, 512), (48, 48), (1e30, 2**16), (10**30, 2**16), (None, None)])
+def test_how_much_of_a_text_is_read(folder: Path, told: float | None, length: int | None) -> None:
+    change(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
+    assert identify(folder).text_length == length
+
+
+def test_nothing_says_how_much_of_a_text_is_read(folder: Path) -> None:
+    (folder / "tokenizer_2" / "tokenizer_config.json").unlink()
+    assert identify(folder).text_length is None
+
+
+@pytest.mark.parametrize("told", [0, -5, "many", float("nan")])
+def test_a_senseless_length_of_texts(folder: Path, told: object) -> None:
+    change(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
+    with pytest.raises(BadFile, match=r"its tokenizer_2/tokenizer_config\.json gives a text .* tokens"):
+        identify(folder)
+
+
 def test_what_they_propose(folders: dict[str, Path]) -> None:
     dev, schnell = identify(folders["dev"]).defaults, identify(folders["schnell"]).defaults
     assert dev == ModelDefaults(

@@ -22,7 +22,8 @@ _ENOUGH = {  # a file that is enough alone, by the class of the tokenizer
     **dict.fromkeys(T5_TOKENIZERS, frozenset({"tokenizer.json", "spiece.model"})),
     **dict.fromkeys(("BertTokenizer", "BertTokenizerFast"), frozenset({"tokenizer.json", "vocab.txt"})),
 }
-_UNSUPPORTED = ("StableDiffusionInstructPix2Pix", "Flux")  # what such pipelines begin with
+_LONGEST_TEXT = 2**16  # tokens; no text encoder reads as many
+_UNSUPPORTED = ("Flux",)  # what such pipelines begin with
 
 
 def identify_folder(path: Path) -> Checkpoint:
@@ -52,6 +53,7 @@ def identify_folder(path: Path) -> Checkpoint:
         tokenizers,
         noise=files.read_noise(facts),
         zero_negative=files.zero_negative(facts),
+        text_length=_read_text_length(path, files.tokenizer) if files.tokenizer else None,
         defaults=files.defaults(configs),
         slots=files.slots(configs),
     )
@@ -63,7 +65,7 @@ def _find_family(path: Path, index: Mapping[str, Any]) -> FamilyFiles:
     if found is not None:
         return found
     if pipeline.startswith(_UNSUPPORTED):
-        words = pipeline.removesuffix("Pipeline").replace("StableDiffusionInstruct", "Instruct")
+        words = pipeline.removesuffix("Pipeline")
         raise bad_model(path, f"{words} checkpoints are not supported yet")
     raise bad_model(path, f"models of the class {pipeline[:60]!r} are not supported")
 
@@ -100,6 +102,18 @@ def _check_tokenizer(folder: Path, part: str, tokenizer: str) -> None:
     raise bad_model(
         folder, f"it has no {part}: {part}/tokenizer.json is missing", "The model's own repository has the file."
     )
+
+
+def _read_text_length(folder: Path, tokenizer: str) -> int | None:
+    """Return how many tokens of a text are read at most, with the end; None where the tokenizer's settings are silent.
+
+    Some say 10^30, which means without limit.
+    """
+    settings = f"{tokenizer}/tokenizer_config.json"
+    length = _read_json(folder, settings).get("model_max_length") if (folder / settings).is_file() else None
+    if length is not None and (not isinstance(length, int | float) or not length >= 2):
+        raise bad_model(folder, f"its {settings} gives a text {length!r} tokens")
+    return None if length is None else int(min(length, _LONGEST_TEXT))
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
         key = rows, columns, condition.length
         if key not in known:
-            known[key] = model.place(_places(rows, columns)), model.place(torch.zeros(condition.length, 3))
+            known[key] = model.place(places(rows, columns)), model.place(torch.zeros(condition.length, 3))
         picture, text = known[key]
         output = network(
             hidden_states=pack(even).to(dtype),
@@ -104,7 +104,7 @@ def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(tokens.shape[0], -1, rows * PATCH, columns * PATCH)
 
 
-def _places(rows: int, columns: int) -> Tensor:
+def places(rows: int, columns: int) -> Tensor:
     """Return where each token stands [rows·columns,3]: 0, its row, its column."""
     down = torch.arange(rows).repeat_interleave(columns)
     across = torch.arange(columns).repeat(rows)
@@ -116,10 +116,12 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
     """Return the condition of `text`, float32, on the device: T5's view of it, CLIP's view of its beginning as a whole,
     and the guidance that a distilled network is told.
 
-    T5 reads at most as many tokens as were trained (512, with schnell 256), CLIP 75; what is behind them is not seen.
+    T5 reads at most as many tokens as were trained (512, with schnell 256, fewer if the model says so), CLIP 75; what
+    is behind them is not seen.
     Emphasis acts on T5's states. Clip skip and `BREAK` do not apply.
     """
     longest = LONGEST if is_guided(model) else LONGEST_SCHNELL
+    longest = min(longest, model.checkpoint.text_length or longest)
     states = _encode_by_t5(model, text, encoding.emphasis, longest)
     guidance = None
     if is_guided(model):

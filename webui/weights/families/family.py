@@ -63,6 +63,7 @@ class FamilyFiles:
     A diffusers folder is of it when its pipeline's class is one of `pipelines` and it `claims` the folder from its
     index and its other configurations; it then has the `classes` (part or tokenizer → the classes it may have), but for
     those in `optional`. `read_noise` gives the noise levels of a folder,
+    `tokenizer` is that whose settings say how many tokens are read of a text, "" when the family knows.
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
     of this family. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
     `words` are what users call a model of it.
@@ -75,6 +76,7 @@ class FamilyFiles:
     read_noise: Callable[[FolderFacts], AnySchedule]
     claims: Callable[[Json, ReadJson], bool] = lambda index, read: True
     optional: frozenset[str] = frozenset()
+    tokenizer: str = ""
     check: Callable[[Path, Configs], None] = no_check
     defaults: Callable[[Configs], ModelDefaults] = no_defaults
     zero_negative: Callable[[FolderFacts], bool] = lambda facts: False

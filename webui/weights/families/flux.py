@@ -128,6 +128,7 @@ FILES = FamilyFiles(
         "text_encoder_2": frozenset({"T5EncoderModel"}),
         "tokenizer_2": T5_TOKENIZERS,
     },
+    tokenizer="tokenizer_2",
     read_noise=read_flow_schedule,
     check=_check,
     defaults=_defaults,
