@@ -11,7 +11,18 @@ from torch import nn
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import NoiseLevels, Predict
-from webui.engine.families import auraflow, flux, pixart_alpha, pixart_sigma, playground, sd1, sd3, sdxl, sdxl_refiner
+from webui.engine.families import (
+    auraflow,
+    chroma,
+    flux,
+    pixart_alpha,
+    pixart_sigma,
+    playground,
+    sd1,
+    sd3,
+    sdxl,
+    sdxl_refiner,
+)
 from webui.weights.memory import Resident
 
 
@@ -45,6 +56,7 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.SDXL_REFINER: sdxl_refiner,
         Family.PLAYGROUND: playground,
         Family.FLUX: flux,
+        Family.CHROMA: chroma,
         Family.SD3: sd3,
         Family.PIXART_ALPHA: pixart_alpha,
         Family.PIXART_SIGMA: pixart_sigma,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from webui.domain.models import Family
 from webui.weights.families import (
     auraflow,
+    chroma,
     flux,
     pixart_alpha,
     pixart_sigma,
@@ -24,6 +25,7 @@ ALL: tuple[FamilyFiles, ...] = (
     pixart_sigma.FILES,
     pixart_alpha.FILES,
     flux.FILES,
+    chroma.FILES,
     sd3.FILES,
     sdxl_refiner.FILES,
     playground.FILES,
