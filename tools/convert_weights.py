@@ -9,10 +9,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from webui.errors import BadFile
+from webui.weights.load_quantised import dequantise, is_quantised
 from webui.weights.tensors import read_tensors
 
 
@@ -22,11 +25,15 @@ def convert(path: Path) -> Path:
     if target.exists():
         raise BadFile(f"{path.name}: {target.name} is there already; move it away first.")
     # Copied, since a file must not hold tensors that share their numbers.
-    tensors = {name: tensor.clone().contiguous() for name, tensor in read_tensors(path).items()}
+    tensors = {name: _make_plain(tensor).clone().contiguous() for name, tensor in read_tensors(path).items()}
     beside = target.with_name(f".{target.name}.new")
     save_file(tensors, beside, metadata={"format": "pt"})
     beside.replace(target)
     return target
+
+
+def _make_plain(tensor: Tensor) -> Tensor:
+    return dequantise(tensor, torch.float16) if is_quantised(tensor) else tensor
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from webui.weights.identify import identify
 from webui.weights.load import load
 from webui.weights.load_quantised import cast, dequantise, hold_quantised, is_quantised, recast
 from webui.weights.memory_facts import CheckpointFacts
+from webui.weights.naming_flux import rename_flux
 from webui.weights.tensors import read_tensors
 
 
@@ -160,3 +161,16 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, tiny_file: Pat
     checkpoint = replace(whole, parts={**whole.parts, "unet": unet})
     with pytest.raises(BadFile, match=r"linear_1\.weight has the shape \[64, 32\] instead of \[128, 32\]"):
         load(checkpoint, dict.fromkeys(checkpoint.parts, torch.float32))
+
+
+def test_fluxs_fused_layers_are_taken_apart_without_being_made_plain(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    fused = {"single_blocks.0.linear1.weight": torch.randn(3 * 32 + 128, 32)}
+    fused["final_layer.adaLN_modulation.1.weight"] = torch.randn(64, 32)
+    parts = rename_flux(read_tensors(write_gguf(tmp_path / "flux.gguf", fused, architecture="flux")), 32)
+    assert len(parts) == 5 and all(map(is_quantised, parts.values()))
+    rows = torch.cat([dequantise(parts[f"single_transformer_blocks.0.{name}.weight"], torch.float32) for name in
+                      ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")])  # fmt: skip
+    assert distance(rows, as_quantised(fused["single_blocks.0.linear1.weight"])) < 1e-3
+    shift, scale = as_quantised(fused["final_layer.adaLN_modulation.1.weight"]).chunk(2)
+    assert distance(dequantise(parts["norm_out.linear.weight"], torch.float32), torch.cat([scale, shift])) < 1e-3

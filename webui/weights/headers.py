@@ -10,6 +10,7 @@ from typing import Any
 
 from webui.weights.gguf_files import MAGIC, read_gguf_header
 from webui.weights.pickles import is_pickle, read_pickle_header
+from webui.weights.scaled_fp8 import without_scales
 from webui.weights.tensor_facts import MAX_TENSORS, PLAIN, Header, TensorFacts, bad_model
 
 __all__ = ["MAX_JSON", "PICKLE_SUFFIXES", "Header", "TensorFacts", "bad_model", "read_header"]
@@ -32,7 +33,7 @@ def read_header(path: Path) -> Header:
     _refuse_foreign(path, start)
     if start.startswith(MAGIC):
         return read_gguf_header(path)
-    return read_pickle_header(path) if is_pickle(start) else _read_safetensors(path)
+    return without_scales(read_pickle_header(path) if is_pickle(start) else _read_safetensors(path))
 
 
 def _refuse_foreign(path: Path, start: bytes) -> None:

@@ -106,7 +106,8 @@ def _read(checkpoint: Checkpoint, component: str, network: nn.Module) -> Weights
     """Return a component's weights under the names `network` uses, still memory-mapped."""
     part = checkpoint.parts[component]
     try:
-        weights = {name: tensor for file in part.files for name, tensor in read_tensors(file, part.prefix).items()}
+        read = [read_tensors(file, part.prefix, keep_eight_bit=True) for file in part.files]
+        weights = {name: tensor for tensors in read for name, tensor in tensors.items()}
         return rename(weights, part, network)
     except (SafetensorError, OSError) as error:
         raise BadFile(f"{checkpoint.path.name} cannot be read: {error}.", field="model") from error

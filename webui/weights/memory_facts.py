@@ -12,7 +12,6 @@ from webui.domain.models import Family
 from webui.domain.plan import Plan, SeriesPlan
 from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.headers import read_header
-from webui.weights.tensor_facts import BLOCKS
 
 MemoryMode = Literal["normal", "medvram", "lowvram"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -65,7 +64,7 @@ class DeviceFacts(Data):
 class PartFacts:
     """One network: its numbers, those of its largest tensor, how most of them are stored, its configuration.
 
-    `quantised` of the numbers stay in blocks that share a scale, which take `blocks` bytes whatever the precision.
+    `quantised` of the numbers stay as they are stored, which takes `blocks` bytes whatever the precision.
     """
 
     parameters: int
@@ -136,6 +135,6 @@ def _measure(part: Part) -> PartFacts:
         largest=max((prod(facts.shape) for facts in tensors), default=0),
         stored=_STORED.get(max(counts, key=counts.__getitem__, default="")),
         config=part.config,
-        quantised=sum(prod(facts.shape) for facts in tensors if facts.dtype in BLOCKS),
-        blocks=sum(facts.size for facts in tensors if facts.dtype in BLOCKS),
+        quantised=sum(prod(facts.shape) for facts in tensors if facts.stays),
+        blocks=sum(facts.size for facts in tensors if facts.stays),
     )

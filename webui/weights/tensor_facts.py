@@ -43,6 +43,11 @@ class TensorFacts:
         numbers, stored = BLOCKS.get(self.dtype) or (1, PLAIN[self.dtype])
         return prod(self.shape) // numbers * stored
 
+    @property
+    def stays(self) -> bool:
+        """Tell whether it is kept in memory as it is stored, whatever its network computes in."""
+        return self.dtype in BLOCKS or (self.dtype.startswith("F8") and len(self.shape) == 2)
+
 
 Header = Mapping[str, TensorFacts]
 

@@ -11,8 +11,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from webui.weights.gguf_files import MAGIC, GgufTensor, find_gguf_tensors
-from webui.weights.load_quantised import dequantise, quantised
+from webui.weights.load_quantised import dequantise, eight_bit, quantised
 from webui.weights.pickles import Place, find_tensors, is_pickle
+from webui.weights.scaled_fp8 import find_scales, without_scales
+from webui.weights.tensor_facts import TensorFacts
 
 Weights = dict[str, Tensor]
 
@@ -22,13 +24,16 @@ _DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F16": torch.float16, "BF16": torch.bfloat16,
     "F32": torch.float32, "F64": torch.float64,
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
-def read_tensors(file: Path, prefix: str = "") -> Weights:
+def read_tensors(file: Path, prefix: str = "", *, keep_eight_bit: bool = False) -> Weights:
     """Return the tensors of `file` whose names begin with `prefix`, under their full names, on the CPU.
 
-    They stay in the page cache until they are used, and quantised if they are (`load_quantised`). Raises `BadFile` as
-    `read_header` does for pickles and GGUF files, and `SafetensorError` or `OSError` when they cannot be read.
+    They stay in the page cache until they are used. Those of GGUF files stay quantised (`load_quantised`), and 8-bit
+    matrices if `keep_eight_bit`; without it, such that have a scale become bfloat16. Raises `BadFile` as `read_header`
+    does for pickles and GGUF files, and `SafetensorError` or `OSError` when they cannot be read.
     """
     with file.open("rb") as opened:
         start = opened.read(512)
@@ -37,9 +42,31 @@ def read_tensors(file: Path, prefix: str = "") -> Weights:
         return {name: _view_gguf(content, tensor) for name, tensor in found if name.startswith(prefix)}
     if is_pickle(start):
         content, places = _map(file), find_tensors(file).items()
-        return {name: _view(content, place) for name, place in places if name.startswith(prefix)}
-    with safe_open(file, framework="pt", device="cpu") as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+        weights = {name: _view(content, place) for name, place in places if name.startswith(prefix)}
+    else:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+    return _scale_eight_bit(weights, keep_eight_bit)
+
+
+def _scale_eight_bit(weights: Weights, keep: bool) -> Weights:
+    """Return the weights without scales beside them: multiplied, or as parameters that know them."""
+    if not any(tensor.dtype in _EIGHT_BIT for tensor in weights.values()):
+        return weights
+    header = {name: TensorFacts(_NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in weights.items()}
+    scales = find_scales(header)
+    return {name: _scale(weights[name], weights.get(scales.get(name, "")), keep) for name in without_scales(header)}
+
+
+def _scale(tensor: Tensor, scale: Tensor | None, keep: bool) -> Tensor:
+    if tensor.dtype not in _EIGHT_BIT:
+        return tensor
+    if keep and tensor.dim() == 2 and (scale is None or scale.numel() == 1):
+        return eight_bit(tensor, 1.0 if scale is None else scale.item())
+    if scale is None:
+        return tensor
+    rows = scale.float().view(-1, *[1] * (tensor.dim() - 1))  # one for all, or one for each row
+    return (tensor.float() * rows).bfloat16()
 
 
 def _map(file: Path) -> mmap.mmap:
