@@ -25,6 +25,7 @@ class Family(str, Enum):
     PIXART_SIGMA = "pixart_sigma"
     AURAFLOW = "auraflow"
     CHROMA = "chroma"
+    Z_IMAGE = "z_image"
     OTHER = "other"
 
     @property
@@ -38,8 +39,13 @@ class Family(str, Enum):
         return _SHARED_LATENTS.get(self, self)
 
 
-_SHARED_LATENTS = {Family.SD2: Family.SD1, Family.SDXL_REFINER: Family.SDXL, Family.CHROMA: Family.FLUX}
-_FLOW = frozenset({Family.FLUX, Family.CHROMA, Family.SD3, Family.AURAFLOW})
+_SHARED_LATENTS = {
+    Family.SD2: Family.SD1,
+    Family.SDXL_REFINER: Family.SDXL,
+    Family.CHROMA: Family.FLUX,
+    Family.Z_IMAGE: Family.FLUX,
+}
+_FLOW = frozenset({Family.FLUX, Family.Z_IMAGE, Family.CHROMA, Family.SD3, Family.AURAFLOW})
 
 
 class Kind(str, Enum):

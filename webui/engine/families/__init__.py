@@ -22,6 +22,7 @@ from webui.engine.families import (
     sd3,
     sdxl,
     sdxl_refiner,
+    z_image,
 )
 from webui.weights.memory import Resident
 
@@ -56,6 +57,7 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.SDXL_REFINER: sdxl_refiner,
         Family.PLAYGROUND: playground,
         Family.FLUX: flux,
+        Family.Z_IMAGE: z_image,
         Family.CHROMA: chroma,
         Family.SD3: sd3,
         Family.PIXART_ALPHA: pixart_alpha,

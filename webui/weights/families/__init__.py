@@ -17,6 +17,7 @@ from webui.weights.families import (
     sd3,
     sdxl,
     sdxl_refiner,
+    z_image,
 )
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
@@ -25,6 +26,7 @@ ALL: tuple[FamilyFiles, ...] = (
     pixart_sigma.FILES,
     pixart_alpha.FILES,
     flux.FILES,
+    z_image.FILES,
     chroma.FILES,
     sd3.FILES,
     sdxl_refiner.FILES,

@@ -12,7 +12,7 @@ _LARGEST = 1_000_000  # any number in a configuration; the vocabulary is the lar
 _DEEPEST = 100  # layers of a text encoder, blocks of a level, levels
 _DEPTHS = (
     "layers_per_block", "num_hidden_layers", "transformer_layers_per_block", "reverse_transformer_layers_per_block",
-    "num_layers", "num_single_layers",
+    "num_layers", "num_single_layers", "n_layers", "n_refiner_layers",
 )  # fmt: skip
 
 Configs = Mapping[str, Mapping[str, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.families.checks import Configs, check_levels, unusable
@@ -24,12 +25,12 @@ def _check(path: Path, configs: Configs) -> None:
         raise bad_model(path, "its transformer and its text encoder do not fit together")
 
 
-def check_axes(path: Path, axes: object, head: object, count: int) -> None:
+def check_axes(path: Path, axes: Any, head: Any, count: int) -> None:
     """Refuse a transformer whose heads are not shared out to the `count` coordinates of a token."""
     usable = isinstance(axes, list | tuple) and all(
         isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes
     )
-    if not usable or len(axes) != count or sum(axes) != head:  # type: ignore[arg-type]
+    if not usable or len(axes) != count or sum(axes) != head:
         raise unusable(path, "transformer")
 
 

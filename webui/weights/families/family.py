@@ -14,6 +14,7 @@ from webui.weights.headers import Header
 
 CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
 T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"})
+QWEN_TOKENIZERS = frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"})
 WORD_TOKENIZERS = CLIP_TOKENIZERS | {"Qwen2Tokenizer", "Qwen2TokenizerFast"}  # those of vocab.json and merges.txt
 
 Json = Mapping[str, Any]
