@@ -274,3 +274,29 @@ def test_help_lists_what_exists_only(capsys: pytest.CaptureFixture[str]) -> None
     assert "--share" not in text
     assert "--xformers" not in text
     assert isinstance(parse([], {}), Config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        ("vae text", {"vae", "text"}),
+        ("ALL", {"all"}),
+        ("interrogate gfpgan bsrgan esrgan", {"interrogate", "gfpgan", "upscaler"}),
+    ],
+)
+def test_parts_on_the_cpu(flags: str, parts: set[str]) -> None:
+    assert parse(["--use-cpu", *flags.split()], {}).use_cpu == parts
+
+
+def test_how_much_memory_models_may_take() -> None:
+    config = parse(["--cache-budget", "12.5", "--most-models", "3", "--medvram-sdxl"], {})
+    assert (config.cache_budget, config.most_models, config.medvram_sdxl) == (12_500_000_000, 3, True)
+    assert (parse([], {}).cache_budget, parse([], {}).most_models) == (None, None)
+    assert parse(["--always-gpu"], {}).memory_mode == "normal"
+
+
+@pytest.mark.parametrize(
+    "flags", [("--cache-budget", "much"), ("--cache-budget", "-1"), ("--most-models", "0"), ("--use-cpu", "hands")]
+)
+def test_memory_that_cannot_be(flags: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert flags[1] in refusal(capsys, *flags)

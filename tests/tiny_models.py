@@ -167,7 +167,7 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 _LAYERS = 1
 
 
-def unet_key(key: str, attends: Collection[int] = (1, 2)) -> str:
+def unet_key(key: str, attends: Collection[int] = (1, 2), layers: int = _LAYERS) -> str:
     """Return the original name of a UNet's weight; `attends` are the levels on the way up that have attention."""
     name, _, leaf = key.rpartition(".")
     if name in _TOP:
@@ -178,7 +178,7 @@ def unet_key(key: str, attends: Collection[int] = (1, 2)) -> str:
         place = "middle_block.1" if kind == "attentions" else f"middle_block.{2 * int(index)}"
     else:
         level, kind, index, *rest = path
-        place = _unet_place(side, int(level), kind, int(index), attends)
+        place = _unet_place(side, int(level), kind, int(index), attends, layers)
         rest = rest[1:] if kind.endswith("samplers") else rest
         if kind.endswith("samplers"):
             return f"{place}.{leaf}"
@@ -186,14 +186,14 @@ def unet_key(key: str, attends: Collection[int] = (1, 2)) -> str:
     return f"{place}.{inner}.{leaf}"
 
 
-def _unet_place(side: str, level: int, kind: str, index: int, attends: Collection[int]) -> str:
+def _unet_place(side: str, level: int, kind: str, index: int, attends: Collection[int], layers: int) -> str:
     if side == "down_blocks":
         if kind == "downsamplers":
-            return f"input_blocks.{(level + 1) * (_LAYERS + 1)}.0.op"
-        return f"input_blocks.{1 + level * (_LAYERS + 1) + index}.{int(kind == 'attentions')}"
+            return f"input_blocks.{(level + 1) * (layers + 1)}.0.op"
+        return f"input_blocks.{1 + level * (layers + 1) + index}.{int(kind == 'attentions')}"
     if kind == "upsamplers":
-        return f"output_blocks.{level * (_LAYERS + 1) + _LAYERS}.{2 if level in attends else 1}.conv"
-    return f"output_blocks.{level * (_LAYERS + 1) + index}.{int(kind == 'attentions')}"
+        return f"output_blocks.{level * (layers + 1) + layers}.{2 if level in attends else 1}.conv"
+    return f"output_blocks.{level * (layers + 1) + index}.{int(kind == 'attentions')}"
 
 
 def vae_key(key: str) -> str:

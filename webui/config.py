@@ -29,6 +29,12 @@ MODEL_FOLDERS: Final = (
     "text_encoder",
 )
 REDACTED: Final = "********"
+CPU_PARTS: Final = {
+    "all": "all", "sd": "sd", "vae": "vae", "text": "text", "upscaler": "upscaler",
+    "esrgan": "upscaler", "realesrgan": "upscaler", "bsrgan": "upscaler", "scunet": "upscaler", "swinir": "upscaler",
+    "interrogate": "interrogate", "gfpgan": "gfpgan", "codeformer": "codeformer",
+}  # fmt: skip
+"""What --use-cpu can name → the part it means; the last three, of A1111's, never compute on anything else here."""
 
 FOLDER_FLAGS: Final = (
     ("--ckpt-dir", "checkpoint", "checkpoints"),
@@ -70,6 +76,9 @@ class Config:
     checkpoint: str | None
     use_cpu: frozenset[str]
     memory_mode: MemoryMode
+    medvram_sdxl: bool
+    cache_budget: int | None  # bytes
+    most_models: int | None
     half: bool
     half_vae: bool
     precision: Precision
@@ -124,7 +133,6 @@ UNNEEDED: Final = (
     Unneeded(
         "--lowram --disable-model-loading-ram-optimization", "weights are mapped from disk, not copied through memory"
     ),
-    Unneeded("--medvram-sdxl", "the memory mode follows the model and the device; --medvram forces it"),
     Unneeded("--always-batch-cond-uncond", "both branches are computed together wherever they fit"),
     Unneeded("--disable-console-progressbars --no-progressbar-hiding", "no progress bars are printed"),
     Unneeded("--unload-gfpgan --gradio-debug", "A1111 itself no longer uses it"),
@@ -315,11 +323,27 @@ def _add_folder_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_device_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--use-cpu", nargs="+", type=str.lower, choices=("all", "sd"), default=[], help="compute on the CPU")
+    add(
+        "--use-cpu",
+        nargs="+",
+        type=_cpu_part,
+        metavar="PART",
+        default=[],
+        help="compute on the CPU: all (or sd), or only vae, text (the text encoders), upscaler",
+    )
     memory = group.add_mutually_exclusive_group()
     memory.add_argument("--medvram", action="store_true", help="one part of the model on the card at a time")
     memory.add_argument("--lowvram", action="store_true", help="as little of the model on the card as possible")
-    memory.add_argument("--normalvram", action="store_true", help="the whole model on the card, whatever is free")
+    memory.add_argument(
+        *("--normalvram", "--always-gpu", "--always-high-vram"),
+        action="store_true",
+        help="the whole model on the card, whatever is free",
+    )
+    add("--medvram-sdxl", action="store_true", help="--medvram for SDXL models alone")
+    add(
+        "--cache-budget", type=_gigabytes, metavar="GB", help="RAM that models may take; default: what is free"
+    )
+    add("--most-models", type=_count, metavar="N", help="models in memory together; default: as many as have room")
     add("--no-half", action="store_true", help="float32 for the network")
     add("--no-half-vae", action="store_true", help="float32 for the VAE")
     add("--precision", choices=("autocast", "full", "half"), default="autocast", help="default: what suits the device")
@@ -328,6 +352,29 @@ def _add_device_flags(group: argparse._ArgumentGroup) -> None:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _cpu_part(text: str) -> str:
+    part = CPU_PARTS.get(text.lower())
+    if part is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CPU_PARTS)}")
+    return part
+
+
+def _gigabytes(text: str) -> int:
+    try:
+        count = float(text)
+    except ValueError:
+        count = -1.0
+    if not 0 <= count <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of gigabytes")
+    return round(count * 10**9)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of models from 1 on")
     return int(text)
 
 
@@ -384,6 +431,9 @@ def _configure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         checkpoint=options.ckpt,
         use_cpu=frozenset(options.use_cpu),
         memory_mode=_memory_mode(options),
+        medvram_sdxl=options.medvram_sdxl,
+        cache_budget=options.cache_budget,
+        most_models=options.most_models,
         half=not options.no_half,
         half_vae=not options.no_half_vae,
         precision="auto" if options.precision == "autocast" else options.precision,

@@ -79,6 +79,13 @@ class ImageFailed(Data):
     hint: str = ""
 
 
+class Noted(Data):
+    """Something the user may want to know, though the job goes on: what was done for want of memory."""
+
+    kind: Literal["noted"] = "noted"
+    message: str
+
+
 class Finished(Data):
     kind: Literal["finished"] = "finished"
     images: int
@@ -111,6 +118,7 @@ Event = Annotated[
     | ImageDone
     | ImageSkipped
     | ImageFailed
+    | Noted
     | Finished
     | Failed
     | Cancelled,

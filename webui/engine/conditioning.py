@@ -9,6 +9,7 @@ import torch
 
 from webui.engine import families
 from webui.engine.condition import Condition, Encoding
+from webui.engine.patience import compute_patiently
 from webui.prompt.chunks import LENGTH
 from webui.prompt.schedule import Schedule, schedule, schedule_single
 from webui.prompt.tags import extract
@@ -59,7 +60,10 @@ class Prompts:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        condition = self._known[key] = self._family.encode(self._model, text, encoding, negative=negative).to(key[-1])
+        condition = compute_patiently(
+            self._model, lambda: self._family.encode(self._model, text, encoding, negative=negative)
+        ).to(key[-1])
+        self._known[key] = condition
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return condition

@@ -19,7 +19,7 @@ from webui.engine.models import Models
 from webui.engine.series import run_series
 from webui.engine.tiles import generate_tiles
 from webui.errors import EaselError, GenerationError, OutOfMemory
-from webui.weights.memory import EngineOptions, choose_device, free_unused, is_out_of_memory
+from webui.weights.memory import EngineOptions, choose_device, describe_device, free_unused, is_out_of_memory
 
 __all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
 
@@ -59,7 +59,7 @@ class Engine:
         except Exception as error:
             if is_out_of_memory(error):
                 free_unused()
-                raise _out_of_memory(plan) from error
+                raise self._out_of_memory(plan) from error
             log.exception("The run failed.")
             raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
 
@@ -71,7 +71,25 @@ class Engine:
         self._pipelines.release()
         with self._models.fitted(plan):
             make = generate_tiles if plan.tiles else generate
-            yield from make(plan, self._models, control, inputs)
+            for happened in make(plan, self._models, control, inputs):
+                yield from self._models.take_notes()
+                yield happened
+            yield from self._models.take_notes()
+
+    def _out_of_memory(self, plan: AnyPlan) -> OutOfMemory:
+        if isinstance(plan, UpscalePlan):
+            return OutOfMemory("Too little memory to enlarge the picture.", hint="Choose a smaller scale or tile size.")
+        parts = plan.parts if isinstance(plan, SeriesPlan) else (plan,)
+        largest = max(parts, key=lambda part: part.size[0] * part.size[1] * part.batch_size)
+        width, height = largest.size
+        message = f"Too little memory for {width}×{height} in batches of {largest.batch_size}"
+        if self._models.latest is not None:
+            needed = self._models.predict(self._models.latest[1], plan)
+            free = describe_device(choose_device(self._options)).free
+            message += f": it takes about {_gigabytes(needed.peak)}, of which {_gigabytes(free)} are free"
+        return OutOfMemory(
+            f"{message}.", hint="Use a smaller size or batch, or start Easel with --medvram or --lowvram."
+        )
 
     def release(self) -> None:
         """Give back the memory that models take up."""
@@ -82,6 +100,7 @@ class Engine:
         """Return what there is to know: device, dtypes, memory mode, loaded model, bytes of weights."""
         device = choose_device(self._options)
         facts: dict[str, object] = {"device": _name(device), "threads": torch.get_num_threads()}
+        facts["device_facts"] = describe_device(device).model_dump()
         if device.type == "cuda":
             facts["device_memory"] = torch.cuda.memory_allocated()
             facts["device_memory_peak"] = torch.cuda.max_memory_allocated()
@@ -100,13 +119,5 @@ def _name(device: torch.device) -> str:
     return str(torch.cuda.get_device_name()) if device.type == "cuda" else device.type
 
 
-def _out_of_memory(plan: AnyPlan) -> OutOfMemory:
-    if isinstance(plan, UpscalePlan):
-        return OutOfMemory("Too little memory to enlarge the picture.", hint="Choose a smaller scale or tile size.")
-    parts = plan.parts if isinstance(plan, SeriesPlan) else (plan,)
-    largest = max(parts, key=lambda part: part.size[0] * part.size[1] * part.batch_size)
-    width, height = largest.size
-    return OutOfMemory(
-        f"Too little memory for {width}×{height} in batches of {largest.batch_size}.",
-        hint="Use a smaller size or batch, or start Easel with --medvram or --lowvram.",
-    )
+def _gigabytes(count: int) -> str:
+    return f"{count / 10**9:.1f} GB"

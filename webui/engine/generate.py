@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.events import ImageFailed, ImageSkipped, Loading, Noted, Stepped
 from webui.domain.plan import HiresPlan, ImagePlan, ModelRef, Plan
 from webui.engine import hires, previews
 from webui.engine.control import Control
@@ -36,7 +36,7 @@ class ImageReady:
     image: Image.Image
 
 
-Output = Loading | Stepped | PreviewImage | ImageReady | ImageSkipped | ImageFailed
+Output = Loading | Stepped | PreviewImage | ImageReady | ImageSkipped | ImageFailed | Noted
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from webui.domain.events import Loading
-from webui.domain.plan import ModelRef, Plan
+from webui.domain.events import Loading, Noted
+from webui.domain.plan import ModelRef, Plan, SeriesPlan
 from webui.engine.conditioning import Prompts
 from webui.engine.outfit import Outfit, Wardrobe
 from webui.engine.upscale import Upscalers
 from webui.weights.identify import identify
-from webui.weights.memory import EngineOptions, ModelCache, Resident
+from webui.weights.memory import EngineOptions, JobFacts, ModelCache, Resident
+from webui.weights.memory_plan import MemoryPlan
 from webui.weights.parts import complete
 
 
@@ -32,6 +33,8 @@ class Models:
         self._cache = ModelCache(options)
         self._wardrobe = Wardrobe()
         self._outfit: Outfit | None = None
+        self._job: JobFacts | None = None
+        self._adapted: set[Resident] = set()  # to the job
         self._prompts: dict[Resident, Prompts] = {}
 
     @property
@@ -51,11 +54,13 @@ class Models:
     @contextmanager
     def fitted(self, plan: Plan) -> Iterator[None]:
         """Let every model that is taken have the VAE, the TAESD and the seams that `plan` asks for, until the end."""
+        self._job = JobFacts.of(plan)
         with Outfit(plan, self._wardrobe) as self._outfit:
             try:
                 yield
             finally:
-                self._outfit = None
+                self._outfit = self._job = None
+                self._adapted.clear()
 
     def take(self, model: ModelRef) -> Generator[Loading, None, Loaded]:
         """Return `model` and tell when it is loaded; raise `BadFile` when it cannot be."""
@@ -66,11 +71,23 @@ class Models:
     def get(self, model: ModelRef) -> Loaded:
         """Return `model`; raise `BadFile` when it cannot be loaded."""
         resident = self._cache.use(model) or self._load(model)
+        if self._job is not None and resident not in self._adapted:
+            self._cache.adapt(resident, self._job)
+            self._adapted.add(resident)
         if resident not in self._prompts:
             self._prompts[resident] = Prompts(resident)
         if self._outfit is not None:
             self._outfit.put_on(resident)
         return Loaded(resident, self._prompts[resident])
+
+    def take_notes(self) -> Iterator[Noted]:
+        """Yield what was done for want of memory since this was asked last."""
+        for _, resident in self._cache.residents:
+            yield from (Noted(message=f"Too little memory: {note}.") for note in resident.take_notes())
+
+    def predict(self, model: Resident, plan: Plan | SeriesPlan) -> MemoryPlan:
+        """Return what `plan` takes with `model`, and what there is."""
+        return self._cache.predict(model, JobFacts.of(plan))
 
     def release(self) -> None:
         """Let go of all models and give their memory back."""
@@ -81,9 +98,12 @@ class Models:
     def _load(self, model: ModelRef) -> Resident:
         # A file that is no checkpoint leaves the others loaded.
         checkpoint = complete(identify(model.path), model.parts, model.tokenizer)
-        self._cache.make_room(checkpoint)
+        return self._cache.load(model, checkpoint, self._forget_others)
+
+    def _forget_others(self) -> None:
+        """Let go of what belongs to models that are no longer kept."""
         kept = {resident for _, resident in self._cache.residents}
         self._prompts = {each: prompts for each, prompts in self._prompts.items() if each in kept}
+        self._adapted &= kept
         if self._outfit is not None:
             self._outfit.keep_only(kept)
-        return self._cache.load(model, checkpoint)

@@ -54,7 +54,7 @@ class Upscalers:
             assert upscaler.path is not None
             loaded = load_upscaler(identify_upscaler(upscaler.path))  # a broken file leaves the old one loaded
             self.release()
-            device = choose_device(self._options)
+            device = choose_device(self._options, "upscaler")
             half = device.type == "cuda" and self._options.half and loaded.robust
             settle(loaded.network, device, torch.float16 if half else torch.float32)
             self._kept, self._key = loaded, _key(upscaler)

@@ -39,8 +39,8 @@ class Engine(Protocol):
     """What this process needs of an engine."""
 
     def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image]) -> Iterable[object]:
-        """Yield `Loading`, `Stepped`, `ImageSkipped`, `ImageFailed`, previews (an `.image`) and images (`.index` and
-        `.image`)."""
+        """Yield `Loading`, `Stepped`, `ImageSkipped`, `ImageFailed`, `Noted`, previews (an `.image`) and images
+        (`.index` and `.image`)."""
 
     def facts(self) -> dict[str, object]: ...
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
-from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.events import ImageFailed, ImageSkipped, Loading, Noted, Stepped
 from webui.domain.plan import AnyPlan
 from webui.images.encode import encode, encode_jpeg
 from webui.images.infotext import write, write_sheet
@@ -38,7 +38,7 @@ class Encoder:
     def encode(self, happened: object) -> Message:
         """Return the message for what the engine yielded: an event, a preview (`.image`) or an image (`.index` too)."""
         match happened:
-            case Loading() | Stepped() | ImageSkipped() | ImageFailed():
+            case Loading() | Stepped() | ImageSkipped() | ImageFailed() | Noted():
                 return happened
             case _HasNumberedImage(index=index, image=image):
                 self._sheets.take(index, image)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from webui.domain.events import Event, Failed, ImageDone, ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.events import Event, Failed, ImageDone, ImageFailed, ImageSkipped, Loading, Noted, Stepped
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest
@@ -385,6 +385,9 @@ class JobQueue:
             case ImageSkipped() | ImageFailed():
                 if self._store.image_missing(claim, message):
                     live.changed()
+            case Noted():
+                self._store.note(claim, message)
+                live.changed()
             case ImageEncoded():
                 if self._save(claim, message):
                     live.changed()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from webui.domain.events import ImageFailed, ImageSkipped, Loading, Stepped
+from webui.domain.events import ImageFailed, ImageSkipped, Loading, Noted, Stepped
 from webui.domain.plan import AnyPlan
 
 
@@ -33,7 +33,7 @@ class ImageEncoded:
     suffix: str = ".png"  # what kind of file it is
 
 
-Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped | ImageFailed
+Message = Loading | Stepped | Preview | ImageEncoded | ImageSkipped | ImageFailed | Noted
 
 RunnerState = Literal["starting", "ready", "busy", "dead"]
 

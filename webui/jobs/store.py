@@ -44,6 +44,7 @@ from webui.domain.events import (
     ImageDone,
     ImageFailed,
     ImageSkipped,
+    Noted,
     Queued,
     Started,
 )
@@ -340,6 +341,12 @@ class JobStore:
             _put_image(connection, claim, image.index, state=state, path="")
             _append(connection, claim.job_id, image, time.time())
         return True
+
+    def note(self, claim: Claim, note: Noted) -> None:
+        """Log something the user may want to know."""
+        with self._write() as connection:
+            _check_owned(connection, claim)
+            _append(connection, claim.job_id, note, time.time())
 
     def image_state(self, job_id: str, index: int) -> tuple[str, str] | None:
         """Return (state, path) of an image a run has begun to save: `placed` or one of `SETTLED`; else None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint, Scaling
+from webui.weights.load_pages import MappedFiles
 from webui.weights.load_quantised import cast, hold_quantised
 from webui.weights.naming import rename
 from webui.weights.networks import build, read_language
@@ -47,22 +48,52 @@ class Networks:
     piece_tokenizers: Mapping[str, PieceTokenizer]  # by text encoder: those that are not CLIP
 
 
-def load(checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype]) -> Networks:
+def load(
+    checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype], make_room: Callable[[], None] = lambda: None
+) -> Networks:
     """Return the networks of `checkpoint`, each in the dtype given under its component's name.
 
     Weights already in that dtype stay in the page cache until they are used. Raises `BadFile` when the files do not
-    hold exactly what the configuration promises.
+    hold exactly what the configuration promises, or change meanwhile. `make_room` is called once they are known to,
+    before anything takes memory.
     """
     name = checkpoint.path.name
+    before = _look_at(checkpoint)
     try:
         networks = {component: build(part) for component, part in checkpoint.parts.items()}
     except Exception as error:  # a foreign configuration can fail in any way inside the libraries
         raise BadFile(f"{name}: its configuration is not usable: {error}", field="model") from error
+    tokenizers, piece_tokenizers = _load_tokenizers(checkpoint), _load_piece_tokenizers(checkpoint)
+    weights: dict[str, Weights] = {}
     for component, network in networks.items():
-        weights = _read(checkpoint, component, network)
-        _fill(network, weights, dtypes[component], f"{name}: {component}")
+        read = _read(checkpoint, component, network)
+        weights[component] = _check(network, read, dtypes[component], f"{name}: {component}")
+        del read
+    make_room()
+    for component, network in networks.items():
+        _refuse_change(checkpoint, before)
+        _give(network, weights.pop(component), dtypes[component], MappedFiles(checkpoint.parts[component].files))
         _check_complete(checkpoint, network)
-    return Networks(checkpoint, networks, _load_tokenizers(checkpoint), _load_piece_tokenizers(checkpoint))
+    _refuse_change(checkpoint, before)
+    return Networks(checkpoint, networks, tokenizers, piece_tokenizers)
+
+
+def _look_at(checkpoint: Checkpoint) -> list[tuple[int, int, int]]:
+    """Return what tells whether the weight files are still the same; raise `BadFile` when one is not there."""
+    try:
+        found = [file.stat() for file in checkpoint.weight_files]
+    except OSError as error:
+        raise BadFile(f"{checkpoint.path.name} cannot be read: {error.strerror or error}.", field="model") from error
+    return [(facts.st_ino, facts.st_size, facts.st_mtime_ns) for facts in found]
+
+
+def _refuse_change(checkpoint: Checkpoint, before: list[tuple[int, int, int]]) -> None:
+    if _look_at(checkpoint) != before:
+        raise BadFile(
+            f"{checkpoint.path.name} was changed while it was loaded.",
+            hint="Wait until it is copied or downloaded completely, refresh the list of models and try again.",
+            field="model",
+        )
 
 
 def _load_tokenizers(checkpoint: Checkpoint) -> dict[str, Tokenizer]:
@@ -172,6 +203,11 @@ def _of_vae(path: Path) -> Iterator[None]:
 
 def _fill(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -> None:
     """Give `network` its weights as `dtype`; raise `BadFile` unless they are exactly the ones it needs."""
+    _give(network, _check(network, weights, dtype, what), dtype, MappedFiles(()))
+
+
+def _check(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -> Weights:
+    """Return the weights of `network`, which will compute in `dtype`; `BadFile` unless they are all it needs."""
     weights = hold_quantised(network, weights, dtype)
     expected = network.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if name in expected or name not in _TEXT_UNUSED}
@@ -181,7 +217,21 @@ def _fill(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) -
         if tensor.shape != expected[name].shape:
             found, wanted = list(tensor.shape), list(expected[name].shape)
             raise BadFile(f"{what}: {name} has the shape {found} instead of {wanted}.", field="model")
-    network.load_state_dict({name: cast(tensor, dtype) for name, tensor in weights.items()}, assign=True)
+    return weights
+
+
+def _give(network: nn.Module, weights: Weights, dtype: torch.dtype, mapped: MappedFiles) -> None:
+    """Give `network` its weights as `dtype`, one after the other, so that little is in memory twice."""
+    given: Weights = {}
+    known: dict[int, tuple[Tensor, Tensor]] = {}  # some have two names; the first of a pair keeps its id from reuse
+    for name in list(weights):
+        tensor = weights.pop(name)
+        if id(tensor) not in known:
+            known[id(tensor)] = tensor, cast(tensor, dtype)
+            if known[id(tensor)][1] is not tensor:
+                mapped.drop(tensor)
+        given[name] = known[id(tensor)][1]
+    network.load_state_dict(given, assign=True)
     network.requires_grad_(False)
     network.eval()
 

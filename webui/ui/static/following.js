@@ -3,7 +3,7 @@
 import { get } from "./server.js";
 
 const ENDS = ["finished", "failed", "cancelled"];
-const KINDS = ["queued", "started", "loading", "stepped", "image_done", "image_skipped", "image_failed", ...ENDS];
+const KINDS = ["queued", "started", "loading", "stepped", "image_done", "image_skipped", "image_failed", "noted", ...ENDS];
 
 /** Call `happen(event)` with each event of a job; the promise has the last one. A lost connection is opened anew. */
 export function follow(id, happen) {

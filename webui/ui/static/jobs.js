@@ -80,6 +80,7 @@ function listen() {
   on("previewed", () => {});
   on("image_done", (event) => tell("image", { job, image: event }));
   on("image_skipped", () => {});
+  on("noted", (event) => tell("noted", { job, message: event.message }));
   on("image_failed", (event) => tell("imageFailed", { job, image: event }));
   on("finished", (event) => end(here, event));
   on("cancelled", (event) => end(here, event));

@@ -126,6 +126,7 @@ export function build() {
   news.addEventListener("image", ({ detail: { image } }) => (made += image.role === "image"));
   news.addEventListener("imageFailed", () => (failed += 1));
   news.addEventListener("loading", ({ detail }) => say(t("Loading {model}…", { model: detail.model })));
+  news.addEventListener("noted", ({ detail }) => say(detail.message));
   news.addEventListener("waiting", ({ detail }) => {
     showWaiting();
     if (detail.position === undefined) return;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -12,10 +12,11 @@ import psutil
 from webui.domain.plan import ModelRef
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.load import load
-from webui.weights.memory.devices import free_unused, measure_room
+from webui.weights.memory.devices import choose_device, describe_device, free_unused, measure_room
 from webui.weights.memory.placement import Placement, choose_placement
 from webui.weights.memory.resident import Resident
 from webui.weights.memory_facts import CheckpointFacts, EngineOptions, JobFacts
+from webui.weights.memory_plan import MemoryPlan, plan_memory
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class ModelCache:
             self._send_others_home(resident)
         resident.change_placement(placement)
 
+    def predict(self, resident: Resident, job: JobFacts) -> MemoryPlan:
+        """Return what `job` takes with `resident`."""
+        device = describe_device(choose_device(self._options))
+        return plan_memory(self._options, device, CheckpointFacts.of(resident.checkpoint), job)
+
     def make_room(self, checkpoint: Checkpoint) -> None:
         """Let go of the models that the budget does not hold beside that of `checkpoint`.
 
@@ -86,13 +92,21 @@ class ModelCache:
             missing -= gone.own
             log.info("%s leaves memory.", gone.name)
 
-    def load(self, model: ModelRef, checkpoint: Checkpoint) -> Resident:
-        """Return `model`, freshly loaded from the files of `checkpoint`; raise `BadFile` when they do not fit."""
-        free_unused()
+    def load(self, model: ModelRef, checkpoint: Checkpoint, forget: Callable[[], None] = lambda: None) -> Resident:
+        """Return `model`, freshly loaded from the files of `checkpoint`; raise `BadFile` when they do not fit.
+
+        Others leave memory only once the files are known to be good; then `forget` lets go of what belongs to them.
+        """
         placement = choose_placement(self._options, checkpoint)
-        if placement.mode != "normal" and self._kept:
-            self._send_others_home(None)
-        resident = Resident(load(checkpoint, placement.dtypes), placement, self._send_others_home)
+
+        def make_room() -> None:
+            self.make_room(checkpoint)
+            forget()
+            if placement.mode != "normal":
+                self._send_others_home(None)
+            free_unused()
+
+        resident = Resident(load(checkpoint, placement.dtypes, make_room), placement, self._send_others_home)
         self._kept[_key(model)] = _Kept(model.name, resident, _weigh_own(checkpoint, placement))
         log.info("Loaded %s on %s (%s).", model.name, placement.device, placement.dtypes[checkpoint.denoiser])
         return resident

@@ -96,14 +96,14 @@ class Resident:
         for component in self._in_use:
             self._bring(component)
 
-    def save_memory(self) -> bool:
-        """Share the device's memory more sparingly; tell whether that was possible."""
+    def save_memory(self, lowest: MemoryMode = "lowvram") -> bool:
+        """Share the device's memory more sparingly, down to a mode; tell whether that was possible."""
         if self.placement.device.type == "cpu":
             return False
         if self._make_room(self):
             self.note("other models were sent off the device")
             return True
-        mode = self._next_mode()
+        mode = self._next_mode() if self.placement.mode != lowest else None
         if mode is not None:
             self.change_placement(replace(self.placement, mode=mode))
             self.note(_MODES_IN_WORDS[mode])
