@@ -150,7 +150,9 @@ def test_a_latent_mask_that_is_the_mask_changes_nothing(site: Site) -> None:
 
 
 def test_instruct_pix2pix_guidance_means_nothing_to_other_models(site: Site) -> None:
-    generate(site, image_cfg_scale=1.5, mask_round=False)
+    assert "Image CFG scale" not in infotext(site, image_cfg_scale=1.5, mask_round=False)
+    [note] = site.studio.jobs(1)[0].plan.notes
+    assert "does not edit pictures" in note
 
 
 def test_an_empty_mask_is_none(site: Site) -> None:

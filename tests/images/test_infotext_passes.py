@@ -148,8 +148,10 @@ def test_a_vae_file() -> None:
 
 
 def test_guidance() -> None:
-    shaped = GuidancePlan(rescale=0.7, start=0.1, end=0.9, minimum=2)
-    assert added(guiding=shaped) == "CFG rescale: 0.7, Skip Early CFG: 0.1, CFG end: 0.9, NGMS: 2"
+    shaped = GuidancePlan(rescale=0.7, start=0.1, end=0.9, minimum=2, image=1.5)
+    assert added(guiding=shaped) == (
+        "CFG rescale: 0.7, Skip Early CFG: 0.1, CFG end: 0.9, NGMS: 2, Image CFG scale: 1.5"
+    )
     assert read(text(guiding=shaped)).request.guiding == GuidanceOptions(**dict(shaped))
     assert read(text()).request.guiding == GuidanceOptions(minimum=0)
 

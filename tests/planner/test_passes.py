@@ -101,6 +101,18 @@ def test_guidance_takes_its_minimum_from_the_settings() -> None:
     assert plan({"guidance_minimum": 3.0}, guiding=GuidanceOptions(minimum=0)).guiding.minimum == 0
 
 
+def test_models_that_edit_are_guided_by_the_picture() -> None:
+    shelf = FakeShelf(model("editor").replace(variant="editing"))
+
+    def image_guidance(**asked: Any) -> float | None:
+        return planner.plan_generation(GenerationRequest(**asked), Settings(), shelf, lambda: 1).guiding.image
+
+    assert image_guidance() == 1.5
+    assert image_guidance(guiding=GuidanceOptions(image=1)) == 1
+    told = plan(guiding=GuidanceOptions(image=2))
+    assert told.guiding.image is None and "does not edit pictures" in told.notes[0]
+
+
 def test_guidance_cannot_end_before_it_begins() -> None:
     with pytest.raises(BadRequest, match="cannot end"):
         plan(guiding=GuidanceOptions(start=0.6, end=0.5))

@@ -165,7 +165,7 @@ def test_foreign_files_are_named(case: str, tmp_path: Path) -> None:
     assert words in caught.value.message
 
 
-@pytest.mark.parametrize(("channels", "variant"), [(4, ""), (9, "inpainting")])
+@pytest.mark.parametrize(("channels", "variant"), [(4, ""), (8, "editing"), (9, "inpainting")])
 def test_variants_are_recognised_by_their_input(channels: int, variant: str, tmp_path: Path) -> None:
     weights = original_weights()
     weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, channels, 3, 3)
@@ -173,7 +173,7 @@ def test_variants_are_recognised_by_their_input(channels: int, variant: str, tmp
     assert identify(tmp_path / "model.safetensors").variant == variant
 
 
-@pytest.mark.parametrize(("channels", "words"), [(8, "InstructPix2Pix"), (5, "latents do not have 4 channels")])
+@pytest.mark.parametrize(("channels", "words"), [(7, "latents do not have 4 channels"), (5, "latents do not have 4 channels")])
 def test_other_inputs_are_named(channels: int, words: str, tmp_path: Path) -> None:
     weights = original_weights()
     weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, channels, 3, 3)

@@ -170,7 +170,7 @@ DAMAGES: dict[str, tuple[dict[str, list[int] | None], str]] = {
         "not as deep as its last level",
     ),
     "misfit": ({f"{SECOND}token_embedding.weight": [49408, 1024]}, "its UNet and its text encoders do not fit"),
-    "edit model": ({f"{UNET}input_blocks.0.0.weight": [320, 8, 3, 3]}, "InstructPix2Pix"),
+    "strange latents": ({f"{UNET}input_blocks.0.0.weight": [320, 7, 3, 3]}, "latents do not have 4 channels"),
     "endless blocks": ({f"{UNET}input_blocks.{10**12}.0.skip.weight": [1]}, "counts its layers up to"),
     "endless layers": ({f"{SECOND}transformer.resblocks.{'9' * 5000}.x": [1]}, "not an SDXL checkpoint"),
     "a giant": ({f"{SECOND}transformer.resblocks.999.mlp.c_fc.weight": [1, 1]}, "configuration of its text_encoder_2"),

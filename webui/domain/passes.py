@@ -52,13 +52,15 @@ class GuidanceOptions(Data):
     `rescale` brings the guided result back to the contrast of the unguided one (Lin et al. 2023, arXiv:2305.08891,
     §3.4). Guidance acts from the share `start` of the steps to the share `end` (Kynkäänniemi et al. 2024,
     arXiv:2404.07724); outside, the prompt alone counts. Below the sigma `minimum`, every second step goes without the
-    negative branch (A1111's "negative guidance minimum sigma").
+    negative branch (A1111's "negative guidance minimum sigma"). `image` is the scale at which models that edit by
+    instruction keep to the picture they were given (Brooks et al. 2022, arXiv:2211.09800).
     """
 
     rescale: Share = 0.0
     start: Share = 0.0
     end: Share = 1.0
     minimum: Annotated[float, Field(ge=0, le=15)] | None = None  # None: as in the settings
+    image: Annotated[float, Field(ge=0, le=100)] | None = None  # None: as is usual for the model
 
 
 class ScriptCall(Data):

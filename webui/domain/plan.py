@@ -179,6 +179,7 @@ class GuidancePlan(Data):
     start: float = 0.0
     end: float = 1.0
     minimum: float = 0.0  # 0: the negative branch is always computed
+    image: float | None = None  # None: the model is given no picture to edit
 
 
 class HiresPlan(Data):

@@ -32,7 +32,7 @@ def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
 
 
 def _spread(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return mean and deviation [1,C,1,1] of each channel of the VAE's own latents, where its configuration has them."""
+    """Return mean and deviation [1,C,1,1] of the channels of the VAE's own latents, if its configuration has them."""
     mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
     if mean is None or deviation is None:
         return None

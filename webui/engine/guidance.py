@@ -17,9 +17,12 @@ from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
 _TINY = 1e-9  # shares of steps are compared up to rounding
 
 
-def needs_negative(positive: Sequence[Sequence[Conditioning]], guidance: float) -> bool:
-    """Tell whether anything of the negative prompts is left: at guidance 1 a branch of weight 1 stands alone."""
-    return guidance != 1 or not _is_plain(positive)
+def needs_negative(
+    positive: Sequence[Sequence[Conditioning]], guidance: float, image_guidance: float | None = None
+) -> bool:
+    """Tell whether anything of the negative prompts is left: at guidance 1 a branch of weight 1 stands alone, unless a
+    picture guides as well."""
+    return guidance != 1 or image_guidance not in (None, 1) or not _is_plain(positive)
 
 
 def _is_plain(positive: Sequence[Sequence[Conditioning]]) -> bool:
@@ -33,6 +36,11 @@ class Shaping:
     options: GuidancePlan
     sigmas: Sequence[float]
     levels: NoiseLevels
+
+    @property
+    def image_guidance(self) -> float:
+        """How strongly a picture beside the latents guides; at 1 no more than any condition does."""
+        return 1.0 if self.options.image is None else self.options.image
 
     def acts(self, sigma: float, call: int) -> bool:
         """Tell whether the negative branch counts in the network's call number `call`, which is at `sigma`.
@@ -78,24 +86,29 @@ def guide(
     first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls from
     `first_call` on to know which conditions hold, so it serves one run of a sampler. `watch` is told what each call
     predicts without guidance.
-    `beside` [B,k,h,w] are further channels that the network sees behind each image's latents.
+    `beside` [B,k,h,w] are further channels that the network sees behind each image's latents. With an image guidance in
+    `shaping`, the negative prompts are also denoised without them, and the result moves away from that as well (Brooks
+    et al. 2022, arXiv:2211.09800, equation 3).
     (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
     """
     calls = itertools.count(first_call)
     prompts = _Prompts.of(positive)
-    needed = needs_negative(positive, guidance)
+    image_guidance = 1.0 if shaping is None or beside is None else shaping.image_guidance
+    needed = needs_negative(positive, guidance, image_guidance)
     alone = _Batch(denoise, prompts.branches, prompts.owners, len(positive) * (2 if needed else 1))
     images = range(len(positive))
     both = _Batch(
         denoise, [*negative, *prompts.branches], [*images, *prompts.owners], 2 * len(positive), len(negative)
     )  # fmt: skip
+    blind = _Batch(denoise, negative, images, len(positive), len(negative))
 
     def guided(latents: Tensor, sigma: float) -> Tensor:
         call = next(calls)
         seen = latents if beside is None else torch.cat([latents, beside], 1)
         if not needed:
             return alone.run(prompts.spread(seen), sigma, call)
-        if shaping is not None and not shaping.acts(sigma, call):
+        acts = shaping is None or shaping.acts(sigma, call)
+        if not acts:
             clean = alone.run(prompts.spread(seen), sigma, call)
             without, scale = clean[prompts.firsts], 1.0
         else:
@@ -104,6 +117,9 @@ def guide(
         if watch is not None:
             watch(without)
         result = prompts.combine(without, clean, scale)
+        if beside is not None and image_guidance != 1 and acts:
+            unseen = blind.run(torch.cat([latents, torch.zeros_like(beside)], 1), sigma, call)
+            result = result + (image_guidance - 1) * (without - unseen)
         if shaping is None or shaping.options.rescale == 0 or scale == 1:
             return result
         return shaping.rescale(result, prompts.combine(without, clean, 1.0), latents, sigma)

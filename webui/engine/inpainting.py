@@ -1,4 +1,5 @@
-"""What checkpoints trained for inpainting see beside the noisy latents: a mask, and the picture around it."""
+"""What some checkpoints see beside the noisy latents: for inpainting a mask, and the picture around it; for editing the
+picture that an instruction changes."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from webui.domain.models import EDITING
 from webui.domain.plan import Plan
 from webui.domain.start import FromMaskedImage
 from webui.engine import families
-from webui.engine.vae import encode_pixels, to_pixels
+from webui.engine.vae import encode, encode_pixels, to_pixels
 from webui.images.canvas import Canvas
 from webui.images.resize import resize
+from webui.weights.checkpoint import EdmSchedule
 from webui.weights.memory import Resident
 
 
@@ -21,15 +24,19 @@ from webui.weights.memory import Resident
 def see_beside(
     model: Resident, plan: Plan, canvases: Sequence[Canvas], count: int, size: tuple[int, int]
 ) -> Tensor | None:
-    """Return the channels [B,5,h,w] that go behind the latents of `count` images of `size` (h, w); usually None.
+    """Return the channels [B,k,h,w] that go behind the latents of `count` images of `size` (h, w); usually None.
 
-    The first is 1 where is to be painted, the others are the latents of the picture with grey in these places. Without
-    pictures (`canvases`) all is to be painted, and all is grey (A1111).
+    For inpainting the first is 1 where is to be painted, the others are the latents of the picture with grey in these
+    places. Without pictures (`canvases`) all is to be painted, and all is grey (A1111). For editing they are the
+    latents of the picture, and nothing where there is none.
     """
-    if model.checkpoint.variant != "inpainting":
+    variant = model.checkpoint.variant
+    if variant not in (EDITING, "inpainting"):
         return None
     shrink = families.find(model.checkpoint.family).SHRINK
     width, height = size[1] * shrink, size[0] * shrink
+    if variant == EDITING:
+        return _see_to_edit(model, canvases, count, size)
     if not canvases:
         grey = encode_pixels(model, model.place(torch.zeros(3, height, width)))
         return torch.cat([torch.ones_like(grey[:1]), grey]).expand(count, -1, -1, -1)
@@ -37,6 +44,19 @@ def see_beside(
     return torch.stack(
         [_see_canvas(model, canvas, plan.picture.mask_weight, soft, width, height) for canvas in canvases]
     )
+
+
+def _see_to_edit(model: Resident, canvases: Sequence[Canvas], count: int, size: tuple[int, int]) -> Tensor:
+    """Return [B,4,h,w] of the pictures that an instruction edits.
+
+    InstructPix2Pix was trained on the VAE's own latents, CosXL's edit model on such as are denoised (ComfyUI).
+    """
+    if not canvases:
+        return model.place(torch.zeros(count, 4, *size))
+    shrink = families.find(model.checkpoint.family).SHRINK
+    scale = 1.0 if isinstance(model.checkpoint.noise, EdmSchedule) else model.network("vae").config.scaling_factor
+    pictures = [resize(canvas.picture, size[1] * shrink, size[0] * shrink, "just_resize") for canvas in canvases]
+    return torch.stack([encode(model, picture) / scale for picture in pictures])
 
 
 def _see_canvas(model: Resident, canvas: Canvas, weight: float, soft: bool, width: int, height: int) -> Tensor:

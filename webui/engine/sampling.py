@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from webui.domain.events import Loading
+from webui.domain.models import EDITING
 from webui.domain.plan import ModelRef, RefinerPlan
 from webui.domain.sampling import find_sampler
 from webui.engine import families, samplers, starts
@@ -131,11 +132,13 @@ class Sampling:
         of = self._pass
         loaded = self._models.get(reference)
         guidance = of.guidance * self._sampler.guidance_share
+        edits = loaded.resident.checkpoint.variant == EDITING
+        options = of.plan.guiding if edits else of.plan.guiding.replace(image=None)
         encoding = Encoding.of(of.plan)
         positive = [loaded.prompts.positive(text, of.calls, encoding, of.behind) for text, _ in of.prompts]
         negative = (
             [loaded.prompts.negative(text, of.calls, encoding, of.behind) for _, text in of.prompts]
-            if needs_negative(positive, guidance)
+            if needs_negative(positive, guidance, options.image)
             else []
         )
         height, width = latents.shape[-2:]
@@ -146,7 +149,7 @@ class Sampling:
         network = self._open.enter_context(model.on_device(model.denoiser))
         predict = family.make_predict(model, network)
         denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
-        shaping = Shaping(of.plan.guiding, self._sigmas, levels)
+        shaping = Shaping(options, self._sigmas, levels)
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
         return _Active(loaded, guided)
 

@@ -17,7 +17,7 @@ from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.flow import fit_sampling, note_distilled, plan_distilled
-from webui.planner.passes import plan_guidance, plan_hires, plan_refiner, plan_vae, refer
+from webui.planner.passes import note_image_guidance, plan_guidance, plan_hires, plan_refiner, plan_vae, refer
 from webui.planner.pipelines import fit_pipeline
 from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
@@ -86,6 +86,7 @@ def plan_generation(
     sampler = find_sampler(full.sampler)
     calls = full.steps * sampler.calls_per_step
     full = _draw_seeds(full, draw_seed)
+    guiding = plan_guidance(full.guiding, settings, checkpoint)
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
     check_wordings(images, calls)
     taesd = plan_taesd(settings, shelf, model.family)
@@ -110,7 +111,7 @@ def plan_generation(
         vae=plan_vae(full.vae, settings, checkpoint, shelf),
         taesd=taesd,
         tiling=full.tiling,
-        guiding=plan_guidance(full.guiding, settings),
+        guiding=guiding,
         hires=hires,
         refiner=refiner,
         start=_with_background(full.start, settings),
@@ -136,6 +137,7 @@ def plan_generation(
             *note_tags(images),
             *note_clip_skip(full, model.family),
             *note_distilled(full, distilled),
+            *note_image_guidance(full.guiding, guiding),
             *note_taesd(settings, taesd, model.family),
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webui.domain.models import Family, ModelInfo
+from webui.domain.models import EDITING, Family, ModelInfo
 from webui.domain.passes import GuidanceOptions, Hires
 from webui.domain.plan import GuidancePlan, HiresPlan, ModelRef, RefinerPlan, VaeRef
 from webui.domain.request import GenerationRequest
@@ -15,6 +15,8 @@ from webui.planner.shelf import Shelf, about
 from webui.planner.sizes import Size, find_hires_size
 from webui.planner.upscaling import find_upscaler
 from webui.settings import Settings
+
+IMAGE_GUIDANCE = 1.5  # the usual of InstructPix2Pix
 
 
 def refer(model: ModelInfo) -> ModelRef:
@@ -35,8 +37,8 @@ def plan_vae(asked: str | None, settings: Settings, checkpoint: ModelInfo, shelf
     return VaeRef(name=found.path.name, path=found.path, sha256=found.sha256)
 
 
-def plan_guidance(asked: GuidanceOptions, settings: Settings) -> GuidancePlan:
-    """Return how guidance acts; `BadRequest` for an interval that ends before it begins."""
+def plan_guidance(asked: GuidanceOptions, settings: Settings, model: ModelInfo) -> GuidancePlan:
+    """Return how guidance acts with `model`; `BadRequest` for an interval that ends before it begins."""
     if asked.start > asked.end:
         raise BadRequest(
             f"Guidance cannot end ({asked.end}) before it begins ({asked.start}).",
@@ -44,7 +46,17 @@ def plan_guidance(asked: GuidanceOptions, settings: Settings) -> GuidancePlan:
             field="guiding.end",
         )
     minimum = settings.guidance_minimum if asked.minimum is None else asked.minimum
-    return GuidancePlan(rescale=asked.rescale, start=asked.start, end=asked.end, minimum=minimum)
+    image = None
+    if model.variant == EDITING:
+        image = IMAGE_GUIDANCE if asked.image is None else asked.image
+    return GuidancePlan(rescale=asked.rescale, start=asked.start, end=asked.end, minimum=minimum, image=image)
+
+
+def note_image_guidance(asked: GuidanceOptions, plan: GuidancePlan) -> tuple[str, ...]:
+    """Return what the user should know: that not every model edits pictures by instruction."""
+    if asked.image is None or plan.image is not None:
+        return ()
+    return ("The image CFG scale has no effect: this model does not edit pictures by instruction.",)
 
 
 def plan_refiner(request: GenerationRequest, model: ModelRef, shelf: Shelf) -> RefinerPlan | None:

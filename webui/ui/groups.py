@@ -128,6 +128,7 @@ GUIDANCE = Group(
         Control("minimum", "Minimum sigma", "{page}_s_min_uncond", "number", step=0.01, blank="as set"),
         Control("start", "Guide from", "{page}_guidance_start", "slider", step=0.01),
         Control("end", "Guide until", "{page}_guidance_end", "slider", step=0.01),
+        Control("image", "Image CFG scale", "{page}_image_cfg_scale", "number", step=0.05, blank="usual"),
     ),
 )
 

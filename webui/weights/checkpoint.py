@@ -9,12 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from webui.domain.models import Family, ModelDefaults, PartSlot
+from webui.domain.models import EDITING, Family, ModelDefaults, PartSlot
 from webui.domain.pipelines import find_pipeline
 from webui.weights.headers import read_header
 
-VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 9: "inpainting"})
-"""Input channels of a network → what it is called: 4 of noisy latents, 1 of a mask, 4 of a picture's latents."""
+VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 8: EDITING, 9: "inpainting"})
+"""Input channels of a network → what it is called: 4 of noisy latents, 1 of a mask, 4 of a picture's latents.
+
+With 8 there is no mask: the picture is what an instruction edits (InstructPix2Pix)."""
 
 FLUX_VARIANTS: Mapping[int, str] = MappingProxyType({64: "", 384: "inpainting"})
 """The same of a Flux transformer, for 4 latents a token: 16 channels, 16 of a picture's latents, 64 pixels of a mask."""

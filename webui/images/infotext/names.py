@@ -35,7 +35,10 @@ VARIATION_NAMES: Mapping[str, str] = MappingProxyType({"Variation seed": "seed",
 """Parameter → field of `Variation`."""
 
 GUIDING_NAMES: Mapping[str, str] = MappingProxyType(
-    {"CFG rescale": "rescale", "Skip Early CFG": "start", "CFG end": "end", "NGMS": "minimum"}
+    {
+        "CFG rescale": "rescale", "Skip Early CFG": "start", "CFG end": "end", "NGMS": "minimum",
+        "Image CFG scale": "image",
+    }
 )
 """Parameter → field of `GuidanceOptions` and `GuidancePlan`. Those without A1111's name have SD.Next's."""
 

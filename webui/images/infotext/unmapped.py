@@ -46,7 +46,6 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "Conditional mask weight": _PICTURE,
         "Noise multiplier": _PICTURE,
         "Extra noise": _PICTURE,
-        "Image CFG scale": "editing by instruction is not available here",
         "Token merging ratio": "tokens are never merged here",
         "Token merging ratio hr": "tokens are never merged here",
         "NGMS all steps": "below that sigma, guidance is left out in every second step only",

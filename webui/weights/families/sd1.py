@@ -58,7 +58,14 @@ FILES = FamilyFiles(
     family=Family.SD1,
     words=WORDS,
     pipelines=frozenset(
-        {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+        {
+            "StableDiffusionPipeline",
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionInpaintPipeline",
+            "StableDiffusionInstructPix2PixPipeline",
+            "LatentConsistencyModelPipeline",
+            "LatentConsistencyModelImg2ImgPipeline",
+        }
     ),
     classes={
         "unet": frozenset({"UNet2DConditionModel"}),

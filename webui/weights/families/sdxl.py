@@ -75,7 +75,12 @@ FILES = FamilyFiles(
     family=Family.SDXL,
     words=WORDS,
     pipelines=frozenset(
-        {"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"}
+        {
+            "StableDiffusionXLPipeline",
+            "StableDiffusionXLImg2ImgPipeline",
+            "StableDiffusionXLInpaintPipeline",
+            "StableDiffusionXLInstructPix2PixPipeline",
+        }
     ),
     classes={
         "unet": frozenset({"UNet2DConditionModel"}),

@@ -53,8 +53,6 @@ def make_parts(path: Path, places: Mapping[str, Place], configs: Configs) -> dic
 def check_unet(path: Path, words: str, configs: Configs) -> None:
     """Refuse a UNet and a VAE of other latents, and text encoders that do not fit the UNet."""
     unet, vae = configs["unet"], configs["vae"]
-    if unet.get("in_channels", 4) == 8:
-        raise bad_model(path, "InstructPix2Pix checkpoints (8 input channels) are not supported yet")
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4), vae.get("latent_channels", 4)
     if channels[0] not in VARIANTS or channels[1:] != (4, 4):
         raise bad_model(path, f"not {words} checkpoint: its latents do not have 4 channels")

@@ -30,6 +30,7 @@ A1111_NAMES: Mapping[str, str] = MappingProxyType(
         "sampling.tmax": "s_tmax",
         "sampling.noise": "s_noise",
         "guiding.minimum": "s_min_uncond",
+        "guiding.image": "image_cfg_scale",
         "hires.scale": "hr_scale",
         "hires.width": "hr_resize_x",
         "hires.height": "hr_resize_y",

@@ -61,7 +61,8 @@ def to_picture_request(asked: StableDiffusionProcessingImg2Img, find_script: Fin
     translated = _translate(asked, find_script, {"width": asked.width, "height": asked.height})  # stores nothing yet
     start = read_start(asked, store, soft=soft)
     batch_size = len(start["images"]) if len(start["images"]) > 1 else asked.batch_size
-    values = {**dict(translated.request), "start": start, "batch_size": batch_size}
+    guiding = {**dict(translated.request.guiding), "image": asked.image_cfg_scale}
+    values = {**dict(translated.request), "start": start, "batch_size": batch_size, "guiding": guiding}
     overrides = dict(translated.overrides)
     if asked.initial_noise_multiplier is not None:
         overrides["initial_noise_multiplier"] = asked.initial_noise_multiplier
