@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -71,6 +72,60 @@ def temporary_file(folder: Path, content: bytes) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # gone when it was moved; a file system that went away cannot be tidied
             path.unlink()
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a hidden path beside `path` for a library to write; when the block ends well it becomes `path`.
+
+    Raises `StorageError`, and then the old file, if there was one, is untouched.
+    """
+    with _beside(path) as temporary, explained(path):
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path` to be filled; when the block ends well it becomes `path`.
+
+    Raises `StorageError`, and then there is no such folder; one that exists is never replaced.
+    """
+    with _beside(path) as temporary, explained(path):
+        if path.exists():
+            raise StorageError(f"{path.name} exists already.", hint="Choose another name.")
+        temporary.mkdir()
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                _sync(file)
+        os.rename(temporary, path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield the path of something unfinished beside `path`; remove what is left of it afterwards."""
+    temporary = path.parent / f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+    try:
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -89,3 +89,38 @@ def _rename(layer: str, tensor: Tensor, width: int) -> dict[str, Tensor]:
         names = (_SINGLE.get(inner, inner),)
         place, parts = f"single_transformer_blocks.{number}", (tensor,)
     return {f"{place}.{name}": part for name, part in zip(names, parts, strict=True)}
+
+
+def original_flux(weights: Weights) -> Weights:
+    """Return the weights of a Flux transformer, named as diffusers does, under its makers' names."""
+    gathered: dict[tuple[str, str], list[Tensor | None]] = {}
+    for name, tensor in weights.items():
+        layer, _, leaf = name.rpartition(".")
+        original, place, count = _place(layer)
+        gathered.setdefault((original, leaf), [None] * count)[place] = tensor
+    written: Weights = {}
+    for (layer, leaf), thirds in gathered.items():
+        present = [each for each in thirds if each is not None]
+        whole = present[0] if len(thirds) == 1 else torch.cat(present)
+        if layer == _LAST:
+            scale, shift = whole.chunk(2)
+            whole = torch.cat([shift, scale])
+        leaf = "scale" if layer.endswith(("query_norm", "key_norm")) else leaf
+        written[f"{layer}.{leaf}"] = whole
+    return written
+
+
+def _place(layer: str) -> tuple[str, int, int]:
+    """Return the original layer that diffusers' `layer` is a part of, which part, and how many there are."""
+    if layer == "norm_out.linear":
+        return _LAST, 0, 1
+    block = re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", layer)
+    if block is None:
+        return next((old for old, new in _TOP.items() if new == layer), layer), 0, 1
+    single, number, inner = block.groups()
+    if single and inner in _FUSED:
+        return f"single_blocks.{number}.linear1", _FUSED.index(inner), len(_FUSED)
+    if single:
+        return f"single_blocks.{number}.{next(old for old, new in _SINGLE.items() if new == inner)}", 0, 1
+    old, parts = next((old, parts) for old, parts in _DOUBLE.items() if inner in parts)
+    return f"double_blocks.{number}.{old}", parts.index(inner), len(parts)

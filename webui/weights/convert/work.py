@@ -1,0 +1,137 @@
+"""Carries out model work: reads the sources, makes what was asked for, writes it, and tells how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from webui.domain.model_work import ConvertWork, ExtractWork, MergeWork, ModelWork, QuantiseWork, WorkProgress
+from webui.errors import BadRequest
+from webui.weights.checkpoint import Checkpoint
+from webui.weights.convert import lora
+from webui.weights.convert.merging import Recipe, merge, parse_blocks
+from webui.weights.convert.quantise import write_gguf
+from webui.weights.convert.sources import DTYPES, cast, read_part, read_vae
+from webui.weights.convert.writing import original_weights, write_file, write_folder
+from webui.weights.identify import identify
+from webui.weights.tensors import Weights
+
+
+def carry_out(work: ModelWork) -> Iterator[WorkProgress]:
+    """Do `work` and yield before each part of it how far it has come.
+
+    Raises `BadFile` for sources that cannot be used, `BadRequest` for what does not fit together, `StorageError` when
+    the disk refuses; nothing is written then.
+    """
+    match work:
+        case ConvertWork():
+            yield from _convert(work)
+        case MergeWork():
+            yield from _merge(work)
+        case ExtractWork():
+            yield from _extract(work)
+        case QuantiseWork():
+            yield from _quantise(work)
+
+
+def _convert(work: ConvertWork) -> Iterator[WorkProgress]:
+    checkpoint = identify(work.source)
+    unknown = set(work.leave_out) - set(checkpoint.components)
+    if unknown:
+        raise BadRequest(
+            f"{work.source.name} has no {sorted(unknown)[0]}.",
+            hint=f"It has: {', '.join(checkpoint.components)}.",
+            field="leave_out",
+        )
+    components = [component for component in checkpoint.components if component not in work.leave_out]
+    parts: dict[str, Weights] = {}
+    for number, component in enumerate(components):
+        yield WorkProgress(done=number, total=len(components) + 1, text=component)
+        parts[component] = cast(read_part(checkpoint, component), DTYPES.get(work.precision or ""))
+    if work.vae is not None:
+        parts["vae"] = cast(read_vae(work.vae, checkpoint), DTYPES.get(work.precision or ""))
+    yield WorkProgress(done=len(components), total=len(components) + 1, text=work.target.name)
+    _write(checkpoint, parts, work.target, work.layout, {"easel.made_from": work.source.name})
+
+
+def _merge(work: MergeWork) -> Iterator[WorkProgress]:
+    recipe = Recipe(
+        work.method, work.share, parse_blocks(work.blocks) if work.blocks else None, work.density, work.seed
+    )
+    if recipe.needs_base and work.base is None:
+        raise BadRequest(
+            f"The method {work.method} needs the model that both come from.", hint="Choose it.", field="base"
+        )
+    first, second = identify(work.first), identify(work.second)
+    base = identify(work.base) if work.base is not None and recipe.needs_base else None
+    for other, field in ((second, "second"), (base, "base")):
+        if other is not None and (other.family, other.variant) != (first.family, first.variant):
+            raise BadRequest(
+                f"{other.path.name} is {_words(other)}, {first.path.name} is {_words(first)}.",
+                hint="Merge models of one family and variant.",
+                field=field,
+            )
+    parts: dict[str, Weights] = {}
+    total = len(first.components) + 1
+    for number, component in enumerate(first.components):
+        yield WorkProgress(done=number, total=total, text=component)
+        weights = read_part(first, component)
+        if component in second.components and component != "vae":  # VAEs are no matter of taste: A's stays
+            layers = first.configs[component].get("layers_per_block", 2) if component == "unet" else None
+            below = read_part(base, component) if base is not None else None
+            weights = merge(recipe, weights, read_part(second, component), below, layers)
+        parts[component] = cast(weights, DTYPES.get(work.precision or ""))
+    if work.vae is not None:
+        parts["vae"] = cast(read_vae(work.vae, first), DTYPES.get(work.precision or ""))
+    yield WorkProgress(done=total - 1, total=total, text=work.target.name)
+    made = [first.path.name, second.path.name, *([base.path.name] if base else [])]
+    facts = {"easel.made_from": ", ".join(made), "easel.merge": work.model_dump_json(exclude={"target"})}
+    _write(first, parts, work.target, "diffusers" if work.target.suffix == "" else "original", facts)
+
+
+def _extract(work: ExtractWork) -> Iterator[WorkProgress]:
+    tuned, base = identify(work.tuned), identify(work.base)
+    if (tuned.family, tuned.variant) != (base.family, base.variant):
+        raise BadRequest(
+            f"{tuned.path.name} is {_words(tuned)}, {base.path.name} is {_words(base)}.",
+            hint="Choose the model it was made from.",
+            field="base",
+        )
+    components = [component for component in tuned.components if component != "vae"]
+    found: Weights = {}
+    for number, component in enumerate(components):
+        yield WorkProgress(done=number, total=len(components) + 1, text=component)
+        layers = tuned.configs[component].get("layers_per_block", 2) if component == "unet" else None
+        weights, below = read_part(tuned, component), read_part(base, component)
+        found |= lora.extract(tuned.family, component, weights, below, work.rank, layers=layers)
+    if not found:
+        raise BadRequest("The two models do not differ in what a LoRA can tell.", field="tuned")
+    yield WorkProgress(done=len(components), total=len(components) + 1, text=work.target.name)
+    facts = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(work.rank),
+        "ss_network_alpha": str(work.rank),
+        "ss_sd_model_name": base.path.name,
+        "easel.made_from": f"{tuned.path.name}, {base.path.name}",
+    }
+    write_file(work.target, found, tuned.family, work.target.stem, facts, is_lora=True)
+
+
+def _quantise(work: QuantiseWork) -> Iterator[WorkProgress]:
+    checkpoint = identify(work.source)
+    yield WorkProgress(done=0, total=1, text=checkpoint.denoiser)
+    weights = read_part(checkpoint, checkpoint.denoiser)
+    write_gguf(work.target, checkpoint, weights, work.type)
+
+
+def _write(
+    checkpoint: Checkpoint, parts: Mapping[str, Weights], target: Path, layout: str, facts: Mapping[str, str]
+) -> None:
+    if layout == "diffusers":
+        write_folder(target, checkpoint, parts, facts)
+        return
+    write_file(target, original_weights(checkpoint, parts), checkpoint.family, target.stem, facts)
+
+
+def _words(checkpoint: Checkpoint) -> str:
+    return " ".join(word for word in (checkpoint.family.name, checkpoint.variant) if word)
