@@ -98,6 +98,10 @@ def test_a_card_is_changed(site: Site) -> None:
     assert answer.json()["card"]["notes"] == "Mine: 猫" and answer.json()["defaults"]["steps"] == 12
     assert site.client.get("/api/v2/models/lora/Cats").json()["card"]["trigger_words"] == "sks cat"
     assert (site.config.models_dir / "Lora" / "Cats.safetensors").read_bytes() == before
+    half = site.client.patch(
+        "/api/v2/models/lora/Cats", content=r'{"title": "\ud83d!"}', headers={"Content-Type": "application/json"}
+    )
+    assert half.status_code == 422
     answer = site.client.patch("/api/v2/models/lora/Cats", json={"notes": None})
     assert (answer.json()["card"]["notes"], answer.json()["card"]["weight"]) == ("", 0.6)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -202,3 +203,105 @@ def test_a_damaged_card_does_not_hide_the_model(content: str, root: Path, tmp_pa
     model = make(tmp_path, root).find("a")
     assert model.defaults == ModelDefaults()
     assert "damaged" in model.description
+
+
+def test_what_users_put_into_folders_is_listed_or_passed_over(root: Path, tmp_path: Path, tiny_file: Path) -> None:
+    link(tiny_file, root / "good.safetensors")
+    (root / "empty.safetensors").touch()
+    (root / "folder.safetensors").mkdir()
+    link(tiny_file, root / "folder.safetensors" / "inside.safetensors")
+    (root / "nowhere.safetensors").symlink_to(tmp_path / "missing")
+    os.mkfifo(root / "pipe.safetensors")
+    (root / "a\nb\u202e.safetensors").write_bytes(b"<html>")
+    problems = {model.name: model.problem for model in make(tmp_path, root).models()}
+    assert problems.keys() == {"good", "empty", "folder.safetensors/inside", "pipe", "a\nb\u202e"}
+    assert problems["good"] is problems["folder.safetensors/inside"] is None
+    assert "empty" in (problems["empty"] or "") and "not a regular file" in (problems["pipe"] or "")
+
+
+def test_names_that_are_no_text_are_logged(
+    root: Path, tmp_path: Path, tiny_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link(tiny_file, root / "good.safetensors")
+    try:
+        os.link(tiny_file, os.fsencode(root) + b"/caf\xe9.safetensors")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with caplog.at_level(logging.WARNING):
+        assert names(make(tmp_path, root)) == ["good"]
+    assert "not valid UTF-8" in caplog.text
+
+
+def test_a_folder_that_cannot_be_read_hides_nothing_else(
+    root: Path, tmp_path: Path, tiny_file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link(tiny_file, root / "good.safetensors")
+    link(tiny_file, root / "locked" / "secret.safetensors")
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:  # a folder without rights refuses everybody but root, who may run this
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert names(make(tmp_path, root)) == ["good"]
+    assert "locked' cannot be read: Permission denied" in caplog.text
+
+
+def test_a_file_replaced_since_the_list_was_made_is_read_again(root: Path, tmp_path: Path, tiny_file: Path) -> None:
+    link(tiny_file, root / "a.safetensors")
+    catalog = make(tmp_path, root)
+    (root / "a.safetensors").unlink()
+    (root / "a.safetensors").write_bytes(b"<html>")
+    with pytest.raises(BadFile, match="HTML"):
+        catalog.find("a")
+    (root / "a.safetensors").unlink()
+    with pytest.raises(NotFound):
+        catalog.find(catalog.look_up("a").name)
+
+
+def test_an_identifier_that_fails_takes_no_other_model_away(
+    root: Path, tmp_path: Path, tiny_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link(tiny_file, root / "a.safetensors")
+    link(tiny_file, root / "b.safetensors")
+
+    def identify(path: Path) -> ModelFacts:
+        if path.stem == "a":
+            raise ZeroDivisionError
+        return CHECKPOINTS.identify(path)
+
+    catalog = make(tmp_path, root, sort=replace(CHECKPOINTS, identify=identify))
+    assert [model.problem for model in catalog.models()] == ["it could not be understood (ZeroDivisionError).", None]
+    assert "could not be identified" in caplog.text
+
+
+def test_what_the_index_knows_is_not_read_again(root: Path, tmp_path: Path, tiny_file: Path, tiny_folder: Path) -> None:
+    def refuse(path: Path) -> ModelFacts:
+        raise AssertionError("read again")
+
+    link(tiny_file, root / "a.safetensors")
+    link(tiny_folder, root / "pocket")
+    (root / "page.safetensors").write_bytes(b"<html>")
+    first = make(tmp_path, root)
+    first.hashed(first.find("a"))
+    again = make(tmp_path, root, sort=replace(CHECKPOINTS, identify=refuse))
+    assert again.models() == first.models()
+
+
+def test_a1111s_old_hashes_are_understood(root: Path, tmp_path: Path, tiny_file: Path) -> None:
+    link(tiny_file, root / "a.safetensors")
+    catalog = make(tmp_path, root)
+    old = catalog.models()[0].old_hash
+    assert old is not None and len(old) == 8
+    assert catalog.find(old).name == catalog.find(f"renamed.ckpt [{old}]").name == "a"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.easel.json"])
+def test_texts_that_are_none_do_no_harm(name: str, root: Path, tmp_path: Path, tiny_file: Path) -> None:
+    link(tiny_file, root / "a.safetensors")
+    (root / name).write_text('{"description": "half a \\ud83d sign", "activation text": "\\udc00"}')
+    (model,) = make(tmp_path, root).models()
+    assert model.description.encode()

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from webui.domain.cards import CardChange, ModelCard
 from webui.domain.models import ModelDefaults
 from webui.storage import replace_file
+from webui.weights.metadata import printable
 from webui.weights.scan import FOLDER_CARD, FileFacts, OnDisk
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class CardFiles:
                 content.pop(name, None)
             else:
                 content[name] = value
-        replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        text = printable(json.dumps(content, indent=2, ensure_ascii=False))
+        replace_file(file, f"{text}\n".encode())
 
     def own_file(self, model: OnDisk) -> Path:
         """Return where our card of `model` lies or will lie."""
@@ -157,7 +159,8 @@ def _load(file: Path) -> Mapping[str, Any]:
     content = json.loads(file.read_bytes())
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
-    return content
+    whole: dict[str, Any] = json.loads(printable(json.dumps(content, ensure_ascii=False)))
+    return whole
 
 
 def _known_content(file: Path) -> dict[str, Any]:

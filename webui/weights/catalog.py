@@ -275,7 +275,10 @@ class Catalog:
         return found[0]
 
     def settle(self, model: ModelInfo) -> ModelInfo:
-        """Return `model` as it is now: looked into if it is pending, or if its file was replaced meanwhile."""
+        """Return `model` as it is now: looked into if it is pending, or if its file was replaced meanwhile.
+
+        Raises `NotFound` when it was taken away.
+        """
         with self._lock:
             known = self._known.get(str(model.path))
         if known is None:
@@ -285,7 +288,10 @@ class Catalog:
         elif model.pending:
             self._learn([self._read(known)])
         with self._lock:
-            return self._infos.get(str(model.path), model)
+            now = self._infos.get(str(model.path))
+        if now is None:
+            raise NotFound(f"{model.filename} is no longer on the disk.", field=self._sort.field)
+        return now
 
     def first_usable(self, judge: Callable[[ModelInfo], ModelInfo] = lambda model: model) -> ModelInfo | None:
         """Return the first model in the list that can be used; `judge` may know a problem that the catalog does not."""

@@ -39,16 +39,21 @@ _BASES: Mapping[str, str] = {
     "sd_v1": "sd1", "stable-diffusion-v1": "sd1", "sd_v2": "sd2", "stable-diffusion-v2": "sd2", "sdxl": "sdxl",
     "stable-diffusion-xl": "sdxl", "stable-diffusion-3": "sd3", "sd3": "sd3", "flux2": "flux2", "flux-2": "flux2",
     "flux.2": "flux2", "flux": "flux", "chroma": "chroma", "kolors": "kolors", "lumina": "lumina2",
-    "qwen": "qwen_image", "z-image": "z_image", "zimage": "z_image", "sana": "sana", "pixart": "pixart",
-    "hunyuan": "hunyuan_dit", "auraflow": "auraflow",
+    "qwen": "qwen_image", "z-image": "z_image", "zimage": "z_image", "sana": "sana", "pixart-alpha": "pixart_alpha",
+    "pixart-sigma": "pixart_sigma",
+    "hunyuan": "hunyuan_dit", "auraflow": "auraflow", "playground": "playground",
 }  # fmt: skip
 """What `ss_base_model_version` and `modelspec.architecture` begin with → the family."""
-_SAME_NAMES = {("flux", "chroma"), ("sdxl", "kolors"), ("pixart", "sana")}
+_SAME_NAMES = {
+    ("flux", "chroma"), ("sdxl", "kolors"), ("sdxl", "playground"), ("pixart", "pixart_alpha"),
+    ("pixart", "pixart_sigma"), ("pixart", "sana"),
+}  # fmt: skip
 """Families whose tensors do not tell them apart: (what they look like, what metadata may say they are)."""
 _WORDS: Mapping[str, str] = {
     "sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "SDXL", "sdxl_refiner": "the SDXL refiner",
     "sd3": "Stable Diffusion 3", "flux": "Flux.1", "flux2": "Flux.2", "chroma": "Chroma", "kolors": "Kolors",
     "lumina2": "Lumina 2", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "sana": "Sana", "pixart": "PixArt",
+    "pixart_alpha": "PixArt-α", "pixart_sigma": "PixArt-Σ", "playground": "Playground v2.5",
     "hunyuan_dit": "HunyuanDiT", "auraflow": "AuraFlow",
 }  # fmt: skip
 _CROSS_WIDTHS: Mapping[int, str] = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl_refiner"}

@@ -52,7 +52,12 @@ def read_metadata(path: Path) -> Mapping[str, str]:
         return {}
     if not isinstance(content, dict):
         return {}
-    return {str(name): text for name, text in content.items() if isinstance(text, str)}
+    return {printable(str(name)): printable(text) for name, text in content.items() if isinstance(text, str)}
+
+
+def printable(text: str) -> str:
+    """Return `text` without the halves of characters that JSON can hold and no file can."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _metadata_of(header: str) -> Any:
