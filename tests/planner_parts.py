@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from webui.domain.models import Family, Kind, ModelInfo
+from webui.domain.plan import PartRef, PartsPlan
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import NotFound
 from webui.extending.scripts import AnyScript, NameKind, find_script
@@ -32,6 +33,15 @@ class FakeShelf:
         if name in ("Automatic", "None"):
             return None
         return ModelInfo(name=name, path=Path(f"/models/VAE/{name}.safetensors"), kind=Kind.VAE, sha256="cd" * 32)
+
+    def parts(self, checkpoint: ModelInfo, modules: Sequence[str]) -> PartsPlan:
+        """Return a file for each part that the checkpoint lacks; of the `modules` "ae" alone fits, if it lacks one."""
+        lacking = [slot.component for slot in checkpoint.slots if slot.component not in checkpoint.parts]
+        parts = tuple(
+            PartRef(component=name, name=name, path=Path(f"/models/{name}.safetensors"), sha256="12" * 32)
+            for name in lacking
+        )
+        return PartsPlan(parts=parts, unused=tuple(name for name in modules if not (parts and "ae" in name)))
 
     def taesd(self, half: str, family: Family) -> Path | None:
         return self.taesd_files.get(half) if family == self.model.family else None

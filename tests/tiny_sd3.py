@@ -153,3 +153,24 @@ def transformer_weights(network: nn.Module) -> dict[str, Tensor]:
             swapped = inner == "norm1_context.linear" and int(number) == last
             original[f"{place}{_BLOCK[inner]}.{leaf}"] = torch.cat(tensor.chunk(2)[::-1]) if swapped else tensor
     return original
+
+
+def make_transformer_file(path: Path, kind: str = "3.5", seed: int = 0) -> Path:
+    """Write the transformer alone in the layout of its makers and return the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = transformer_weights(make_networks(kind, seed)["transformer"])
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    return path
+
+
+def make_text_files(folder: Path, seed: int = 0, *, t5: bool = True) -> None:
+    """Write clip_l_of_sd3, clip_g and perhaps t5_of_sd3 into `folder`."""
+    networks = make_networks("3.5", seed)
+    names = {
+        "text_encoder": "clip_l_of_sd3",
+        "text_encoder_2": "clip_g",
+        **({"text_encoder_3": "t5_of_sd3"} if t5 else {}),
+    }
+    for part, name in names.items():
+        weights = {key: tensor.clone() for key, tensor in networks[part].state_dict().items()}
+        save_file(weights, folder / f"{name}.safetensors")

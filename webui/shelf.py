@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from webui.domain.models import Family, ModelInfo
+from webui.domain.plan import PartRef, PartsPlan
 from webui.domain.sampling import SAMPLERS, SCHEDULES, find_sampler, find_schedule
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
-from webui.errors import NotFound
+from webui.errors import BadFile, NotFound
 from webui.extending.scripts import AnyScript, NameKind, find_script
 from webui.images.open import read_size
 from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
 from webui.weights.catalog import Catalog
 from webui.weights.files import VAE_SUFFIXES, ModelFiles
+from webui.weights.part_search import PartSearch
 from webui.weights.vae_files import Half, find_taesd
 
 AUTOMATIC = "Automatic"
@@ -38,6 +40,7 @@ class Shelf:
         self.checkpoints = files.checkpoints
         self.vaes = files.vaes
         self.upscalers = files.upscalers
+        self._parts = PartSearch(files)
         self._taesd_dirs = files.taesd_dirs
         self._inputs = inputs
         self._styles = styles
@@ -52,7 +55,7 @@ class Shelf:
         """Return the checkpoint, or the first usable one (None), as far as it is known without reading its file."""
         if name:
             return self.checkpoints.find(name)
-        usable = self.checkpoints.first_usable()
+        usable = self.checkpoints.first_usable(self._whole)
         if usable is None:
             raise NotFound("There is no usable checkpoint.", hint=self._hint, field="model")
         return usable
@@ -72,6 +75,44 @@ class Shelf:
             if vae.problem is None and vae.path.parent == checkpoint.path.parent and vae.filename.lower() in names
         ]
         return self.vaes.hashed(beside[0]) if beside else None
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return all checkpoints; one that lacks a part that is nowhere has that as its `problem`."""
+        return tuple(self._whole(model) for model in self.checkpoints.models())
+
+    def _whole(self, checkpoint: ModelInfo) -> ModelInfo:
+        if checkpoint.problem is not None or not checkpoint.slots:
+            return checkpoint
+        problem = self._parts.find(checkpoint).problem
+        return checkpoint if problem is None else checkpoint.replace(problem=problem)
+
+    def parts(self, checkpoint: ModelInfo, modules: Sequence[str]) -> PartsPlan:
+        found = self._parts.find(checkpoint, [self.module(name) for name in modules])
+        if found.problem is not None:
+            raise BadFile(f"{checkpoint.filename}: {found.problem}", field="model")
+        return PartsPlan(
+            parts=tuple(self._refer(component, model) for component, model in found.parts),
+            tokenizer=found.tokenizer,
+            unused=tuple(model.name for model in found.unused),
+        )
+
+    def module(self, name: str) -> ModelInfo:
+        """Return the VAE or the text encoder that is called `name`, or has the name of the file at the path `name`."""
+        bare = name.replace("\\", "/").rpartition("/")[2]
+        for catalog in (self.vaes, self.files.text_encoders):
+            for each in dict.fromkeys((name, bare)):
+                try:
+                    return catalog.find(each)
+                except NotFound:
+                    continue
+        names = ", ".join(self.names("module")) or "none"
+        raise NotFound(f"VAE or text encoder not found: {name!r}.", hint=f"There are: {names}.", field="modules")
+
+    def _refer(self, component: str, model: ModelInfo) -> PartRef:
+        catalog = self.vaes if model.role == "vae" else self.files.text_encoders
+        return PartRef(
+            component=component, name=model.name, path=model.path, sha256=catalog.hashed(model).sha256 or ""
+        )
 
     def taesd(self, half: Half, family: Family) -> Path | None:
         return find_taesd(self._taesd_dirs, half, family)
@@ -103,9 +144,11 @@ class Shelf:
             case "schedule":
                 return [schedule.label for schedule in SCHEDULES]
             case "checkpoint":
-                return _usable(self.checkpoints)
+                return [model.name for model in self.models() if model.problem is None]
             case "vae":
                 return [AUTOMATIC, NONE, *_usable(self.vaes)]
+            case "module":
+                return [*_usable(self.vaes), *_usable(self.files.text_encoders)]
             case "upscaler":
                 return [*LATENT_UPSCALERS, *PLAIN_UPSCALERS, *_usable(self.upscalers)]
             case "picture_upscaler":
@@ -127,6 +170,8 @@ class Shelf:
                 return self.checkpoints.find(name).name
             case "vae":
                 return self.vaes.find(name).name
+            case "module":
+                return self.module(name).name
             case "upscaler" | "picture_upscaler":
                 return self.upscalers.find(name).name
             case "style":

@@ -29,6 +29,7 @@ EXTRAS = """
 resize_mode show_extras_results gfpgan_visibility codeformer_visibility codeformer_weight upscaling_resize
 upscaling_resize_w upscaling_resize_h upscaling_crop upscaler_1 upscaler_2 extras_upscaler_2_visibility upscale_first
 """
+FORGES_GUIDANCE = "distilled_cfg_scale"
 FORGES = {"hr_cfg", "hr_additional_modules"}
 ROUTES = """
 txt2img img2img extra-single-image extra-batch-images png-info progress interrogate interrupt skip options cmd-flags
@@ -57,8 +58,8 @@ def test_the_routes_are_a1111s(described: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
-        ("StableDiffusionProcessingTxt2Img", {*PROCESSING.split(), *TXT2IMG.split(), *FORGES}),
-        ("StableDiffusionProcessingImg2Img", {*PROCESSING.split(), *IMG2IMG.split()}),
+        ("StableDiffusionProcessingTxt2Img", {*PROCESSING.split(), FORGES_GUIDANCE, *TXT2IMG.split(), *FORGES}),
+        ("StableDiffusionProcessingImg2Img", {*PROCESSING.split(), FORGES_GUIDANCE, *IMG2IMG.split()}),
         ("ExtrasSingleImageRequest", {*EXTRAS.split(), "image"}),
         ("ExtrasBatchImagesRequest", {*EXTRAS.split(), "imageList"}),
         ("ExtrasSingleImageResponse", {"html_info", "image"}),

@@ -104,6 +104,7 @@ def test_what_is_written_is_read_back(prompt: str, negative_prompt: str, name: s
         clip_skip=changes["clip_skip"],
         emphasis="Original",
         vae="None",
+        modules=(),
         sampling=SamplingOptions(
             **{**dict(SamplingPlan()), "eta": find_sampler(changes["sampler"]).default_eta, "noise_source": "CPU"}
         ),
@@ -167,7 +168,7 @@ def test_a_text_of_forge() -> None:
     found = read(FORGE)
     assert (found.request.sampler, found.request.schedule, found.request.guidance) == ("Euler", "Karras", 1)
     assert found.request.distilled_guidance == 3.5
-    assert [line.split(":")[0] for line in found.unmapped] == ["Module 1", "Module 2"]
+    assert found.request.modules == ("ae", "clip_l") and not found.unmapped
 
 
 def test_a_prompt_alone() -> None:

@@ -308,7 +308,7 @@ def test_old_names_are_understood() -> None:
     [
         ("Face restoration: CodeFormer", "faces are not restored here"),
         ("ControlNet 0: x", "ControlNet cannot be used here"),
-        ("Module 1: ae", "text encoders are those of the checkpoint"),
+        ("Hires Module 1: ae", "both passes have the same text encoders here"),
         ("X Type: Steps", "what a script made is asked for with that script"),
         ("Unheard of: 5", "not used here"),
     ],

@@ -146,7 +146,7 @@ def test_without_any_model_the_page_opens_and_says_so(tmp_path: Path) -> None:
 
 def test_the_page_binds_every_field_it_shows_and_stays_small(page: Page) -> None:
     shown = "prompt negative_prompt model sampler schedule steps guidance width height seed clip_skip styles"
-    shown += " batch_size batch_count parts"
+    shown += " batch_size batch_count parts distilled_guidance"
     assert page.form.components.keys() == set(shown.split())
     blocks = page.blocks.blocks.values()
     assert len([block for block in blocks if isinstance(block, Component)]) <= 100, "each costs time at every click"

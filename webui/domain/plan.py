@@ -58,6 +58,14 @@ class ModelRef(Data):
         return self.sha256[:10]
 
 
+class PartsPlan(Data):
+    """What completes a checkpoint; `unused` are the files chosen by hand that fit nowhere."""
+
+    parts: tuple[PartRef, ...] = ()
+    tokenizer: Path | None = None
+    unused: tuple[str, ...] = ()
+
+
 class VaeRef(Data):
     """The exact VAE file that stands in for the checkpoint's own."""
 

@@ -46,6 +46,9 @@ class GenerationRequest(Data):
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
     emphasis: EmphasisMode | None = None
     vae: str | None = None  # None: as in the settings; "Automatic", "None" (the checkpoint's own) or a file's name
+    modules: Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], Field(max_length=20)] | None = (
+        None  # files of VAE and text encoders in the place of the checkpoint's; None: as in the settings
+    )
     tiling: Tiling = "none"
     guiding: GuidanceOptions = GuidanceOptions()
     hires: Hires | None = None

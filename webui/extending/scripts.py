@@ -17,7 +17,7 @@ from webui.domain.start import FromNoise
 from webui.errors import BadRequest, EaselError, GenerationError, NotFound
 
 Page = Literal["txt2img", "img2img"]
-NameKind = Literal["sampler", "schedule", "checkpoint", "vae", "upscaler", "picture_upscaler", "style"]
+NameKind = Literal["sampler", "schedule", "checkpoint", "vae", "module", "upscaler", "picture_upscaler", "style"]
 """`picture_upscaler` are those upscalers that work on pictures, in the order of A1111's numbers for them."""
 Options = TypeVar("Options", bound=Data)
 

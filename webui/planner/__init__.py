@@ -17,7 +17,8 @@ from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.flow import fit_sampling, note_distilled, plan_distilled
-from webui.planner.passes import note_image_guidance, plan_guidance, plan_hires, plan_refiner, plan_vae, refer
+from webui.planner.parts import plan_model
+from webui.planner.passes import note_image_guidance, plan_guidance, plan_hires, plan_refiner
 from webui.planner.pipelines import fit_pipeline
 from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
@@ -73,7 +74,8 @@ def plan_generation(
 ) -> Plan:
     """Resolve a request without a script; its images are counted from `first_index`."""
     checkpoint = shelf.checkpoint(request.model or settings.model)
-    model = refer(checkpoint)
+    planned = plan_model(checkpoint, request, settings, shelf)
+    model = planned.model
     request, pipeline_notes = fit_pipeline(request, checkpoint)
     full = fill(request, settings, checkpoint)
     assert full.steps and full.guidance is not None and full.clip_skip
@@ -90,7 +92,7 @@ def plan_generation(
     images = tuple(plan_images(full, settings, words, full.seed, first_index))
     check_wordings(images, calls)
     taesd = plan_taesd(settings, shelf, model.family)
-    refiner = plan_refiner(full, model, shelf)
+    refiner = plan_refiner(full, settings, model, shelf)
     distilled = plan_distilled(
         full, checkpoint, others=refiner is not None or (hires is not None and hires.model is not None)
     )
@@ -108,7 +110,7 @@ def plan_generation(
         comma_backtrack=settings.comma_backtrack,
         batch_size=full.batch_size,
         images=images,
-        vae=plan_vae(full.vae, settings, checkpoint, shelf),
+        vae=planned.vae,
         taesd=taesd,
         tiling=full.tiling,
         guiding=guiding,
@@ -134,6 +136,7 @@ def plan_generation(
         keep=full.keep and settings.save_images,
         notes=(
             *pipeline_notes,
+            *planned.notes,
             *note_tags(images),
             *note_clip_skip(full, model.family),
             *note_distilled(full, distilled),

@@ -1,15 +1,16 @@
-"""The second pass, the second model, the VAE and the guidance of a plan."""
+"""The second pass, the second model and the guidance of a plan."""
 
 from __future__ import annotations
 
-from webui.domain.models import EDITING, Family, ModelInfo
+from webui.domain.models import EDITING, ModelInfo
 from webui.domain.passes import GuidanceOptions, Hires
-from webui.domain.plan import GuidancePlan, HiresPlan, ModelRef, RefinerPlan, VaeRef
+from webui.domain.plan import GuidancePlan, HiresPlan, ModelRef, RefinerPlan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import find_sampler, find_schedule, split_combined
 from webui.domain.start import FromImage, FromNoise
-from webui.errors import BadFile, BadRequest
+from webui.errors import BadRequest
 from webui.planner.flow import fit_sampling
+from webui.planner.parts import refer_other
 from webui.planner.sampling import plan_sampling
 from webui.planner.shelf import Shelf, about
 from webui.planner.sizes import Size, find_hires_size
@@ -17,24 +18,6 @@ from webui.planner.upscaling import find_upscaler
 from webui.settings import Settings
 
 IMAGE_GUIDANCE = 1.5  # the usual of InstructPix2Pix
-
-
-def refer(model: ModelInfo) -> ModelRef:
-    """Return the reference to a checkpoint; `BadFile` when it cannot be used."""
-    if model.family is None or model.sha256 is None:
-        raise BadFile(f"Model {model.name!r} cannot be used: {model.problem or 'it could not be identified'}.")
-    return ModelRef(name=model.name, path=model.path, family=model.family, layout=model.layout, sha256=model.sha256)
-
-
-def plan_vae(asked: str | None, settings: Settings, checkpoint: ModelInfo, shelf: Shelf) -> VaeRef | None:
-    """Return the VAE file that stands in for the checkpoint's own, if any."""
-    if checkpoint.family is Family.OTHER:
-        return None
-    found = shelf.vae(asked or settings.vae, checkpoint)
-    if found is None:
-        return None
-    assert found.sha256 is not None
-    return VaeRef(name=found.path.name, path=found.path, sha256=found.sha256)
 
 
 def plan_guidance(asked: GuidanceOptions, settings: Settings, model: ModelInfo) -> GuidancePlan:
@@ -59,13 +42,13 @@ def note_image_guidance(asked: GuidanceOptions, plan: GuidancePlan) -> tuple[str
     return ("The image CFG scale has no effect: this model does not edit pictures by instruction.",)
 
 
-def plan_refiner(request: GenerationRequest, model: ModelRef, shelf: Shelf) -> RefinerPlan | None:
+def plan_refiner(request: GenerationRequest, settings: Settings, model: ModelRef, shelf: Shelf) -> RefinerPlan | None:
     """Return the second model of `request`, whose first one is `model`; None where nothing would be left to it."""
     refiner = request.refiner
     if refiner is None or refiner.switch_at >= 1:
         return None
     with about("refiner.model"):
-        found = refer(shelf.checkpoint(refiner.model))
+        found = refer_other(shelf.checkpoint(refiner.model), request, settings, shelf)
     _check_family(found, model, "refiner.model")
     return None if found == model else RefinerPlan(model=found, switch_at=refiner.switch_at)
 
@@ -105,15 +88,17 @@ def plan_hires(
             model.family,
             "hires.",
         ),
-        model=_find_hires_model(asked, model, shelf),
+        model=_find_hires_model(asked, request, settings, model, shelf),
     )
 
 
-def _find_hires_model(asked: Hires, model: ModelRef, shelf: Shelf) -> ModelRef | None:
+def _find_hires_model(
+    asked: Hires, request: GenerationRequest, settings: Settings, model: ModelRef, shelf: Shelf
+) -> ModelRef | None:
     if asked.model is None:
         return None
     with about("hires.model"):
-        found = refer(shelf.checkpoint(asked.model))
+        found = refer_other(shelf.checkpoint(asked.model), request, settings, shelf)
     _check_family(found, model, "hires.model")
     return None if found == model else found
 

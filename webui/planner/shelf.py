@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from webui.domain.models import Family, ModelInfo
+from webui.domain.plan import PartsPlan
 from webui.domain.upscaling import UpscalerRef
 from webui.errors import EaselError
 from webui.extending.scripts import AnyScript, NameKind
@@ -47,6 +48,10 @@ class Shelf(Protocol):
     def vae(self, name: str, checkpoint: ModelInfo) -> ModelInfo | None:
         """Return the VAE file called `name` with its hash. "Automatic": the one beside `checkpoint` that has its name,
         or None; "None": None."""
+
+    def parts(self, checkpoint: ModelInfo, modules: Sequence[str]) -> PartsPlan:
+        """Return the files that complete `checkpoint`, with their hashes: the `modules` where they fit, else the best
+        for what it lacks. `BadFile` when there is none, or no tokenizer."""
 
     def taesd(self, half: Half, family: Family) -> Path | None:
         """Return the file that holds a half of the TAESD of `family`, if there is one."""

@@ -41,8 +41,8 @@ def _setting_field(name: str, schema: dict[str, Any]) -> SettingField:
         section=merged["section"],
         label=merged["label"],
         description=merged.get("description", ""),
-        kind=merged["type"],
-        default=merged.get("default"),
+        kind="string" if merged["type"] == "array" else merged["type"],  # names with commas between
+        default=", ".join(merged["default"]) if merged["type"] == "array" else merged.get("default"),
         minimum=merged.get("minimum"),
         maximum=merged.get("maximum"),
         step=merged.get("step"),

@@ -45,7 +45,7 @@ class Factory:
             min_width=100,
         )
 
-    def number(self, name: str, label: str, value: int) -> gradio.Number:
+    def number(self, name: str, label: str, value: int | None) -> gradio.Number:
         return gradio.Number(
             value,
             label=self.text(label),

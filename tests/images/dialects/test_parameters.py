@@ -48,7 +48,7 @@ def test_forge() -> None:
     )
     assert told.request.vae == "soft-vae"
     assert told.request.hires is not None and told.request.hires.guidance == 5
-    assert told.unmapped == ("Module 2: clip_l (text encoders are those of the checkpoint)",)
+    assert told.unmapped == () and told.request is not None and told.request.modules == ("clip_l",)
 
 
 def test_sd_next() -> None:

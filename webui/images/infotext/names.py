@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from webui.domain.start import Content, Resize
+
+MODULE = re.compile(r"Module \d+")
+"""Forge's names of a VAE or a text encoder in a file of its own."""
 
 CHURN_KEYS = ("Sigma churn", "Sigma tmin", "Sigma tmax")
 NOISE_KEYS = ("Sigma noise",)

@@ -20,6 +20,7 @@ from webui.images.infotext.grammar import split
 from webui.images.infotext.names import (
     CONTENT_NAMES,
     GUIDING_NAMES,
+    MODULE,
     NOT_MASKED,
     OLD_NAMES,
     ONLY_MASKED,
@@ -117,6 +118,8 @@ class _Reading:
         elif key in HIRES_KEYS or (key == "Denoising strength" and self._is_of_second_pass):
             if self.request.hires is None:
                 self._refuse(key, value, "no second pass is named")
+        elif MODULE.fullmatch(key):
+            self.offer("modules", (*(self.request.modules or ()), value), key, value)
         elif key in _START_READERS:
             self._read_start(*_START_READERS[key], key, value)
         elif key not in INFORMATION and key not in REFINER_KEYS:
@@ -201,6 +204,7 @@ class _Reading:
             clip_skip=asked.clip_skip or 1,
             emphasis=asked.emphasis or "Original",
             vae=asked.vae or "None",
+            modules=asked.modules or (),
             sampling=SamplingOptions(**{**usual, **said}),
             guiding=asked.guiding.replace(minimum=asked.guiding.minimum or 0.0),
         )

@@ -26,6 +26,7 @@ class Processing(Incoming):
     n_iter: int = 1
     steps: int = 50
     cfg_scale: float = 7.0
+    distilled_cfg_scale: float | None = Field(default=None, description="Forge's: None is what the model proposes.")
     width: int = 512
     height: int = 512
     restore_faces: bool = False

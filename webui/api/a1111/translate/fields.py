@@ -13,11 +13,13 @@ from webui.errors import BadRequest, EaselError
 A1111_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "guidance": "cfg_scale",
+        "distilled_guidance": "distilled_cfg_scale",
         "batch_count": "n_iter",
         "sampler": "sampler_name",
         "schedule": "scheduler",
         "model": "override_settings.sd_model_checkpoint",
         "vae": "override_settings.sd_vae",
+        "modules": "override_settings.forge_additional_modules",
         "clip_skip": "override_settings.CLIP_stop_at_last_layers",
         "script": "script_name",
         "variation.seed": "subseed",

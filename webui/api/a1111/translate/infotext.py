@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
+from webui.images.infotext.names import MODULE
 from webui.settings import NAMES
 
 Asked = TypeVar("Asked", bound=Processing)
@@ -20,6 +21,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "Sampler": "sampler_name",
         "Schedule type": "scheduler",
         "CFG scale": "cfg_scale",
+        "Distilled CFG Scale": "distilled_cfg_scale",
         "Image CFG scale": "image_cfg_scale",
         "Seed": "seed",
         "Variation seed": "subseed",
@@ -105,7 +107,11 @@ def with_infotext(asked: Asked, read: Callable[[str], tuple[str, str, Mapping[st
         return asked
     prompt, negative_prompt, parameters = read(asked.infotext)
     said = {"prompt": prompt, "negative_prompt": negative_prompt, **_fields(parameters)}
-    settings = {SETTINGS[key]: value for key, value in parameters.items() if SETTINGS.get(key) in {*NAMES, "sd_vae"}}
+    settings: dict[str, object] = {
+        SETTINGS[key]: value for key, value in parameters.items() if SETTINGS.get(key) in {*NAMES, "sd_vae"}
+    }
+    modules = [value for key, value in parameters.items() if MODULE.fullmatch(key)]
+    settings |= {"forge_additional_modules": modules} if modules else {}
     return filled(asked, said | {"override_settings": {**settings, **asked.override_settings}}, "infotext")
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
 from webui.settings import ALIASES, NAMES
@@ -12,17 +9,14 @@ from webui.settings import ALIASES, NAMES
 OF_THE_REQUEST = ("sd_model_checkpoint", "sd_vae")
 """Options that are fields of our request."""
 
-NEUTRAL_OVERRIDES: Mapping[str, tuple[object, ...]] = MappingProxyType({"forge_additional_modules": (None, [])})
-"""Foreign options that common clients send along, with the values that ask for nothing."""
-
 
 def read_overrides(asked: Processing) -> dict[str, object]:
-    """Return the overrides under A1111's names, without foreign ones that ask for nothing; null means none."""
+    """Return the overrides under A1111's names; null means none."""
     wanted: dict[str, object] = {}
     for name, value in asked.override_settings.items():
         if name in NAMES or name in OF_THE_REQUEST:
             wanted[ALIASES[NAMES[name]] if name in NAMES else name] = value
-        elif name not in NEUTRAL_OVERRIDES or value not in NEUTRAL_OVERRIDES[name]:
+        else:
             raise BadRequest(
                 f"override_settings.{name}: there is no such setting.",
                 hint="GET /sdapi/v1/options lists them; leave this one out.",

@@ -84,6 +84,7 @@ def _translate(asked: Processing, find_script: FindScript, more: Mapping[str, ob
         "schedule": schedule.label,
         "steps": asked.steps,
         "guidance": asked.cfg_scale,
+        "distilled_guidance": asked.distilled_cfg_scale,
         "seed": asked.seed,
         "variation": _variation(asked),
         "sampling": {
