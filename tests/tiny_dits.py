@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AuraFlowTransformer2DModel, AutoencoderKL, PixArtTransformer2DModel
+from diffusers import (
+    AuraFlowTransformer2DModel,
+    AutoencoderDC,
+    AutoencoderKL,
+    Lumina2Transformer2DModel,
+    PixArtTransformer2DModel,
+    SanaTransformer2DModel,
+)
 from torch import nn
 from transformers import PreTrainedModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from tests.tiny_flux import write_piece_tokenizer
 from tests.tiny_models import write_json
+from tests.tiny_texts import make_gemma, write_gemma_tokenizer
+from webui.domain.models import Family
 
 WIDTH = 40  # of texts
 LINEAR = {
@@ -22,6 +31,10 @@ LINEAR = {
 FLOW = {
     "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.73,
     "use_dynamic_shifting": False,
+}  # fmt: skip
+SOLVER_FLOW = {
+    "_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 1000, "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True, "flow_shift": 3.0,
 }  # fmt: skip
 _T5 = {
     "vocab_size": 400, "d_model": WIDTH, "d_kv": 10, "d_ff": 64, "num_layers": 2, "num_heads": 4,
@@ -60,19 +73,50 @@ def _auraflow() -> Networks:
     return {"transformer": transformer, "vae": make_vae(), "text_encoder": UMT5EncoderModel(UMT5Config(**_T5))}
 
 
+def _sana() -> Networks:
+    transformer = SanaTransformer2DModel(
+        in_channels=32, out_channels=32, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=WIDTH,
+        sample_size=32,
+    )  # fmt: skip
+    vae = AutoencoderDC(
+        latent_channels=32, attention_head_dim=8, encoder_block_types="ResBlock", decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8, 8, 8, 16, 16, 32), decoder_block_out_channels=(8, 8, 8, 16, 16, 32),
+        encoder_layers_per_block=(1,) * 6, decoder_layers_per_block=(1,) * 6, encoder_qkv_multiscales=((),) * 6,
+        decoder_qkv_multiscales=((),) * 6, scaling_factor=0.41407,
+    )  # fmt: skip
+    return {"transformer": transformer, "vae": vae, "text_encoder": make_gemma(WIDTH)}
+
+
+def _lumina2() -> Networks:
+    transformer = Lumina2Transformer2DModel(
+        sample_size=16, hidden_size=24, num_layers=2, num_refiner_layers=1, num_attention_heads=2, num_kv_heads=1,
+        multiple_of=16, axes_dim_rope=(4, 4, 4), axes_lens=(300, 64, 64), cap_feat_dim=WIDTH,
+    )  # fmt: skip
+    vae = make_vae(16, 0.3611, 0.1159)
+    return {"transformer": transformer, "vae": vae, "text_encoder": make_gemma(WIDTH)}
+
+
 _MAKERS: Mapping[str, Callable[[], Networks]] = {
     "pixart_alpha": lambda: _pixart(told=True),
     "pixart_sigma": lambda: _pixart(told=False),
     "auraflow": _auraflow,
+    "sana": _sana,
+    "lumina2": _lumina2,
 }
 PIPELINES = {
     "pixart_alpha": "PixArtAlphaPipeline",
     "pixart_sigma": "PixArtSigmaPipeline",
     "auraflow": "AuraFlowPipeline",
+    "sana": "SanaPipeline",
+    "lumina2": "Lumina2Pipeline",
 }
-SCHEDULERS: Mapping[str, Mapping[str, Any]] = {"pixart_alpha": LINEAR, "pixart_sigma": LINEAR, "auraflow": FLOW}
+SCHEDULERS: Mapping[str, Mapping[str, Any]] = {
+    "pixart_alpha": LINEAR, "pixart_sigma": LINEAR, "auraflow": FLOW, "sana": SOLVER_FLOW, "lumina2": FLOW,
+}  # fmt: skip
 _TOKENIZERS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
-    kind: ("T5Tokenizer", write_piece_tokenizer) for kind in ("pixart_alpha", "pixart_sigma", "auraflow")
+    **dict.fromkeys(("pixart_alpha", "pixart_sigma", "auraflow"), ("T5Tokenizer", write_piece_tokenizer)),
+    **dict.fromkeys(("sana", "lumina2"), ("GemmaTokenizer", write_gemma_tokenizer)),
 }
 KINDS = tuple(_MAKERS)
 _LOUD = {"caption": 4, "context_embedder": 8, "add_v": 40}  # what texts pass through
@@ -85,7 +129,9 @@ def make_networks(kind: str, seed: int = 0) -> Networks:
     with torch.no_grad():
         for name, parameter in networks["transformer"].named_parameters():
             factors = [factor for word, factor in _LOUD.items() if word in name]
-            if SCHEDULERS[kind] is FLOW and "proj_out" in name:  # a small velocity would leave nothing but noise
+            if Family(kind).is_flow and (
+                "proj_out" in name or name == "norm_out.linear_2.weight"
+            ):  # a small velocity would leave nothing but noise
                 factors = [8]
             parameter.mul_(factors[0] if factors and parameter.dim() == 2 else 1)
     return {name: network.eval() for name, network in networks.items()}

@@ -18,12 +18,14 @@ from tests.tiny_dits import KINDS, PIPELINES, SCHEDULERS, make_folder
 from webui.domain.models import Family
 from webui.domain.plan import Plan, PreviewPlan
 from webui.domain.start import FromImage, FromMaskedImage
-from webui.engine import families
+from webui.engine import families, previews, vae
 from webui.engine.condition import Condition, Encoding
 from webui.engine.control import Control
 from webui.engine.engine import Engine, ImageReady, PreviewImage
+from webui.engine.families.sana import read_instruction
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
+from webui.engine.starts import latent_mask
 from webui.errors import BadRequest
 from webui.weights.memory import Resident
 
@@ -106,8 +108,9 @@ def encode(model: Resident, text: str, negative: bool = False, **encoding: Any) 
 
 def encode_theirs(pipeline: Any, kind: str, text: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the pipeline's states and mask of a text and of the same text as a negative prompt."""
+    told = {"complex_human_instruction": read_instruction().split("\n")} if kind == "sana" else {}
     with torch.no_grad():
-        given = pipeline.encode_prompt(text, negative_prompt=text, do_classifier_free_guidance=True)
+        given = pipeline.encode_prompt(text, negative_prompt=text, do_classifier_free_guidance=True, **told)
     return given
 
 
@@ -144,7 +147,7 @@ def latents_of_theirs(pipeline: Any, plan: Plan, models: Models) -> Tensor:
     kind, image, given = plan.model.family.value, plan.images[0], {}
     start = noise_of(plan)
     if plan.model.family.is_flow:
-        given["sigmas"] = np.linspace(1.0, 1 / plan.steps, plan.steps)
+        given["sigmas"] = list(np.linspace(1.0, 1 / plan.steps, plan.steps))
     else:
         scheduler = diffusers.EulerDiscreteScheduler.from_config(
             dict(SCHEDULERS[kind]), timestep_spacing="linspace", steps_offset=0
@@ -153,7 +156,12 @@ def latents_of_theirs(pipeline: Any, plan: Plan, models: Models) -> Tensor:
         scheduler.set_timesteps(plan.steps)
         levels = families.find(plan.model.family).noise_levels(model_of(models, plan), (plan.width, plan.height))
         start = start * find_sigmas("Euler", "Uniform", plan.steps, levels)[0] / scheduler.init_noise_sigma
-    if "PixArt" in PIPELINES[kind]:
+    if kind == "sana":
+        shift = SCHEDULERS[kind]["flow_shift"]
+        pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    if kind == "lumina2":
+        given["cfg_normalization"] = False
+    if kind in ("pixart_alpha", "pixart_sigma", "sana"):
         given["use_resolution_binning"] = False
     return pipeline(
         image.prompt, negative_prompt=image.negative_prompt, guidance_scale=plan.guidance, width=plan.width,
@@ -175,10 +183,10 @@ def test_the_same_picture_as_diffusers(
     pipeline: Any, engine: Engine, models: Models, plan_dit: PlanMaker, kind: str
 ) -> None:
     """Decoded with the scale and the shift of the model."""
-    plan, vae = plan_dit(kind), pipeline.vae
-    own = latents_of(plan, models) / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0)
+    plan, coder = plan_dit(kind), pipeline.vae
+    own = latents_of(plan, models) / coder.config.scaling_factor + (getattr(coder.config, "shift_factor", None) or 0)
     with torch.inference_mode():
-        theirs = vae.decode(own, return_dict=False)[0]
+        theirs = coder.decode(own, return_dict=False)[0]
     expected = ((theirs[0] / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
     assert np.abs(run(engine, plan)[0] - expected).max() <= 1
 
@@ -255,3 +263,18 @@ def test_auraflow_knows_so_many_places(engine: Engine, plan_dit: PlanMaker) -> N
     assert len(run(engine, plan_dit("auraflow", width=128, height=128))) == 1
     with pytest.raises(BadRequest, match="at most 128 pixels"):
         run(engine, plan_dit("auraflow", width=136, height=64))
+
+
+def test_masks_of_pictures_that_are_no_whole_latents() -> None:
+    """The edge of a mask lies where it does in the picture, whose last latents reach beyond it."""
+    mask = Image.new("L", (72, 64), 0)
+    mask.paste(255, (64, 0, 72, 64))
+    assert latent_mask(mask, (2, 3), 32, soft=False).tolist() == [[[0, 0, 1], [0, 0, 1]]]
+
+
+@pytest.mark.parametrize("colour", range(3))
+def test_previews_of_sana_have_the_colours_of_its_vae(models: Models, plan_dit: PlanMaker, colour: int) -> None:
+    model = model_of(models, plan_dit("sana"))
+    painted = Image.new("RGB", (256, 256), tuple(220 if channel == colour else 40 for channel in range(3)))
+    seen = np.asarray(previews.approximate(model, vae.encode(model, painted))).reshape(-1, 3).mean(0)
+    assert seen.argmax() == colour and seen.max() - seen.min() > 40

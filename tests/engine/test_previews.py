@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from webui.domain.models import Family
 from webui.domain.plan import PreviewPlan
 from webui.engine import previews, vae
 from webui.weights.memory import Resident
@@ -39,10 +38,10 @@ def test_unusable_latents_give_no_preview(tiny: Resident) -> None:
     assert previews.render(tiny, torch.full((1, 4, 8, 8), float("nan")), PreviewPlan()) is None
 
 
-def test_the_linear_map_tells_bright_from_dark_and_red_from_green() -> None:
+def test_the_linear_map_tells_bright_from_dark_and_red_from_green(tiny: Resident) -> None:
     def colour(*latent: float) -> list[int]:
         latents = torch.tensor(latent, dtype=torch.float32).view(4, 1, 1).expand(4, 4, 4)
-        image = previews.approximate(latents, Family.SD1)
+        image = previews.approximate(tiny, latents)
         assert image.size == (32, 32)
         return np.asarray(image).reshape(-1, 3).mean(0).round().astype(int).tolist()
 

@@ -81,6 +81,13 @@ BREAKAGES: dict[str, tuple[str, Break, str]] = {
     "patches": ("auraflow", _config("transformer", patch_size=4), "not that of a usable network"),
     "width": ("auraflow", _config("transformer", caption_projection_dim=33), "not that of a usable network"),
     "wrong text encoder": ("auraflow", _config("transformer", joint_attention_dim=41), "do not fit together"),
+    "guided": ("sana", _config("transformer", guidance_embeds=True), "not that of a usable network"),
+    "fewer levels": ("sana", _config("vae", decoder_block_out_channels=[8] * 5), "does not shrink images 32 times"),
+    "no flow": ("sana", _config("scheduler/scheduler_config.json", use_flow_sigmas=False), "not supported"),
+    "places": ("lumina2", _config("transformer", axes_dim_rope=[4, 4, 2]), "not that of a usable network"),
+    "odd places": ("lumina2", _config("transformer", axes_dim_rope=[3, 3, 6]), "not that of a usable network"),
+    "other states": ("lumina2", _config("transformer", cap_feat_dim=41), "do not fit together"),
+    "no word pieces": ("lumina2", _without("tokenizer/tokenizer.json"), "tokenizer/tokenizer.json is missing"),
     "shift": ("auraflow", _config("scheduler/scheduler_config.json", shift=0), "not supported"),
 }
 

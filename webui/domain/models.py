@@ -26,6 +26,8 @@ class Family(str, Enum):
     AURAFLOW = "auraflow"
     CHROMA = "chroma"
     Z_IMAGE = "z_image"
+    SANA = "sana"
+    LUMINA2 = "lumina2"
     OTHER = "other"
 
     @property
@@ -45,7 +47,17 @@ _SHARED_LATENTS = {
     Family.CHROMA: Family.FLUX,
     Family.Z_IMAGE: Family.FLUX,
 }
-_FLOW = frozenset({Family.FLUX, Family.Z_IMAGE, Family.CHROMA, Family.SD3, Family.AURAFLOW})
+_FLOW = frozenset(
+    {
+        Family.FLUX,
+        Family.Z_IMAGE,
+        Family.CHROMA,
+        Family.SD3,
+        Family.AURAFLOW,
+        Family.SANA,
+        Family.LUMINA2,
+    }
+)
 
 
 class Kind(str, Enum):

@@ -21,14 +21,14 @@ def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return the VAE's latents [1,C,h,w], float32, as networks denoise them."""
     if (spread := _spread(vae, latents)) is not None:
         return (latents - spread[0]) * (vae.config.scaling_factor / spread[1])
-    return (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+    return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
 
 def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return denoised latents [1,C,h,w], float32, as the VAE decodes them."""
     if (spread := _spread(vae, latents)) is not None:
         return latents * (spread[1] / vae.config.scaling_factor) + spread[0]
-    return latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+    return latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
 
 
 def _spread(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -51,12 +51,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Finished latents [B,C,h,w], or what the network made of unfinished ones; the model that made them, and the steps
-    it took."""
+    """Finished latents [B,C,h,w], or what the network made of unfinished ones; the model that made them, the steps it
+    took, and the size of their pictures (width and height)."""
 
     latents: Tensor
     model: ModelRef
     steps: int
+    size: tuple[int, int]
 
 
 def generate(plan: Plan, models: Models, control: Control, inputs: Mapping[str, Image.Image]) -> Iterator[Output]:
@@ -113,11 +114,11 @@ def _run(
         if control.interrupted or control.skipped:
             break
         if previews.is_due(done, total, plan.preview.every):
-            preview = previews.render(sampling.model, step.denoised, plan.preview)
+            preview = previews.render(sampling.model, step.denoised, plan.preview, (each.width, each.height))
             if preview is not None:
                 yield PreviewImage(preview)
     latents = step.latents if step.index + 1 == sampling.steps else step.denoised
-    return Drawn(latents, sampling.reference, step.index + 1)
+    return Drawn(latents, sampling.reference, step.index + 1, (each.width, each.height))
 
 
 def _enlarge(
@@ -148,7 +149,7 @@ def _pictures(drawn: Drawn, models: Models) -> list[Image.Image | None]:
     pictures: list[Image.Image | None] = []
     for latents in drawn.latents:
         try:
-            pictures.append(decode(models.get(drawn.model).resident, latents))
+            pictures.append(decode(models.get(drawn.model).resident, latents, size=drawn.size))
         except GenerationError:
             pictures.append(None)
     return pictures
@@ -158,7 +159,7 @@ def _decode(batch: Batch, drawn: Drawn, models: Models) -> Iterator[ImageReady |
     """Yield the pictures of one batch, each image that cannot be decoded as failed."""
     for number, (image, latents) in enumerate(zip(batch.images, drawn.latents, strict=True)):
         try:
-            picture = decode(models.get(drawn.model).resident, latents)
+            picture = decode(models.get(drawn.model).resident, latents, size=drawn.size)
         except GenerationError as error:
             yield ImageFailed(index=image.index, message=error.message, hint=error.hint)
             continue

@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from webui.domain.plan import Plan
 from webui.domain.start import FromExtendedImage, FromMaskedImage
+from webui.engine import families
 from webui.engine.denoise import Denoise, NoiseLevels
 from webui.engine.samplers import Sampler
 from webui.engine.vae import encode, to_pixels
@@ -76,7 +78,8 @@ def begin(
     if not isinstance(start, FromMaskedImage | FromExtendedImage):
         return Begin(levels.noised(original, added, sigma, extra))
     soft = isinstance(start, FromMaskedImage) and start.soft
-    mask = model.place(torch.stack([latent_mask(canvas.mask, size, soft=soft) for canvas in canvases]))
+    shrink = families.find(model.checkpoint.family).SHRINK
+    mask = model.place(torch.stack([latent_mask(canvas.mask, size, shrink, soft=soft) for canvas in canvases]))
     if start.content == "latent_noise":
         original = original + (noise - original) * mask
     elif start.content == "latent_nothing":
@@ -91,9 +94,15 @@ def _fit(latents: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(latents.unsqueeze(0), size=tuple(size), mode="bilinear")[0]
 
 
-def latent_mask(mask: Image.Image | None, size: Sequence[int], *, soft: bool) -> Tensor:
-    """Return `mask` as [1,h,w] in 0 … 1; all or nothing unless `soft`."""
+def latent_mask(mask: Image.Image | None, size: Sequence[int], shrink: int, *, soft: bool) -> Tensor:
+    """Return `mask` as [1,h,w] in 0 … 1 for latents of `shrink` pixels a side; all or nothing unless `soft`."""
     assert mask is not None
-    small = mask.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    small = _whole(mask, shrink).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     shares = to_pixels(small)
     return shares if soft else shares.round()
+
+
+def _whole(mask: Image.Image, shrink: int) -> Image.Image:
+    """Return `mask` with its right and lower edges repeated, as those of the picture are for whole latents."""
+    numbers = np.asarray(mask)
+    return Image.fromarray(np.pad(numbers, ((0, -mask.height % shrink), (0, -mask.width % shrink)), mode="edge"))

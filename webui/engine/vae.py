@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from webui.engine import coders
+from webui.engine.families.patches import fill_up
 from webui.engine.vae_tiles import compute_in_tiles
 from webui.errors import GenerationError
 from webui.weights.footprint import shrink
@@ -25,11 +26,14 @@ Compute = Callable[[nn.Module, Tensor], Tensor]
 
 
 @torch.inference_mode()
-def decode(model: Resident, latents: Tensor, component: str | None = None) -> Image.Image:
+def decode(
+    model: Resident, latents: Tensor, component: str | None = None, size: tuple[int, int] | None = None
+) -> Image.Image:
     """Return the picture of one image's latents [C,h,w], drawn by `component` or by the model's usual decoder.
 
-    Latents that the device has no room to decode in one piece are decoded in tiles; when a VAE in half precision
-    overflows, it is switched to float32. Raises `GenerationError` when the picture still is not a number.
+    What reaches beyond `size` (width and height) is cut off: latents may stand for more pixels than are wanted. Those
+    that the device has no room to decode in one piece are decoded in tiles; when a VAE in half precision overflows, it
+    is switched to float32. Raises `GenerationError` when the picture still is not a number.
     """
     component = component or model.decoder
 
@@ -42,12 +46,13 @@ def decode(model: Resident, latents: Tensor, component: str | None = None) -> Im
     if not torch.isfinite(pixels).all():
         _refuse_broken_latents(latents)
         pixels = task.run_in_full()
-    return to_image(pixels)
+    return to_image(pixels if size is None else pixels[:, : size[1], : size[0]])
 
 
 @torch.inference_mode()
 def encode(model: Resident, image: Image.Image) -> Tensor:
-    """Return the latents [C,h,w] of an RGB picture whose sides are multiples of 8, float32, on the device.
+    """Return the latents [C,h,w] of an RGB picture, float32, on the device. Where its sides are no whole latents, its
+    right and lower edges are repeated.
 
     The VAE gives a distribution; this is its mean. Memory and overflow are dealt with as in `decode`.
     """
@@ -63,7 +68,8 @@ def encode_pixels(model: Resident, pixels: Tensor) -> Tensor:
         own = coders.to_latents(vae, pixels.unsqueeze(0).to(model.dtype(component)))
         return coders.normalised(vae, own.float())[0]
 
-    task = _Task(model, component, compute, pixels, shrink(model.network(component).config))
+    side = shrink(model.network(component).config)
+    task = _Task(model, component, compute, fill_up(pixels.unsqueeze(0), side)[0], side)
     latents = task.run()
     return latents if torch.isfinite(latents).all() else task.run_in_full()
 

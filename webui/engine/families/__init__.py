@@ -15,9 +15,11 @@ from webui.engine.families import (
     auraflow,
     chroma,
     flux,
+    lumina2,
     pixart_alpha,
     pixart_sigma,
     playground,
+    sana,
     sd1,
     sd3,
     sdxl,
@@ -63,6 +65,8 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.PIXART_ALPHA: pixart_alpha,
         Family.PIXART_SIGMA: pixart_sigma,
         Family.AURAFLOW: auraflow,
+        Family.SANA: sana,
+        Family.LUMINA2: lumina2,
     }
 )
 

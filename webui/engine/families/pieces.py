@@ -73,6 +73,11 @@ def weigh_states(states: Tensor, weights: Sequence[float], emphasis: EmphasisMod
 
 
 def read_states(model: Resident, component: str, row: Row, emphasis: EmphasisMode, layer: int | None = None) -> Tensor:
+    """Return the states [T,D] of `read_plain_states`, as the weights of their tokens want them."""
+    return weigh_states(read_plain_states(model, component, row, layer), row.weights, emphasis)
+
+
+def read_plain_states(model: Resident, component: str, row: Row, layer: int | None = None) -> Tensor:
     """Return the states [T,D], float32, on the device, that a text encoder has for a row whose padding it does not see:
     those of `layer` (from the end, -1 the last one), or else the last ones behind its final norm."""
     with model.on_device(component) as encoder:
@@ -80,5 +85,4 @@ def read_states(model: Resident, component: str, row: Row, emphasis: EmphasisMod
         read = encoder(
             model.place(torch.tensor([row.tokens])), attention_mask=seen, output_hidden_states=layer is not None
         )
-    states = read.last_hidden_state if layer is None else read.hidden_states[layer]
-    return weigh_states(states[0].float(), row.weights, emphasis)
+    return (read.last_hidden_state if layer is None else read.hidden_states[layer])[0].float()

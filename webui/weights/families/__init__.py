@@ -9,9 +9,11 @@ from webui.weights.families import (
     auraflow,
     chroma,
     flux,
+    lumina2,
     pixart_alpha,
     pixart_sigma,
     playground,
+    sana,
     sd1,
     sd2,
     sd3,
@@ -22,6 +24,8 @@ from webui.weights.families import (
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
 ALL: tuple[FamilyFiles, ...] = (
+    lumina2.FILES,
+    sana.FILES,
     auraflow.FILES,
     pixart_sigma.FILES,
     pixart_alpha.FILES,

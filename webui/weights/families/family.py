@@ -15,7 +15,8 @@ from webui.weights.headers import Header
 CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
 T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"})
 QWEN_TOKENIZERS = frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"})
-WORD_TOKENIZERS = CLIP_TOKENIZERS | {"Qwen2Tokenizer", "Qwen2TokenizerFast"}  # those of vocab.json and merges.txt
+GEMMA_TOKENIZERS = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})
+WORD_TOKENIZERS = CLIP_TOKENIZERS | QWEN_TOKENIZERS  # those of vocab.json and merges.txt
 
 Json = Mapping[str, Any]
 

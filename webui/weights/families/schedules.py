@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from webui.weights.checkpoint import EdmSchedule, FlowSchedule, NoiseSchedule
@@ -58,6 +59,17 @@ def check_edm(path: Path, schedule: EdmSchedule) -> EdmSchedule:
     if not usable or schedule.prediction not in ("epsilon", "v_prediction"):
         raise bad_model(path, _UNSUPPORTED)
     return schedule
+
+
+def read_solver_flow_schedule(facts: FolderFacts) -> FlowSchedule:
+    """The same for models whose folders name DPM-Solver, which has its own words for flow matching."""
+    config = facts.scheduler
+    if config.get("_class_name") != "DPMSolverMultistepScheduler":
+        return read_flow_schedule(facts)
+    if config.get("prediction_type") != "flow_prediction" or config.get("use_flow_sigmas") is not True:
+        raise bad_model(facts.path, _UNSUPPORTED)
+    told = {"num_train_timesteps": config.get("num_train_timesteps", 1000), "shift": config.get("flow_shift", 1.0)}
+    return read_flow_schedule(replace(facts, scheduler=told))
 
 
 def read_flow_schedule(facts: FolderFacts) -> FlowSchedule:
