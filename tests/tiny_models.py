@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -30,14 +31,14 @@ INDEX = {
 }  # fmt: skip
 
 
-def make_networks(seed: int = 0, channels: int = 4) -> dict[str, nn.Module]:
+def make_networks(seed: int = 0, channels: int = 4, unet_changes: Mapping[str, Any] = {}) -> dict[str, nn.Module]:
     """Return UNet (of so many input channels), VAE and text encoder with random weights that react to the prompt."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=channels, out_channels=4, block_out_channels=(32, 64, 64), layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH, attention_head_dim=8, norm_num_groups=8,
+        cross_attention_dim=WIDTH, attention_head_dim=8, norm_num_groups=8, **unet_changes,
     )  # fmt: skip
     vae = AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, sample_size=64, scaling_factor=0.18215,
@@ -68,10 +69,10 @@ def make_networks(seed: int = 0, channels: int = 4) -> dict[str, nn.Module]:
     return {name: network.eval() for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder))}
 
 
-def make_folder(path: Path, seed: int = 0, channels: int = 4) -> Path:
+def make_folder(path: Path, seed: int = 0, channels: int = 4, unet_changes: Mapping[str, Any] = {}) -> Path:
     """Write a diffusers folder to `path` and return it."""
     path.mkdir(parents=True)
-    for name, network in make_networks(seed, channels).items():
+    for name, network in make_networks(seed, channels, unet_changes).items():
         network.save_pretrained(path / name)
     write_json(path / "model_index.json", INDEX)
     write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)

@@ -46,7 +46,7 @@ def plan_distilled(request: GenerationRequest, checkpoint: ModelInfo, others: bo
     """Return the guidance that distilled networks are told, None where there is no such network; `others`: whether
     another model takes part."""
     usual = checkpoint.defaults.distilled_guidance
-    if checkpoint.family is not Family.FLUX or (usual is None and not others):
+    if usual is None and not (others and checkpoint.family is Family.FLUX):
         return None
     return next(value for value in (request.distilled_guidance, usual, DISTILLED_GUIDANCE) if value is not None)
 

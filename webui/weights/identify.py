@@ -6,6 +6,7 @@ from pathlib import Path
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint
+from webui.weights.families import few_steps
 from webui.weights.folders import identify_folder
 from webui.weights.single_files import identify_single_file
 
@@ -16,6 +17,6 @@ def identify(path: Path) -> Checkpoint:
     Raises `BadFile` with one sentence on what is wrong: damaged, foreign, dangerous, or of a kind not supported.
     """
     try:
-        return identify_folder(path) if path.is_dir() else identify_single_file(path)
+        return few_steps.propose(identify_folder(path) if path.is_dir() else identify_single_file(path))
     except OSError as error:
         raise BadFile(f"{path.name} cannot be read: {error.strerror or error}.", field="model") from error

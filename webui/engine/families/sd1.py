@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import EdmLevels, NoiseLevels, Predict
 from webui.engine.families.clip import Rows, encode_text
+from webui.engine.families.distilled import tell_guidance, told_guidance
 from webui.errors import BadRequest
 from webui.weights.checkpoint import EdmSchedule, NoiseSchedule
 from webui.weights.memory import Resident
@@ -45,8 +46,14 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
     dtype = model.dtype("unet")
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        states = condition.states
-        return network(latents.to(dtype), timestep, encoder_hidden_states=states, return_dict=False)[0].float()
+        output = network(
+            latents.to(dtype),
+            timestep,
+            encoder_hidden_states=condition.states,
+            return_dict=False,
+            **tell_guidance(network, condition, dtype),
+        )
+        return output[0].float()
 
     return predict
 
@@ -58,7 +65,8 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
     def encode_rows(rows: Rows) -> Tensor:
         return encode_tokens(model, rows, encoding.clip_skip)
 
-    return Condition(encode_text(model.tokenizers["text_encoder"], text, encoding, encode_rows))
+    states = encode_text(model.tokenizers["text_encoder"], text, encoding, encode_rows)
+    return Condition(states, guidance=told_guidance(model, encoding))
 
 
 @torch.inference_mode()

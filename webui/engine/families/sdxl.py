@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
 from webui.engine.families.clip import Rows, encode_text
+from webui.engine.families.distilled import tell_guidance, told_guidance
 from webui.engine.families.sd1 import SHRINK, latent_shape, noise_levels
 from webui.weights.memory import Resident
 
@@ -43,6 +44,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
             encoder_hidden_states=condition.states,
             added_cond_kwargs=told,
             return_dict=False,
+            **tell_guidance(network, condition, dtype),
         )
         return output[0].float()
 
@@ -75,10 +77,10 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
 
     first = encode_text(model.tokenizers["text_encoder"], text, encoding, encode_first)
     second = encode_text(model.tokenizers["text_encoder_2"], text, encoding, encode_second)
-    states = torch.cat([first, second], -1)
+    states, guidance = torch.cat([first, second], -1), told_guidance(model, encoding)
     if negative and not text and model.checkpoint.zero_negative:
-        return Condition(torch.zeros_like(states), torch.zeros_like(pooled[0]))
-    return Condition(states, pooled[0])
+        return Condition(torch.zeros_like(states), torch.zeros_like(pooled[0]), guidance)
+    return Condition(states, pooled[0], guidance)
 
 
 def read_with_pooled(model: Resident, rows: Rows) -> tuple[Tensor, Tensor]:
