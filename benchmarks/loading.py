@@ -9,6 +9,7 @@ it takes to identify the file and to switch between two cached models.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
 import statistics
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,17 +33,34 @@ from webui.weights.memory import EngineOptions, ModelCache, choose_placement
 MIB = 2**20
 
 
-def read_seconds(file: Path) -> float:
-    """Return how long the bytes of `file` take to be read into memory, the best of three."""
-    seconds = []
-    buffer = bytearray(64 * MIB)
-    for _ in range(3):
-        start = time.perf_counter()
-        with file.open("rb", buffering=0) as opened:
-            while opened.readinto(buffer):
-                pass
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+@dataclass(frozen=True, order=True)
+class Seconds:
+    """Time on the clock, and of the processor: the one that tells more on a machine with other work to do."""
+
+    processor: float
+    clock: float
+
+    @classmethod
+    def now(cls) -> Seconds:
+        return cls(time.process_time(), time.perf_counter())
+
+    def __sub__(self, other: Seconds) -> Seconds:
+        return Seconds(self.processor - other.processor, self.clock - other.clock)
+
+    def __truediv__(self, other: Seconds) -> str:
+        return f"{self} = {self.clock / other.clock:.2f}× ({self.processor / other.processor:.2f}×)"
+
+    def __str__(self) -> str:
+        return f"{self.clock:.2f} s ({self.processor:.2f} s of the processor)"
+
+
+def read(file: Path) -> None:
+    """Read all bytes of `file` into fresh memory, as whoever copies a model does."""
+    content = bytearray(file.stat().st_size)
+    with file.open("rb", buffering=0) as opened:
+        rest = memoryview(content)
+        while count := opened.readinto(rest):
+            rest = rest[count:]
 
 
 class Peak:
@@ -69,35 +88,36 @@ class Peak:
 
 
 def measure(file: Path, how: str) -> None:
-    """Print one line about loading `file` and touching every weight, as sampling would."""
+    """Print about loading `file`, twice (the first time, libraries are imported), and touching every weight."""
     checkpoint = identify(file)
     dtypes = dict.fromkeys(checkpoint.components, torch.float16)
     if how == "cpu":
         dtypes = dict(choose_placement(EngineOptions(use_cpu=frozenset({"all"})), checkpoint).dtypes)
-    reading, size = read_seconds(file), file.stat().st_size
-    with Peak() as peak:
-        start = time.perf_counter()
-        networks = load(identify(file), dtypes)
-        ready = time.perf_counter() - start
-        for network in networks.networks.values():
-            for weight in network.state_dict().values():
-                weight.sum()
-        touched = time.perf_counter() - start
-    held = sum(each.nbytes for network in networks.networks.values() for each in network.state_dict().values())
-    rise = peak.most - peak.before
     kinds = ", ".join(f"{name} {str(dtype).removeprefix('torch.')}" for name, dtype in dtypes.items())
-    print(
-        f"{how:4} reading {reading:5.2f} s   ready {ready:5.2f} s = {ready / reading:5.2f}×   every weight touched "
-        f"{touched:5.2f} s\n     peak {rise / MIB:6.0f} MiB = {rise / size:4.2f}× the file, {rise / held:4.2f}× the "
-        f"weights ({kinds})",
-        flush=True,
-    )
+    print(f"{how} ({kinds})")
+    reading, size = min(_timed(lambda: read(file)) for _ in range(3)), file.stat().st_size
+    for turn in ("first", "again"):
+        with Peak() as peak:
+            start = Seconds.now()
+            networks = load(identify(file), dtypes).networks
+            ready = Seconds.now() - start
+            weights = [each for network in networks.values() for each in network.state_dict().values()]
+            for weight in weights:
+                weight.sum()
+            touched = Seconds.now() - start
+        rise, held = peak.most - peak.before, sum(weight.nbytes for weight in weights)
+        print(
+            f"  {turn}: reading {reading}, ready {ready / reading}, every weight touched {touched / reading}\n"
+            f"         peak {rise / MIB:.0f} MiB = {rise / size:.2f}× the file, {rise / held:.2f}× the weights",
+            flush=True,
+        )
+        del networks, weights, weight
 
 
 def measure_rest(file: Path, _: str) -> None:
     """Print how long identifying and switching take."""
-    seconds = [_timed(lambda: identify(file)) for _ in range(5)]
-    print(f"identify {min(seconds) * 1000:.1f} ms (first {seconds[0] * 1000:.1f} ms)")
+    seconds = [_timed(lambda: identify(file)).clock * 1000 for _ in range(5)]
+    print(f"identify: {min(seconds):.1f} ms (the first time {seconds[0]:.1f} ms)")
     twin = file.with_name(f"twin-{file.name}")
     if not twin.exists():
         os.link(file, twin)
@@ -107,15 +127,15 @@ def measure_rest(file: Path, _: str) -> None:
     ]
     for model in models:
         cache.load(model, identify(model.path))
-    switches = [_timed(lambda model=model: cache.use(model)) for model in models * 5]  # type: ignore[misc]
-    usual, longest = statistics.median(switches) * 1000, max(switches) * 1000
+    switches = [_timed(functools.partial(cache.use, model)).clock * 1000 for model in models * 5]
+    usual, longest = statistics.median(switches), max(switches)
     print(f"switch between two cached models: {usual:.1f} ms, {longest:.1f} ms at most")
 
 
-def _timed(act: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(act: Callable[[], object]) -> Seconds:
+    start = Seconds.now()
     act()
-    return time.perf_counter() - start
+    return Seconds.now() - start
 
 
 def main() -> None:

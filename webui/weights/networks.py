@@ -12,6 +12,7 @@ import transformers
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from webui.weights.checkpoint import Part
 
@@ -37,7 +38,7 @@ def build(part: Part) -> nn.Module:
     configuration that makes no sense.
     """
     settings = {name: value for name, value in part.config.items() if not name.startswith("_")}
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         if part.network in _TEXT_ENCODERS:
             return _TEXT_ENCODERS[part.network](settings)
         network: type[nn.Module] = getattr(diffusers, _NEW_NAMES.get(part.network, part.network))
