@@ -28,6 +28,7 @@ class Family(str, Enum):
     Z_IMAGE = "z_image"
     SANA = "sana"
     LUMINA2 = "lumina2"
+    QWEN_IMAGE = "qwen_image"
     OTHER = "other"
 
     @property
@@ -49,7 +50,7 @@ _SHARED_LATENTS = {
 }
 _FLOW = frozenset(
     {
-        Family.FLUX,
+        Family.FLUX, Family.QWEN_IMAGE,
         Family.Z_IMAGE,
         Family.CHROMA,
         Family.SD3,

@@ -82,10 +82,6 @@ PIPELINES: tuple[PipelineInfo, ...] = (
     PipelineInfo(
         name="LDMTextToImagePipeline", words="Latent Diffusion", defaults=_defaults(256, 50, 6.0), negative=False
     ),
-    PipelineInfo(
-        name="LatentConsistencyModelPipeline", words="a latent consistency model", defaults=_defaults(512, 4, 8.5),
-        negative=False,
-    ),
     PipelineInfo(name="LuminaPipeline", words="Lumina", defaults=_defaults(1024, 30, 4.0)),
     PipelineInfo(name="OmniGenPipeline", words="OmniGen", defaults=_defaults(1024, 50, 2.5), negative=False),
     PipelineInfo(name="OvisImagePipeline", words="Ovis Image", defaults=_defaults(1024, 50, 5.0)),

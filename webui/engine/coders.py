@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import torch
+from diffusers import AutoencoderKLQwenImage
 from torch import Tensor, nn
 
 
 def to_pixels(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return the picture [1,3,H,W] in -1 … 1 of latents [1,C,h,w] that are in the VAE's precision."""
+    if isinstance(vae, AutoencoderKLQwenImage):  # it knows frames
+        return vae.decode(latents.unsqueeze(2), return_dict=False)[0][:, :, 0]
     return vae.decode(latents, return_dict=False)[0]
 
 
 def to_latents(vae: nn.Module, pixels: Tensor) -> Tensor:
     """Return the VAE's latents [1,C,h,w] of a picture [1,3,H,W] in -1 … 1: the mean, where it gives a distribution."""
+    if isinstance(vae, AutoencoderKLQwenImage):
+        return vae.encode(pixels.unsqueeze(2), return_dict=False)[0].mean[:, :, 0]
     encoded = vae.encode(pixels, return_dict=False)[0]
     return encoded if isinstance(encoded, Tensor) else encoded.mean  # TAESD has no distribution
 
@@ -20,15 +25,20 @@ def to_latents(vae: nn.Module, pixels: Tensor) -> Tensor:
 def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return the VAE's latents [1,C,h,w], float32, as networks denoise them."""
     if (spread := _spread(vae, latents)) is not None:
-        return (latents - spread[0]) * (vae.config.scaling_factor / spread[1])
+        return (latents - spread[0]) * (_scale(vae) / spread[1])
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
 
 def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return denoised latents [1,C,h,w], float32, as the VAE decodes them."""
     if (spread := _spread(vae, latents)) is not None:
-        return latents * (spread[1] / vae.config.scaling_factor) + spread[0]
+        return latents * (spread[1] / _scale(vae)) + spread[0]
     return latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
+
+
+def _scale(vae: nn.Module) -> float:
+    """Return what the spread of a VAE's latents is multiplied with besides."""
+    return float(vae.config.get("scaling_factor") or 1.0)
 
 
 def _spread(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor] | None:

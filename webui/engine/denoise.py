@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -24,7 +25,11 @@ The last k channels (usually none) carry no noise: they are what the network see
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 """A family's network call: (scaled latents [B,C+k,h,w], timestep [], condition) → the raw output [B,C,h,w]."""
 
+Limit = Callable[[Tensor, Tensor], Tensor]
+"""(guided, unguided output of a network, or multiples of them [B,C,h,w]) → the guided one as a family wants it."""
+
 ALMOST_NOTHING = 4.8973451890853435e-08  # of a picture's variance at the highest level, where 0 is meant (A1111)
+_LEAST = 1e-4  # of a stretched level, to a share of all: the lowest would fall below 0
 EDM_LEVELS = 1000  # in the table of those that know every level
 DISTILLED_LEVELS = 50  # noise levels on which LCM networks are trained
 
@@ -60,6 +65,10 @@ class NoiseLevels:
     @property
     def highest(self) -> float:
         return math.exp(self._logarithms[-1])
+
+    def planned(self, steps: int) -> NoiseLevels:
+        """Return the levels for a run of `steps`: the same, unless they were trained otherwise."""
+        return self
 
     def sigma(self, timestep: float) -> float:
         """Return the noise level of a timestep in 0 … count - 1."""
@@ -106,15 +115,27 @@ class FlowLevels(NoiseLevels):
     The network tells the velocity noise - clean (Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022,
     arXiv:2209.03003), at sigma itself times the number of training steps. Every level from 0 to 1 was trained. They lie
     the denser towards 1 the larger the picture is: its `tokens` decide, where the model says so (Esser et al. 2024,
-    arXiv:2403.03206, section 5.3.2, as Flux has it).
+    arXiv:2403.03206, section 5.3.2, as Flux has it). Some are stretched so that a run's last step begins at a level of
+    its own, or shifted by the number of steps (as diffusers' schedulers and pipelines do it).
     """
 
     def __init__(self, schedule: FlowSchedule, tokens: int) -> None:
+        self._schedule = schedule
+        self._tokens = tokens
         self._steps = schedule.train_steps
+        self._stretch = 1.0  # of what is left of a picture
         self._shift = schedule.shift
         if schedule.dynamic:
             rise = (schedule.max_shift - schedule.base_shift) / (schedule.max_tokens - schedule.base_tokens)
             self._shift = math.exp(schedule.base_shift + rise * (tokens - schedule.base_tokens))
+
+    def planned(self, steps: int) -> NoiseLevels:
+        planned = copy(self)
+        if self._schedule.by_steps:
+            planned._shift = math.exp(_shift_by_steps(self._tokens, steps))
+        if self._schedule.terminal and steps > 1:
+            planned._stretch = (1 - self._schedule.terminal) / (1 - planned.sigma(self._steps / steps - 1))
+        return planned
 
     @property
     def count(self) -> int:
@@ -131,13 +152,15 @@ class FlowLevels(NoiseLevels):
     def sigma(self, timestep: float) -> float:
         """Return the noise level of a place in the table of levels, -1 (no noise) … count - 1."""
         share = (timestep + 1) / self._steps
-        return self._shift * share / (1 + (self._shift - 1) * share)
+        shifted = self._shift * share / (1 + (self._shift - 1) * share)
+        return max(1 - (1 - shifted) * self._stretch, share * _LEAST)
 
     def timestep(self, sigma: float) -> float:
         return sigma * self._steps
 
     def position(self, sigma: float) -> float:
-        share = sigma / (self._shift - (self._shift - 1) * sigma)
+        shifted = 1 - (1 - sigma) / self._stretch
+        share = shifted / (self._shift - (self._shift - 1) * shifted)
         return min(max(share * self._steps - 1, 0.0), self._steps - 1.0)
 
     def noised(self, clean: Tensor, noise: Tensor, sigma: float, extra: float = 0.0) -> Tensor:
@@ -186,6 +209,18 @@ class EdmLevels(NoiseLevels):
 
     def anchor(self, latents: Tensor, sigma: float) -> Tensor:
         return latents * (self._spread**2 / (sigma**2 + self._spread**2))
+
+
+def _shift_by_steps(tokens: int, steps: int) -> float:
+    """Return the logarithm of Flux.2's shift: a line through what was found best for 10 and for 200 steps.
+
+    (Black Forest Labs 2025, github.com/black-forest-labs/flux2, `compute_empirical_mu`.)
+    """
+    many = 0.00016927 * tokens + 0.45666666
+    if tokens > 4300:
+        return many
+    few = 8.73809524e-05 * tokens + 1.89833333
+    return few + (many - few) * (steps - 10) / 190
 
 
 def _end_in_noise(kept: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from webui.domain.plan import GuidancePlan
 from webui.engine.condition import Condition, stack
 from webui.engine.conditioning import Conditioning
-from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
+from webui.engine.denoise import Denoise, DenoiseGiven, Limit, NoiseLevels
 
 _TINY = 1e-9  # shares of steps are compared up to rounding
 
@@ -36,6 +36,7 @@ class Shaping:
     options: GuidancePlan
     sigmas: Sequence[float]
     levels: NoiseLevels
+    limit: Limit | None = None
 
     @property
     def image_guidance(self) -> float:
@@ -54,6 +55,18 @@ class Shaping:
         share = sum(level >= sigma for level in self.sigmas[1:]) / steps
         begun = self.options.start == 0 or share > self.options.start + _TINY
         return begun and share < self.options.end - _TINY
+
+    @property
+    def shapes(self) -> bool:
+        """Whether anything is done to what guidance makes."""
+        return self.options.rescale != 0 or self.limit is not None
+
+    def shape(self, guided: Tensor, unguided: Tensor, latents: Tensor, sigma: float) -> Tensor:
+        """Return `guided` as the model's family and the options want it."""
+        if self.limit is not None:
+            anchor = self.levels.anchor(latents, sigma)
+            guided = anchor - self.limit(anchor - guided, anchor - unguided)
+        return guided if self.options.rescale == 0 else self.rescale(guided, unguided, latents, sigma)
 
     def rescale(self, guided: Tensor, unguided: Tensor, latents: Tensor, sigma: float) -> Tensor:
         """Return `guided` with the spread that the network's output has without guidance, as far as it is asked for.
@@ -120,9 +133,9 @@ def guide(
         if beside is not None and image_guidance != 1 and acts:
             unseen = blind.run(torch.cat([latents, torch.zeros_like(beside)], 1), sigma, call)
             result = result + (image_guidance - 1) * (without - unseen)
-        if shaping is None or shaping.options.rescale == 0 or scale == 1:
+        if shaping is None or not shaping.shapes or scale == 1:
             return result
-        return shaping.rescale(result, prompts.combine(without, clean, 1.0), latents, sigma)
+        return shaping.shape(result, prompts.combine(without, clean, 1.0), latents, sigma)
 
     return guided
 

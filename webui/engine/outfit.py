@@ -109,7 +109,7 @@ class Outfit:
 
 def _exchange(model: Resident, component: str, network: nn.Module, undo: ExitStack) -> None:
     """Exchange a component until `undo`; raise `BadFile` when its latents are not those of the model."""
-    found, wanted = network.config.latent_channels, model.network("vae").config.latent_channels
+    found, wanted = (_channels(each) for each in (network, model.network("vae")))
     if found != wanted:
         what = "VAE" if component == "vae" else "TAESD"
         raise BadFile(
@@ -119,3 +119,8 @@ def _exchange(model: Resident, component: str, network: nn.Module, undo: ExitSta
         )
     before = model.exchange(component, network)
     undo.callback(model.exchange, component, before)
+
+
+def _channels(vae: nn.Module) -> int:
+    """Return the channels of a VAE's latents, which those that know frames call otherwise."""
+    return int(vae.config.get("latent_channels") or vae.config.z_dim)

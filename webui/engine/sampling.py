@@ -50,7 +50,8 @@ class Sampling:
         self._models = models
         self._sampler = samplers.find(of.sampler)
         self._family = families.find(of.model.family)
-        self._trained = self._family.noise_levels(loaded.resident, (of.width, of.height))
+        levels = self._family.noise_levels(loaded.resident, (of.width, of.height))
+        self._trained = levels.planned(of.schedule_steps)
         self._levels = self._sampler.levels(self._trained)
         self._schedule = find_sigmas(
             of.sampler, of.schedule, of.schedule_steps, self._levels, of.sampling, of.model.family
@@ -145,11 +146,12 @@ class Sampling:
         model = loaded.resident
         family = families.find(reference.family)
         beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
-        levels = self._sampler.levels(family.noise_levels(model, (of.width, of.height)))
+        trained = family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps)
+        levels = self._sampler.levels(trained)
         network = self._open.enter_context(model.on_device(model.denoiser))
         predict = family.make_predict(model, network)
         denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
-        shaping = Shaping(options, self._sigmas, levels)
+        shaping = Shaping(options, self._sigmas, levels, families.find_limit(reference.family))
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
         return _Active(loaded, guided)
 

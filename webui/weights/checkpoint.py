@@ -41,7 +41,8 @@ class NoiseSchedule:
 class FlowSchedule:
     """How a flow-matching model was trained to see noise: diffusers' names and meanings.
 
-    With `dynamic`, the shift grows with the number of tokens of a picture; else it is `shift`.
+    With `dynamic`, the shift grows with the number of tokens of a picture; else it is `shift`. `terminal`, where it is
+    not 0: what the last step of a run begins with, whatever their number. `by_steps`: the shift depends on their number.
     """
 
     train_steps: int = 1000
@@ -51,6 +52,8 @@ class FlowSchedule:
     max_shift: float = 1.15
     base_tokens: int = 256
     max_tokens: int = 4096
+    terminal: float = 0.0
+    by_steps: bool = False
 
 
 @dataclass(frozen=True)

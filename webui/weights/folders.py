@@ -30,7 +30,7 @@ def identify_folder(path: Path) -> Checkpoint:
     """Return what a diffusers folder is made of; raise `BadFile` with one sentence on what is wrong with it."""
     index = _read_json(path, "model_index.json")
     pipeline = find_pipeline(str(index.get("_class_name", "")))
-    if pipeline is not None:
+    if pipeline is not None and families.find_by_index(index, partial(_read_json, path)) is None:
         return identify_pipeline(path, index, pipeline, partial(_read_json, path))
     files = _find_family(path, index)
     classes = {part: name for part in files.classes if (name := _find_class(path, index, files, part))}

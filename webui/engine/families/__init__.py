@@ -10,7 +10,7 @@ from torch import nn
 
 from webui.domain.models import Family
 from webui.engine.condition import Condition, Encoding
-from webui.engine.denoise import NoiseLevels, Predict
+from webui.engine.denoise import Limit, NoiseLevels, Predict
 from webui.engine.families import (
     auraflow,
     chroma,
@@ -19,6 +19,7 @@ from webui.engine.families import (
     pixart_alpha,
     pixart_sigma,
     playground,
+    qwen_image,
     sana,
     sd1,
     sd3,
@@ -59,6 +60,7 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.SDXL_REFINER: sdxl_refiner,
         Family.PLAYGROUND: playground,
         Family.FLUX: flux,
+        Family.QWEN_IMAGE: qwen_image,
         Family.Z_IMAGE: z_image,
         Family.CHROMA: chroma,
         Family.SD3: sd3,
@@ -74,3 +76,8 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
 def find(family: Family) -> FamilyRules:
     """Return the rules of `family`."""
     return _RULES[family]
+
+
+def find_limit(family: Family) -> Limit | None:
+    """Return how `family` limits what guidance makes of the network's output, None where it does not."""
+    return qwen_image.keep_norms if family is Family.QWEN_IMAGE else None

@@ -72,6 +72,15 @@ def read_solver_flow_schedule(facts: FolderFacts) -> FlowSchedule:
     return read_flow_schedule(replace(facts, scheduler=told))
 
 
+def read_stretched_schedule(facts: FolderFacts) -> FlowSchedule:
+    """Return the levels of a model of flow matching whose runs may end at a level of their own, before no noise."""
+    config = dict(facts.scheduler)
+    terminal = config.pop("shift_terminal", None) or 0.0
+    if not isinstance(terminal, int | float) or not 0 <= terminal < 1:
+        raise bad_model(facts.path, _UNSUPPORTED)
+    return replace(read_flow_schedule(replace(facts, scheduler=config)), terminal=float(terminal))
+
+
 def read_flow_schedule(facts: FolderFacts) -> FlowSchedule:
     """Return the levels of a model of flow matching; raise `BadFile` when they are not supported."""
     config, standard = facts.scheduler, FlowSchedule()
