@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from webui.domain.plan import AnyPlan
 from webui.errors import EaselError, WorkerDied
@@ -38,7 +38,9 @@ from webui.jobs.child import (
     Unload,
 )
 from webui.jobs.child import Stop as StopCommand
+from webui.jobs.estimate import engine_options
 from webui.jobs.runner import Message, RunnerState
+from webui.weights.memory_facts import EngineOptions
 
 if TYPE_CHECKING:
     from webui.config import Config
@@ -57,24 +59,13 @@ _CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"}
 
 def engine_factory(config: Config) -> EngineFactory:
     """Return what builds the real engine inside the worker. It carries only what the engine may know."""
-    return functools.partial(
-        _build_engine,
-        use_cpu=config.use_cpu,
-        memory_mode=config.memory_mode,
-        medvram_sdxl=config.medvram_sdxl,
-        cache_budget=config.cache_budget,
-        most_models=config.most_models,
-        half=config.half,
-        half_vae=config.half_vae,
-        precision=config.precision,
-    )
+    return functools.partial(_build_engine, engine_options(config))
 
 
-def _build_engine(**options: Any) -> Engine:
+def _build_engine(options: EngineOptions) -> Engine:
     from webui.engine.engine import Engine as TorchEngine
-    from webui.weights.memory import EngineOptions
 
-    engine: Engine = TorchEngine(EngineOptions(**options))
+    engine: Engine = TorchEngine(options)
     return engine
 
 
