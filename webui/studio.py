@@ -18,6 +18,7 @@ from webui.domain.frozen import Data
 from webui.domain.jobs import Entry, JobView, Progress
 from webui.domain.models import Kind, ModelInfo
 from webui.domain.passes import ScriptCall
+from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
@@ -28,6 +29,7 @@ from webui.images.dialects.interpret import interpret
 from webui.images.encode import INFOTEXT_KEY
 from webui.images.open import read_infotext, read_size
 from webui.images.save import contained
+from webui.jobs.estimate import MemoryEstimate, engine_options, estimate
 from webui.jobs.inputs import InputStore, StoredInput
 from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner, RunnerState
@@ -139,14 +141,23 @@ class Studio:
         `overrides` are settings (A1111's option names) for this one job. Raises `BadRequest`, `NotFound`, `BadFile`
         when it cannot be run and `Busy` when the queue is full; nothing is queued then.
         """
+        return self._queue.submit(request, self._plan(request, overrides), source=source, task_id=task_id)
+
+    def estimate(self, request: AnyRequest) -> MemoryEstimate:
+        """Return how `request` would compute and what memory that takes, as things are now; nothing is queued.
+
+        Raises what `submit` does, and `Busy` until the worker has told its device.
+        """
+        return estimate(engine_options(self.config), self._runner.facts(), self._plan(request, None))
+
+    def _plan(self, request: AnyRequest, overrides: Mapping[str, object] | None) -> AnyPlan:
         for reference in pictures_of(request):
             self._inputs.path(reference)
         settings = self._settings.snapshot().overridden(overrides or {})
         # A script may name styles in the requests it makes; nobody else looks into their files for nothing.
         names_styles = isinstance(request, GenerationRequest) and bool(request.styles or request.script)
         words = planner.Words(self._styles.all() if names_styles else {}, self._wildcards.lines)
-        resolved = planner.plan(request, settings, self._shelf, lambda: secrets.randbelow(RANDOM_SEEDS), words)
-        return self._queue.submit(request, resolved, source=source, task_id=task_id)
+        return planner.plan(request, settings, self._shelf, lambda: secrets.randbelow(RANDOM_SEEDS), words)
 
     def job(self, job_id: str) -> JobView:
         """Return the job with this id or task id; `NotFound` otherwise."""

@@ -17,6 +17,8 @@ from webui.api.following import MAX_FOLLOWERS
 from webui.api.v2.routes import _shown_job
 from webui.domain.plan import Plan, TaesdPlan
 from webui.domain.request import GenerationRequest
+from webui.jobs.stub_runner import StubRunner
+from webui.weights.memory_facts import DeviceFacts
 
 SLOW = {"prompt": "a cat", "width": 64, "height": 64, "steps": 150, "batch_count": 100}
 
@@ -326,3 +328,22 @@ def test_a_job_shows_files_by_name_not_where_they_lie(site: Site) -> None:
     assert shown["plan"]["model"]["name"] == job.plan.model.name and "path" not in shown["plan"]["model"]
     assert "/home/somebody" not in json.dumps(shown) and str(site.config.data_dir) not in json.dumps(shown)
     assert shown["images"][0]["path"] == job.images[0].path
+
+
+def test_what_a_job_would_take(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {"prompt": "a cat", "width": 64, "height": 64}
+    answer = site.client.post("/api/v2/jobs/estimate", json=request)
+    assert answer.status_code == 503 and answer.headers["retry-after"]
+    assert "has not told its device" in answer.text
+    device = DeviceFacts(free=2**34, total=2**35, ram_free=2**34, ram_total=2**35)
+    monkeypatch.setattr(StubRunner, "facts", lambda _: {"device_facts": device.model_dump()})
+    before = len(site.client.get("/api/v2/jobs").json())
+    answer = site.client.post("/api/v2/jobs/estimate", json=request)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert 0 < told["peak"] < told["free"] == 2**34 and told["fits"]
+    assert (told["mode"], told["why"]) == ("normal", "Everything computes on the processor.")
+    larger = site.client.post("/api/v2/jobs/estimate", json={**request, "width": 512}).json()
+    assert larger["peak"] > told["peak"]
+    assert len(site.client.get("/api/v2/jobs").json()) == before, "nothing was queued"
+    assert site.client.post("/api/v2/jobs/estimate", json={**request, "width": 63}).status_code == 422

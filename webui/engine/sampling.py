@@ -24,6 +24,7 @@ from webui.engine.inpainting import see_beside
 from webui.engine.models import Loaded, Models
 from webui.engine.noise import NoiseSource, Origin
 from webui.engine.passes import Pass
+from webui.engine.patience import denoise_patiently
 from webui.engine.samplers import Setup, Step
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident
@@ -151,6 +152,7 @@ class Sampling:
         network = self._open.enter_context(model.on_device(model.denoiser))
         predict = family.make_predict(model, network)
         denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
+        denoise = denoise_patiently(denoise, model)
         shaping = Shaping(options, self._sigmas, levels, families.find_limit(reference.family))
         guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
         return _Active(loaded, guided)

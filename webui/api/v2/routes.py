@@ -84,6 +84,12 @@ def _add_jobs(router: APIRouter, studio: Studio) -> None:
         job = studio.submit(asked, source="api", task_id=task_id)
         return PlainJSONResponse(_shown_job(job), 202, {"Location": f"jobs/{job.id}"})
 
+    @router.post("/jobs/estimate")
+    def estimate_job(asked: Annotated[TaggedRequest, Body()]) -> dict[str, Any]:
+        """Return how a request would compute (devices, precisions, memory mode) and the bytes it would take at most, on
+        the device (`peak` of `free`) and in RAM (`ram` of `ram_free`). Nothing is put in the queue."""
+        return studio.estimate(asked).model_dump(mode="json")
+
     @router.get("/jobs/{job_id}")
     def show_job(job_id: str) -> dict[str, Any]:
         """Return one job."""
