@@ -16,8 +16,14 @@ from webui.weights.identify import identify
 from webui.weights.index import read_signature
 from webui.weights.text_files import identify_text_encoder
 
-# Latents of 16 channels are those of two families, and no header tells which: the name does, where it says anything.
-_NAMED: Mapping[Family, tuple[str, ...]] = {Family.FLUX: ("ae", "flux"), Family.SD3: ("sd3", "sd3.5", "sd35")}
+# Latents of 16 channels are those of two families, and of 4 those of two others. No header tells which: the name does,
+# where it says anything.
+_NAMED: Mapping[Family, tuple[str, ...]] = {
+    Family.FLUX: ("ae", "flux"),
+    Family.SD3: ("sd3", "sd3.5", "sd35"),
+    Family.SDXL: ("sdxl", "xl_vae", "xl-vae", "xlvae"),
+}
+_ALWAYS_NAMED = frozenset({Family.SDXL})  # a VAE of four channels that says nothing is SD1's
 _WHOLE = 0.5  # of a text encoder's vocabulary that its tokenizer knows at least; some of it is only filling
 _TOKENIZERS = ("tokenizer_2", "tokenizer_3", "tokenizer")  # folders of a diffusers folder that may be T5's
 _MOST_JSON = 32 * 2**20  # bytes of a tokenizer
@@ -78,6 +84,8 @@ class PartSearch:
         if slot.role == "vae":
             others = [family for family in _NAMED if family is not checkpoint.family]
             fitting = [model for model in fitting if not any(_speaks_of(model, family) for family in others)]
+        if slot.role == "vae" and checkpoint.family in _ALWAYS_NAMED:
+            fitting = [model for model in fitting if _speaks_of(model, checkpoint.family)]
         return max(
             fitting, key=lambda model: (_speaks_of(model, checkpoint.family), model.size, model.name), default=None
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from webui.domain.models import Family
-from webui.weights.checkpoint import Checkpoint
+from webui.domain.models import Family, PartSlot
+from webui.weights.checkpoint import Checkpoint, Part
+from webui.weights.families.bare_unets import CLIP_L, POOLED, find_bare_unet, make_unet, scale_vae, vae_slot
 from webui.weights.families.checks import Configs, check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
 from webui.weights.families.marks import read_marks
@@ -24,7 +27,8 @@ from webui.weights.families.unets import (
     make_parts,
 )
 from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
+from webui.weights.shapes import Shapes, describe_open_clip, describe_text, describe_unet_xl, describe_vae
+from webui.weights.text_files import projected
 
 WORDS = "an SDXL"
 SCALE = 0.13025  # of its latents
@@ -41,10 +45,45 @@ _PLACES = {
 
 def _check(path: Path, configs: Configs) -> None:
     check_unet(path, WORDS, configs)
-    check_told(path, WORDS, configs, TOLD)
+    if "text_encoder_2" in configs:  # a UNet may be alone in its file
+        check_told(path, WORDS, configs, TOLD)
+
+
+def _fit(slot: PartSlot, part: Part) -> Part:
+    match slot.component:
+        case "vae":
+            return scale_vae(part, SCALE)
+        case "text_encoder_2":
+            return projected(part, "gelu")
+        case _:
+            return part
+
+
+def _slots(unet: Mapping[str, Any]) -> tuple[PartSlot, ...]:
+    second = unet["cross_attention_dim"] - CLIP_L
+    return (
+        vae_slot(),
+        PartSlot(component="text_encoder", role="clip", width=CLIP_L, words="CLIP-L"),
+        PartSlot(component="text_encoder_2", role="clip", width=second, words="CLIP-G"),
+    )
+
+
+def _read_bare(path: Path, header: Header, prefix: str, shapes: Shapes) -> Checkpoint | None:
+    """Return what a UNet in a file of its own is, None when it is not one of SDXL."""
+    try:
+        unet = describe_unet_xl(shapes, POOLED, TOLD)
+    except (KeyError, IndexError, ValueError):
+        return None
+    check_size(path, "unet", unet)
+    _check(path, {"unet": unet})
+    parts, noise = make_unet(path, unet, prefix), read_marks(path, header)
+    return Checkpoint(path, Family.SDXL, "original", parts, noise=noise, zero_negative=True, slots=_slots(unet))
 
 
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
+    bare = find_bare_unet(header)
+    if bare is not None:
+        return _read_bare(path, header, *bare)
     if _SIZES not in header and not any(name.startswith("conditioner.embedders.") for name in header):
         return None
     shapes = find_shapes(path, header, _PLACES)
@@ -94,4 +133,5 @@ FILES = FamilyFiles(
     check=_check,
     zero_negative=lambda facts: facts.index.get("force_zeros_for_empty_prompt", True) is True,
     single_file=_read_single_file,
+    fit=_fit,
 )

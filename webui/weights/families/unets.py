@@ -52,11 +52,12 @@ def make_parts(path: Path, places: Mapping[str, Place], configs: Configs) -> dic
 
 def check_unet(path: Path, words: str, configs: Configs) -> None:
     """Refuse a UNet and a VAE of other latents, and text encoders that do not fit the UNet."""
-    unet, vae = configs["unet"], configs["vae"]
+    unet, vae = configs["unet"], configs.get("vae", {})  # a UNet may be alone in its file
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4), vae.get("latent_channels", 4)
     if channels[0] not in VARIANTS or channels[1:] != (4, 4):
         raise bad_model(path, f"not {words} checkpoint: its latents do not have 4 channels")
-    check_levels(path, words, vae)
+    if vae:
+        check_levels(path, words, vae)
     _check_texts(path, unet, [config for part, config in configs.items() if part not in ("unet", "vae")])
 
 
@@ -72,6 +73,6 @@ def check_told(path: Path, words: str, configs: Configs, numbers: int) -> None:
 
 def _check_texts(path: Path, unet: Mapping[str, Any], texts: list[Mapping[str, Any]]) -> None:
     widths = [text.get("hidden_size", 512) for text in texts]
-    if unet.get("cross_attention_dim", 1280) != sum(widths):
+    if widths and unet.get("cross_attention_dim", 1280) != sum(widths):
         many = "text encoders" if len(widths) > 1 else "text encoder"
         raise bad_model(path, f"its UNet and its {many} do not fit together")
