@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from tests.tiny_models import vae_weights
+from tests.tiny_models import make_folder, vae_weights
 from webui.domain.models import Family, ModelInfo
 from webui.errors import BadFile, NotFound
 from webui.jobs.inputs import InputStore
@@ -40,6 +40,17 @@ def shelf(tmp_path: Path) -> Shelf:
 
 def checkpoint(tmp_path: Path, name: str) -> ModelInfo:
     return ModelInfo(name=name, path=tmp_path / "Stable-diffusion" / f"{name}.safetensors", family=Family.SD1)
+
+
+@pytest.mark.parametrize(("others", "first"), [((), "pocket-sd1"), (("photo",), "photo"), (("zebra",), "pocket-sd1")])
+def test_without_a_name_the_first_checkpoint_but_the_best_of_the_included(
+    shelf: Shelf, tmp_path: Path, others: tuple[str, ...], first: str
+) -> None:
+    for name in ("pocket-flux", "pocket-sd1", *others):
+        make_folder(tmp_path / "Stable-diffusion" / name)
+    shelf.refresh()
+    assert shelf.find_checkpoint(None).name == first
+    assert shelf.find_checkpoint("pocket-flux").name == "pocket-flux"
 
 
 def test_automatic_is_the_vae_beside_the_checkpoint(shelf: Shelf, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from webui.weights.vae_files import Half, find_taesd
 
 AUTOMATIC = "Automatic"
 NONE = "None"
+INCLUDED = ("pocket-sd1", "pocket-sdxl", "pocket-flux")  # the checkpoints that come with the program, the best first
 
 
 class Shelf:
@@ -52,13 +53,20 @@ class Shelf:
         self.files.refresh()
 
     def find_checkpoint(self, name: str | None) -> ModelInfo:
-        """Return the checkpoint, or the first usable one (None), as far as it is known without reading its file."""
+        """Return the checkpoint, or the first usable one (None), as far as it is known without reading its file.
+
+        Where that is one of the included models, it is the best of them.
+        """
         if name:
             return self.checkpoints.find(name)
         usable = self.checkpoints.first_usable(self._whole)
         if usable is None:
             raise NotFound("There is no usable checkpoint.", hint=self._hint, field="model")
-        return usable
+        return self._best_included() if usable.name in INCLUDED else usable
+
+    def _best_included(self) -> ModelInfo:
+        there = {model.name: model for model in self.checkpoints.models() if model.problem is None}
+        return self.checkpoints.settle(next(there[name] for name in INCLUDED if name in there))
 
     def checkpoint(self, name: str | None) -> ModelInfo:
         return self.checkpoints.hashed(self.find_checkpoint(name))
@@ -110,9 +118,7 @@ class Shelf:
 
     def _refer(self, component: str, model: ModelInfo) -> PartRef:
         catalog = self.vaes if model.role == "vae" else self.files.text_encoders
-        return PartRef(
-            component=component, name=model.name, path=model.path, sha256=catalog.hashed(model).sha256 or ""
-        )
+        return PartRef(component=component, name=model.name, path=model.path, sha256=catalog.hashed(model).sha256 or "")
 
     def taesd(self, half: Half, family: Family) -> Path | None:
         return find_taesd(self._taesd_dirs, half, family)

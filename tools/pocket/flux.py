@@ -3,8 +3,8 @@
     python -m tools.pocket.flux --out models/Stable-diffusion/pocket-flux --minutes 95
 
 Needs the data that `tools.pocket.train` left in --work, and takes CLIP and the beginnings of the coder from pocket SD1.
-The stages, each skipped when done and resumed when begun: coder, T5, denoiser on short captions, on whole ones, and
-with guidance to be told.
+The stages, each skipped when done and resumed when begun: coder, T5, denoiser on captions with little padding, and on
+whole ones with guidance to be told.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tools.pocket.train import name_as_published
 
 CODER_MINUTES = 8.0
 TEXT_MINUTES = 2.5
-WHOLE_AFTER, GUIDED_AFTER = 0.5, 0.78  # shares of the denoiser's time
+GUIDED_AFTER = 0.7  # share of the denoiser's time
 CARD = {
     "title": "Pocket Flux",
     "description": (
@@ -107,8 +107,7 @@ def run(work: Path, shipped: Path, minutes: float) -> None:
         ends = ("reader", "transformer.x_embedder", "transformer.proj_out", "shared", "relative_attention_bias")
         denoiser.train(pocket, lessons, folder, budget, show, first_and_last=ends, until=until)
 
-    learn(pieces.SHORT, WHOLE_AFTER)
-    learn(pieces.CONTEXT, GUIDED_AFTER)
+    learn(pieces.SHORT, GUIDED_AFTER)
     if not (folder / "teacher.pt").exists():
         shutil.copy(folder / "denoiser.pt", folder / "teacher.pt")
     teacher = new_pocket(work, shipped)

@@ -17,7 +17,7 @@ from tools.pocket import scenes, text_encoder
 from tools.pocket.dataset import Dataset
 
 CONTEXT = 48  # tokens that the denoiser is told
-SHORT = 20  # of them, in the first part of training; one caption in a hundred is longer
+SHORT = 20  # of them, before guidance is learnt; one caption in a hundred is longer
 WIDTH = 128
 LETTER = -14.0  # the score of one letter: below that of any word
 SPACE = "▁"
