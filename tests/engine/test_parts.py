@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests import tiny_flux
 from tests.engine_parts import difference, latents_of
+from tests.gguf_parts import write_gguf
 from webui.domain.models import Family
 from webui.domain.plan import PartRef, Plan, VaeRef
 from webui.engine.control import Control
@@ -123,3 +126,33 @@ def test_parts_that_do_not_fit_are_refused(models: Models, plan_flux: PlanMaker,
         models.get(plan_flux("dev-alone.safetensors", parts=swapped).model)
     with pytest.raises(BadFile, match="takes no unet"):
         models.get(plan_flux("dev", parts=(vae.replace(component="unet"),)).model)
+
+
+def test_quantised_parts_draw_nearly_the_same(models: Models, plan_flux: PlanMaker, home: Path, tmp_path: Path) -> None:
+    """A transformer in GGUF, as it is usually given, T5 in llama.cpp's names, and CLIP in 8-bit floats."""
+    networks = tiny_flux.make_networks("dev")
+    write_gguf(tmp_path / "dev.gguf", tiny_flux.transformer_weights(networks["transformer"]), architecture="flux")
+    t5 = {gguf_name(name): tensor for name, tensor in networks["text_encoder_2"].state_dict().items()}
+    write_gguf(tmp_path / "t5.gguf", {name: tensor for name, tensor in t5.items() if name}, architecture="t5encoder")
+    clip = {f"text_model.{name}": tensor for name, tensor in networks["text_encoder"].state_dict().items()}
+    save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in clip.items()}, tmp_path / "clip.safetensors")
+    vae, first, second = parts_in(home / "dev-parts")
+    parts = (vae, first.replace(path=tmp_path / "clip.safetensors"), second.replace(path=tmp_path / "t5.gguf"))
+    plan = plan_flux("dev-alone.safetensors", parts=parts)
+    quantised = plan.replace(model=plan.model.replace(path=tmp_path / "dev.gguf"))
+    found, wanted = latents_of(quantised, models), latents_of(plan_flux("dev"), models)
+    assert 0 < float((found - wanted).abs().mean() / wanted.std()) < 0.05
+
+
+def gguf_name(name: str) -> str:
+    """Return llama.cpp's name of a tensor of T5, empty for a second name of the same."""
+    top = {"shared.weight": "token_embd.weight", "encoder.final_layer_norm.weight": "enc.output_norm.weight"}
+    inner = {
+        "relative_attention_bias": "attn_rel_b", "wi_0": "ffn_gate", "wi_1": "ffn_up", "wo": "ffn_down",
+        **{letter: f"attn_{letter}" for letter in "qkvo"},
+    }  # fmt: skip
+    if not name.startswith("encoder.block."):
+        return top.get(name, "")
+    _, _, number, _, layer, *rest = name.split(".")
+    norms = {"0": "attn_norm", "1": "ffn_norm"}
+    return f"enc.blk.{number}.{norms[layer] if rest[0] == 'layer_norm' else inner[rest[1]]}.weight"

@@ -26,9 +26,9 @@ class Family(str, Enum):
     AURAFLOW = "auraflow"
     CHROMA = "chroma"
     Z_IMAGE = "z_image"
+    QWEN_IMAGE = "qwen_image"
     SANA = "sana"
     LUMINA2 = "lumina2"
-    QWEN_IMAGE = "qwen_image"
     OTHER = "other"
 
     @property
@@ -50,7 +50,8 @@ _SHARED_LATENTS = {
 }
 _FLOW = frozenset(
     {
-        Family.FLUX, Family.QWEN_IMAGE,
+        Family.FLUX,
+        Family.QWEN_IMAGE,
         Family.Z_IMAGE,
         Family.CHROMA,
         Family.SD3,
@@ -80,6 +81,10 @@ class Kind(str, Enum):
 
 EDITING = "editing"
 """The variant of checkpoints that edit a picture by instruction, beside whose latents they look at it."""
+
+
+KONTEXT = "Kontext"
+"""The variant of checkpoints that look at a picture as at something said besides, in tokens of its own."""
 
 
 class ModelDefaults(Data):

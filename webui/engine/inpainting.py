@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from webui.domain.models import EDITING
+from webui.domain.models import EDITING, KONTEXT
 from webui.domain.plan import Plan
 from webui.domain.start import FromMaskedImage
 from webui.engine import families
@@ -28,18 +28,23 @@ def see_beside(
 
     For inpainting the first is 1 where is to be painted, the others are the latents of the picture with grey in these
     places. Without pictures (`canvases`) all is to be painted, and all is grey (A1111). For editing they are the
-    latents of the picture, and nothing where there is none.
+    latents of the picture, and nothing where there is none. Kontext is shown the picture's latents if there is one.
+    Flux looks at every pixel of a mask, behind the latents.
     """
     variant = model.checkpoint.variant
-    if variant not in (EDITING, "inpainting"):
+    if variant not in (EDITING, KONTEXT, "inpainting") or (variant == KONTEXT and not canvases):
         return None
     shrink = families.find(model.checkpoint.family).SHRINK
     width, height = size[1] * shrink, size[0] * shrink
     if variant == EDITING:
         return _see_to_edit(model, canvases, count, size)
+    if variant == KONTEXT:
+        pictures = [resize(canvas.picture, width, height, "just_resize") for canvas in canvases]
+        return torch.stack([encode(model, picture) for picture in pictures])
     if not canvases:
         grey = encode_pixels(model, model.place(torch.zeros(3, height, width)))
-        return torch.cat([torch.ones_like(grey[:1]), grey]).expand(count, -1, -1, -1)
+        mask = model.place(torch.ones(1, height, width))
+        return _beside(model, mask, grey).expand(count, -1, -1, -1)
     soft = isinstance(plan.start, FromMaskedImage) and plan.start.soft
     return torch.stack(
         [_see_canvas(model, canvas, plan.picture.mask_weight, soft, width, height) for canvas in canvases]
@@ -60,12 +65,20 @@ def _see_to_edit(model: Resident, canvases: Sequence[Canvas], count: int, size: 
 
 
 def _see_canvas(model: Resident, canvas: Canvas, weight: float, soft: bool, width: int, height: int) -> Tensor:
-    """Return [5,h,w] of one canvas; at `weight` 0 the picture shows under the mask, at 1 it does not."""
+    """Return [k,h,w] of one canvas; at `weight` 0 the picture shows under the mask, at 1 it does not."""
     pixels = model.place(to_pixels(resize(canvas.picture, width, height, "just_resize"))) * 2 - 1
     mask = torch.ones_like(pixels[:1])
     if canvas.mask is not None:
         mask = model.place(to_pixels(resize(canvas.mask, width, height, "just_resize")))
         mask = mask if soft else mask.round()
     latents = encode_pixels(model, pixels * (1 - mask * weight))
+    return _beside(model, mask, latents)
+
+
+def _beside(model: Resident, mask: Tensor, latents: Tensor) -> Tensor:
+    """Return a mask [1,H,W] and latents [C,h,w] as the network sees them: one number of the mask for each latent in
+    front, or, for Flux, all of them behind."""
+    if model.checkpoint.parts[model.denoiser].network == "FluxTransformer2DModel":
+        return torch.cat([latents, functional.pixel_unshuffle(mask, mask.shape[-1] // latents.shape[-1])])
     small = functional.interpolate(mask.unsqueeze(0), size=tuple(latents.shape[-2:]))[0]
     return torch.cat([small, latents])

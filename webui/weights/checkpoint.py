@@ -100,7 +100,8 @@ class Checkpoint:
     `zero_negative`: an empty negative prompt becomes zeros. `text_length`: the most tokens that the longest text
     encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `slots`: what may
     come from files of their own; a checkpoint that lacks one of them can be used only with such a file. `index`: the
-    model_index.json of a folder that diffusers' own pipeline runs.
+    model_index.json of a folder that diffusers' own pipeline runs. `told_variant`: a variant that no network's
+    configuration tells.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Checkpoint:
     text_length: int | None = None
     defaults: ModelDefaults = field(default_factory=ModelDefaults)
     slots: tuple[PartSlot, ...] = ()
+    told_variant: str = ""
     index: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -144,6 +146,8 @@ class Checkpoint:
         pipeline = find_pipeline(str(self.index.get("_class_name")))
         if pipeline is not None:
             return pipeline.words
+        if self.told_variant:
+            return self.told_variant
         denoiser = self.parts[self.denoiser]
         if denoiser.network == "FluxTransformer2DModel":
             return FLUX_VARIANTS[denoiser.config.get("in_channels", 64)]

@@ -56,6 +56,7 @@ def identify_folder(path: Path) -> Checkpoint:
         text_length=_read_text_length(path, files.tokenizer) if files.tokenizer else None,
         defaults=files.defaults(configs),
         slots=files.slots(configs),
+        told_variant=files.variant(facts),
     )
 
 

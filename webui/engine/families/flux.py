@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from webui.domain.models import KONTEXT
 from webui.domain.plan import EmphasisMode
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import FlowLevels, NoiseLevels, Predict
@@ -63,21 +64,25 @@ def latent_shape(width: int, height: int) -> tuple[int, int, int]:
 def make_predict(model: Resident, network: nn.Module) -> Predict:
     """Return the network call. Float32 latents enter and leave it; inside it computes in its own dtype.
 
-    Sides of an odd number of latents get one more while the network looks at them.
+    Sides of an odd number of latents get one more while the network looks at them. What stands beside the latents is
+    in their tokens; Kontext has tokens of its own for it, behind them.
     """
     dtype = model.dtype(model.denoiser)
-    known: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}  # one transfer for all steps
+    apart = model.checkpoint.variant == KONTEXT
+    known: dict[tuple[int, int, int, int], tuple[Tensor, Tensor]] = {}  # one transfer for all steps
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
         even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
-        key = rows, columns, condition.length
+        layers = even.split(LATENT_CHANNELS, 1) if apart else (even,)
+        key = rows, columns, len(layers), condition.length
         if key not in known:
-            known[key] = model.place(places(rows, columns)), model.place(torch.zeros(condition.length, 3))
+            standing = torch.cat([places(rows, columns, layer) for layer in range(len(layers))])
+            known[key] = model.place(standing), model.place(torch.zeros(condition.length, 3))
         picture, text = known[key]
         output = network(
-            hidden_states=pack(even).to(dtype),
+            hidden_states=torch.cat([pack(layer) for layer in layers], 1).to(dtype),
             timestep=(timestep / TRAIN_STEPS).expand(latents.shape[0]).to(dtype),
             guidance=condition.guidance,
             pooled_projections=condition.pooled,
@@ -86,7 +91,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
             txt_ids=text,
             return_dict=False,
         )[0]
-        return unpack(output.float(), rows, columns)[..., :height, :width]
+        return unpack(output[:, : rows * columns].float(), rows, columns)[..., :height, :width]
 
     return predict
 
@@ -104,11 +109,11 @@ def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(tokens.shape[0], -1, rows * PATCH, columns * PATCH)
 
 
-def places(rows: int, columns: int) -> Tensor:
-    """Return where each token stands [rows·columns,3]: 0, its row, its column."""
+def places(rows: int, columns: int, layer: int = 0) -> Tensor:
+    """Return where each token stands [rows·columns,3]: its layer, its row, its column."""
     down = torch.arange(rows).repeat_interleave(columns)
     across = torch.arange(columns).repeat(rows)
-    return torch.stack([torch.zeros_like(down), down, across], 1).float()
+    return torch.stack([torch.full_like(down, layer), down, across], 1).float()
 
 
 @torch.inference_mode()

@@ -67,7 +67,7 @@ class FamilyFiles:
     those in `optional`. `read_noise` gives the noise levels of a folder,
     `tokenizer` is that whose settings say how many tokens are read of a text, "" when the family knows.
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
-    of this family. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
+    of this family. `variant` is one that no network's configuration tells. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
     `words` are what users call a model of it.
     """
 
@@ -82,6 +82,7 @@ class FamilyFiles:
     check: Callable[[Path, Configs], None] = no_check
     defaults: Callable[[Configs], ModelDefaults] = no_defaults
     zero_negative: Callable[[FolderFacts], bool] = lambda facts: False
+    variant: Callable[[FolderFacts], str] = lambda facts: ""
     single_file: Callable[[Path, Header], Checkpoint | None] = no_single_file
     slots: Callable[[Configs], tuple[PartSlot, ...]] = no_slots
     fit: Callable[[PartSlot, Part], Part] = fit_as_it_is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from webui.domain.models import Family, ModelDefaults, PartSlot
+from webui.domain.models import KONTEXT, Family, ModelDefaults, PartSlot
 from webui.weights.checkpoint import Checkpoint, FlowSchedule, Part
 from webui.weights.families.checks import Configs, check_levels, check_size, unusable
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
@@ -21,6 +21,8 @@ _RELATIVES = ("distilled_guidance_layer.", "double_stream_modulation_")  # what 
 _DEV = FlowSchedule(shift=3.0, dynamic=True)
 _SCHNELL = FlowSchedule(shift=1.0)
 DEV_GUIDANCE, FILL_GUIDANCE = 3.5, 30.0  # what the makers tell their networks
+_KONTEXT = frozenset({"FluxKontextPipeline", "FluxKontextInpaintPipeline"})
+_NAMED_KONTEXT = "kontext"  # in a file's name: nothing inside tells it from dev
 _FILL, _CONTROLLED = 384, 128  # input channels
 
 
@@ -113,13 +115,22 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     configs = {name: part.config for name, part in parts.items()}
     _check(path, configs)
     noise = _DEV if transformer["guidance_embeds"] else _SCHNELL
-    return Checkpoint(path, Family.FLUX, "original", parts, noise=noise, defaults=_defaults(configs), slots=slots)
+    return Checkpoint(
+        path,
+        Family.FLUX,
+        "original",
+        parts,
+        noise=noise,
+        defaults=_defaults(configs),
+        slots=slots,
+        told_variant=KONTEXT if _NAMED_KONTEXT in path.stem.lower() else "",
+    )
 
 
 FILES = FamilyFiles(
     family=Family.FLUX,
     words=WORDS,
-    pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline"}),
+    pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline", *_KONTEXT}),
     classes={
         "transformer": frozenset({"FluxTransformer2DModel"}),
         "vae": frozenset({"AutoencoderKL"}),
@@ -132,6 +143,7 @@ FILES = FamilyFiles(
     read_noise=read_flow_schedule,
     check=_check,
     defaults=_defaults,
+    variant=lambda facts: KONTEXT if facts.index.get("_class_name") in _KONTEXT else "",
     single_file=_read_single_file,
     slots=_slots,
     fit=_fit,
