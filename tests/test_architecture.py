@@ -24,7 +24,7 @@ LAYERS = (
     ("jobs", "library"),
     ("extending",),
     ("planner",),
-    ("shelf",),
+    ("shelf", "workshop"),
     ("studio",),
     ("api", "ui"),
     ("app", "doctor", "__main__"),

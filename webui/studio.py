@@ -44,6 +44,7 @@ from webui.shelf import Shelf
 from webui.storage import replace_file
 from webui.weights.index import read_signature
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
+from webui.workshop import Workshop
 
 KEEP_UNUSED_INPUTS = 7 * 24 * 3600.0  # seconds: a page left open may still send a picture it uploaded
 KEEP_UNKEPT_IMAGES = 24 * 3600.0  # seconds that images of calls without save_images can still be fetched
@@ -122,6 +123,12 @@ class Studio:
         self._counting = threading.Lock()
         self._started = time.monotonic()
         self._choosing = threading.Lock()
+        self.workshop = Workshop(
+            lambda kind, name: shelf.files.of(kind).find(name),
+            config.checkpoint_dirs[0],
+            config.models_dir / "Lora",
+            self.refresh_models,
+        )
         self._librarian = Librarian(
             shelf.files, lambda: queue.active() is not None, lambda: settings.snapshot().hash_models
         )
@@ -447,6 +454,7 @@ class Studio:
 
     def stop(self) -> None:
         """Stop taking jobs, put a running one back into the queue, join the worker."""
+        self.workshop.stop()
         self._librarian.stop()
         self._queue.stop()
         self._runner.stop()

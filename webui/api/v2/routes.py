@@ -18,6 +18,7 @@ from starlette.responses import Response
 from webui.api.errors import PlainJSONResponse, describe
 from webui.api.following import Followers, Happening
 from webui.api.strict_json import StrictRoute
+from webui.api.v2.model_work import add_model_work
 from webui.api.v2.models import add_models
 from webui.api.v2.names import add_names
 from webui.api.v2.zipped import zip_files
@@ -49,6 +50,7 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     _add_settings(router, studio)
     _add_state(router, studio)
     add_models(router, studio)
+    add_model_work(router, studio)
     add_names(router, studio)
     return router
 

@@ -34,7 +34,7 @@ def carry_out(work: ModelWork) -> Iterator[WorkProgress]:
             yield from _quantise(work)
 
 
-def _convert(work: ConvertWork) -> Iterator[WorkProgress]:
+def _convert(work: ConvertWork[Path]) -> Iterator[WorkProgress]:
     checkpoint = identify(work.source)
     unknown = set(work.leave_out) - set(checkpoint.components)
     if unknown:
@@ -54,7 +54,7 @@ def _convert(work: ConvertWork) -> Iterator[WorkProgress]:
     _write(checkpoint, parts, work.target, work.layout, {"easel.made_from": work.source.name})
 
 
-def _merge(work: MergeWork) -> Iterator[WorkProgress]:
+def _merge(work: MergeWork[Path]) -> Iterator[WorkProgress]:
     recipe = Recipe(
         work.method, work.share, parse_blocks(work.blocks) if work.blocks else None, work.density, work.seed
     )
@@ -89,7 +89,7 @@ def _merge(work: MergeWork) -> Iterator[WorkProgress]:
     _write(first, parts, work.target, "diffusers" if work.target.suffix == "" else "original", facts)
 
 
-def _extract(work: ExtractWork) -> Iterator[WorkProgress]:
+def _extract(work: ExtractWork[Path]) -> Iterator[WorkProgress]:
     tuned, base = identify(work.tuned), identify(work.base)
     if (tuned.family, tuned.variant) != (base.family, base.variant):
         raise BadRequest(
@@ -117,7 +117,7 @@ def _extract(work: ExtractWork) -> Iterator[WorkProgress]:
     write_file(work.target, found, tuned.family, work.target.stem, facts, is_lora=True)
 
 
-def _quantise(work: QuantiseWork) -> Iterator[WorkProgress]:
+def _quantise(work: QuantiseWork[Path]) -> Iterator[WorkProgress]:
     checkpoint = identify(work.source)
     yield WorkProgress(done=0, total=1, text=checkpoint.denoiser)
     weights = read_part(checkpoint, checkpoint.denoiser)
