@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import accelerate
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from webui.weights.checkpoint import Checkpoint
 from webui.weights.identify import identify
 from webui.weights.load import load
 from webui.weights.memory import EngineOptions, ModelCache, Placement, Resident, cache, is_out_of_memory
+from webui.weights.memory import resident as memory_resident
 
 FLOAT = dict.fromkeys(("unet", "vae", "text_encoder"), torch.float32)
 CPU = torch.device("cpu")
@@ -222,3 +224,108 @@ def test_a_model_that_rested_computes_the_same(checkpoint: Checkpoint) -> None:
 )
 def test_recognising_too_little_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+# Parts on another device, streamed parts, fewer and fewer parts on the device
+
+
+def test_a_part_elsewhere_takes_inputs_from_anywhere(checkpoint: Checkpoint) -> None:
+    placement = Placement(torch.device("meta"), FLOAT, elsewhere={"text_encoder": CPU, "vae": CPU})
+    resident = Resident(load(checkpoint, FLOAT), placement)
+    places = {part: next(resident.network(part).parameters()).device.type for part in resident.parts}
+    assert places == {"unet": "meta", "vae": "cpu", "text_encoder": "cpu"}
+    assert resident.place(torch.zeros(1)).device.type == "meta"
+    assert resident.place(torch.zeros(1), "vae").device.type == "cpu"
+
+
+def test_a_part_elsewhere_computes_the_same(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inputs go to its device and its outputs come back, also of those of its layers that are called alone."""
+    moved: list[str] = []
+    real = accelerate.hooks.send_to_device
+
+    def watched(tensors: object, device: object, *args: object, **kwargs: object) -> object:
+        moved.append(str(device))
+        return real(tensors, device, *args, **kwargs)
+
+    monkeypatch.setattr(accelerate.hooks, "send_to_device", watched)
+    resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT, elsewhere={"text_encoder": CPU}))
+    plain = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT))
+    tokens = torch.tensor([[1, 2, 3]])
+    with resident.on_device("text_encoder") as there, plain.on_device("text_encoder") as here, torch.inference_mode():
+        assert torch.equal(there(tokens).last_hidden_state, here(tokens).last_hidden_state)
+        assert moved
+        moved.clear()
+        there.final_layer_norm(torch.zeros(1, 3, 64))
+        assert moved == ["cpu", "cpu", "cpu"], "arguments there, result back"
+
+
+def test_a_network_that_is_streamed_no_longer(checkpoint: Checkpoint) -> None:
+    resident = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT))
+    expected = call_unet(resident)
+    unet = resident.network("unet")
+    for mode in ("lowvram", "normal", "medvram", "lowvram", "normal"):
+        resident.change_placement(Placement(CPU, {}, mode))  # type: ignore[arg-type]
+        assert resident.network("unet") is unet
+        assert torch.equal(call_unet(resident), expected)
+        hooked = [module for module in unet.modules() if hasattr(module, "_diffusers_hook")]
+        streamed = sum(bool(module._diffusers_hook.hooks) for module in hooked)
+        assert bool(streamed) == (mode == "lowvram")
+    assert resident.dtype("unet") == torch.float32
+
+
+def test_large_text_encoders_are_streamed_too(checkpoint: Checkpoint) -> None:
+    plain = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT))
+    streamed = Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT, "medvram", streamed=("text_encoder",)))
+    tokens = torch.tensor([[1, 2, 3]])
+    for _ in range(2):
+        with streamed.on_device("text_encoder") as there, torch.inference_mode():
+            assert torch.equal(there(tokens).last_hidden_state, plain.network("text_encoder")(tokens).last_hidden_state)
+    assert torch.equal(call_unet(streamed), call_unet(plain))
+
+
+@pytest.fixture
+def streamable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let networks seem to be streamed to the meta device, which diffusers does not know."""
+    monkeypatch.setattr(memory_resident, "start_streaming", lambda *_, **__: None)
+
+
+def test_a_small_device_is_shared_more_and_more_sparingly(checkpoint: Checkpoint, streamable: None) -> None:
+    """With the meta device in the GPU's place."""
+    others = [True]
+    resident = Resident(
+        load(checkpoint, FLOAT), Placement(torch.device("meta"), FLOAT), lambda _: bool(others) and others.pop()
+    )
+
+    def here() -> set[str]:
+        return {part for part in resident.parts if next(resident.network(part).parameters()).is_meta}
+
+    with resident.on_device("unet"):
+        assert here() == {"unet", "vae", "text_encoder"}
+        assert resident.save_memory() and resident.placement.mode == "normal", "other models go first"
+        assert resident.save_memory() and here() == {"unet"}
+        assert not resident.save_memory(lowest="medvram")
+        assert resident.save_memory() and resident.placement.mode == "lowvram"
+        assert not resident.save_memory()
+    assert [note.split()[0] for note in resident.take_notes()] == ["other", "one", "the"]
+    assert not Resident(load(checkpoint, FLOAT), Placement(CPU, FLOAT)).save_memory(), "a CPU has nothing to share"
+
+
+def test_a_device_without_room_for_all(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, streamable: None
+) -> None:
+    """With the meta device in the GPU's place: the third network finds no room on it."""
+    networks = load(checkpoint, FLOAT)
+    real = networks.networks["vae"].to
+
+    def full(*args: object, **kwargs: object) -> object:
+        if args == (torch.device("meta"),):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(networks.networks["vae"], "to", full)
+    resident = Resident(networks, Placement(torch.device("meta"), FLOAT))
+    assert resident.placement.mode == "medvram"
+    assert resident.take_notes() == ["one part of the model is on the device at a time"]
+    with pytest.raises(torch.OutOfMemoryError), resident.on_device("vae"):
+        pass
+    assert resident.placement.mode == "lowvram", "all was tried"

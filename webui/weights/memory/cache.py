@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -31,6 +32,14 @@ class _Kept:
     name: str
     resident: Resident
     own: int
+    sizes: Mapping[Path, int]  # of its files
+
+    def is_cut_off(self) -> bool:
+        """Tell whether a file became smaller: to touch what was mapped from it would end the process.
+
+        One that was replaced or deleted does no harm, what is mapped stays.
+        """
+        return any(file.exists() and file.stat().st_size < size for file, size in self.sizes.items())
 
 
 class ModelCache:
@@ -54,8 +63,11 @@ class ModelCache:
         return _key(model) in self._kept
 
     def use(self, model: ModelRef) -> Resident | None:
-        """Return `model`, ready to compute, if it is in memory."""
+        """Return `model`, ready to compute, if it is in memory and its files are what they were."""
         if not self.holds(model):
+            return None
+        if self._kept[_key(model)].is_cut_off():
+            del self._kept[_key(model)]
             return None
         self._kept.move_to_end(_key(model))
         resident = self._kept[_key(model)].resident
@@ -106,8 +118,9 @@ class ModelCache:
                 self._send_others_home(None)
             free_unused()
 
+        sizes = {file: file.stat().st_size for file in checkpoint.weight_files}
         resident = Resident(load(checkpoint, placement.dtypes, make_room), placement, self._send_others_home)
-        self._kept[_key(model)] = _Kept(model.name, resident, _weigh_own(checkpoint, placement))
+        self._kept[_key(model)] = _Kept(model.name, resident, _weigh_own(checkpoint, placement), sizes)
         log.info("Loaded %s on %s (%s).", model.name, placement.device, placement.dtypes[checkpoint.denoiser])
         return resident
 
