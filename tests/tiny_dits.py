@@ -11,12 +11,22 @@ from diffusers import (
     AuraFlowTransformer2DModel,
     AutoencoderDC,
     AutoencoderKL,
+    HunyuanDiT2DModel,
     Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     SanaTransformer2DModel,
 )
 from torch import nn
-from transformers import PreTrainedModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PreTrainedModel,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from tests.tiny_flux import write_piece_tokenizer
 from tests.tiny_models import write_json
@@ -27,6 +37,10 @@ WIDTH = 40  # of texts
 LINEAR = {
     "_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02,
     "beta_schedule": "linear", "prediction_type": "epsilon", "trained_betas": None,
+}  # fmt: skip
+VELOCITY = {
+    "_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.03,
+    "beta_schedule": "scaled_linear", "prediction_type": "v_prediction", "trained_betas": None,
 }  # fmt: skip
 FLOW = {
     "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.73,
@@ -97,12 +111,36 @@ def _lumina2() -> Networks:
     return {"transformer": transformer, "vae": vae, "text_encoder": make_gemma(WIDTH)}
 
 
+def _hunyuan_dit() -> Networks:
+    transformer = HunyuanDiT2DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, patch_size=2, sample_size=16, hidden_size=32,
+        num_layers=4, mlp_ratio=2.0, cross_attention_dim=32, cross_attention_dim_t5=WIDTH, pooled_projection_dim=16,
+    )  # fmt: skip
+    bert = BertModel(
+        BertConfig(
+            vocab_size=500, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=128,
+        )
+    )  # fmt: skip
+    bert.embeddings.word_embeddings.weight.data.normal_(std=0.5)
+    return {"transformer": transformer, "vae": make_vae(), "text_encoder": bert, "text_encoder_2": _t5()}
+
+
+def _write_bert_tokenizer(path: Path) -> None:
+    """Write a tokenizer that works as BERT's does: words, and letters that words go on with."""
+    letters = [chr(number) for number in (*range(33, 127), *range(161, 256))]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    names = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), "cat", "dog", "castle", "猫"])
+    BertTokenizer(vocab={name: number for number, name in enumerate(names)}).save_pretrained(path)
+
+
 _MAKERS: Mapping[str, Callable[[], Networks]] = {
     "pixart_alpha": lambda: _pixart(told=True),
     "pixart_sigma": lambda: _pixart(told=False),
     "auraflow": _auraflow,
     "sana": _sana,
     "lumina2": _lumina2,
+    "hunyuan_dit": _hunyuan_dit,
 }
 PIPELINES = {
     "pixart_alpha": "PixArtAlphaPipeline",
@@ -110,16 +148,21 @@ PIPELINES = {
     "auraflow": "AuraFlowPipeline",
     "sana": "SanaPipeline",
     "lumina2": "Lumina2Pipeline",
+    "hunyuan_dit": "HunyuanDiTPipeline",
 }
 SCHEDULERS: Mapping[str, Mapping[str, Any]] = {
     "pixart_alpha": LINEAR, "pixart_sigma": LINEAR, "auraflow": FLOW, "sana": SOLVER_FLOW, "lumina2": FLOW,
+    "hunyuan_dit": VELOCITY,
 }  # fmt: skip
-_TOKENIZERS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
-    **dict.fromkeys(("pixart_alpha", "pixart_sigma", "auraflow"), ("T5Tokenizer", write_piece_tokenizer)),
-    **dict.fromkeys(("sana", "lumina2"), ("GemmaTokenizer", write_gemma_tokenizer)),
+_TOKENIZERS: Mapping[str, Callable[[Path], None]] = {  # by class
+    "T5Tokenizer": write_piece_tokenizer,
+    "GemmaTokenizer": write_gemma_tokenizer,
+    "BertTokenizer": _write_bert_tokenizer,
 }
+_READERS = {"T5EncoderModel": "T5Tokenizer", "UMT5EncoderModel": "T5Tokenizer", "Gemma2Model": "GemmaTokenizer",
+            "BertModel": "BertTokenizer"}  # fmt: skip
 KINDS = tuple(_MAKERS)
-_LOUD = {"caption": 4, "context_embedder": 8, "add_v": 40}  # what texts pass through
+_LOUD = {"caption": 4, "context_embedder": 8, "add_v": 40, "text_embedd": 4, "attn2.to_v": 4}  # what texts pass through
 
 
 def make_networks(kind: str, seed: int = 0) -> Networks:
@@ -146,10 +189,12 @@ def make_folder(path: Path, kind: str, seed: int = 0) -> Path:
         network.save_pretrained(path / name)
         library = "transformers" if isinstance(network, PreTrainedModel) else "diffusers"
         index[name] = [library, type(network).__name__]
-    tokenizer, write = _TOKENIZERS[kind]
-    write(path / "tokenizer")
+        if library == "transformers":
+            tokenizer, part = _READERS[type(network).__name__], name.replace("text_encoder", "tokenizer")
+            _TOKENIZERS[tokenizer](path / part)
+            index[part] = ["transformers", tokenizer]
     scheduler = SCHEDULERS[kind]
     write_json(path / "scheduler" / "scheduler_config.json", scheduler)
-    index |= {"tokenizer": ["transformers", tokenizer], "scheduler": ["diffusers", scheduler["_class_name"]]}
+    index["scheduler"] = ["diffusers", scheduler["_class_name"]]
     write_json(path / "model_index.json", index)
     return path

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional
 
 from tests.engine_parts import difference, latents_of
 from tests.tiny_dits import KINDS, PIPELINES, SCHEDULERS, make_folder
@@ -108,10 +109,25 @@ def encode(model: Resident, text: str, negative: bool = False, **encoding: Any) 
 
 def encode_theirs(pipeline: Any, kind: str, text: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the pipeline's states and mask of a text and of the same text as a negative prompt."""
+    if kind == "hunyuan_dit":
+        return encode_theirs_twice(pipeline, text)
     told = {"complex_human_instruction": read_instruction().split("\n")} if kind == "sana" else {}
     with torch.no_grad():
         given = pipeline.encode_prompt(text, negative_prompt=text, do_classifier_free_guidance=True, **told)
     return given
+
+
+def encode_theirs_twice(pipeline: Any, text: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return HunyuanDiT's states, BERT's with zeros behind them and then T5's."""
+    given = {"do_classifier_free_guidance": True, "negative_prompt": text}
+    with torch.no_grad():
+        bert, t5 = (pipeline.encode_prompt(text, text_encoder_index=number, **given) for number in (0, 1))
+    missing = t5[0].shape[-1] - bert[0].shape[-1]
+    states = [
+        torch.cat([functional.pad(one, (0, missing)), other], 1) for one, other in zip(bert[:2], t5[:2], strict=True)
+    ]
+    masks = [torch.cat(both, 1) for both in zip(bert[2:], t5[2:], strict=True)]
+    return states[0], masks[0], states[1], masks[1]
 
 
 @pytest.mark.parametrize("text", ["A photo of a cat, at night", "", LONG])
@@ -161,7 +177,7 @@ def latents_of_theirs(pipeline: Any, plan: Plan, models: Models) -> Tensor:
         pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
     if kind == "lumina2":
         given["cfg_normalization"] = False
-    if kind in ("pixart_alpha", "pixart_sigma", "sana"):
+    if kind in ("pixart_alpha", "pixart_sigma", "sana", "hunyuan_dit"):
         given["use_resolution_binning"] = False
     return pipeline(
         image.prompt, negative_prompt=image.negative_prompt, guidance_scale=plan.guidance, width=plan.width,

@@ -88,6 +88,9 @@ BREAKAGES: dict[str, tuple[str, Break, str]] = {
     "odd places": ("lumina2", _config("transformer", axes_dim_rope=[3, 3, 6]), "not that of a usable network"),
     "other states": ("lumina2", _config("transformer", cap_feat_dim=41), "do not fit together"),
     "no word pieces": ("lumina2", _without("tokenizer/tokenizer.json"), "tokenizer/tokenizer.json is missing"),
+    "heads of places": ("hunyuan_dit", _config("transformer", attention_head_dim=6), "not that of a usable network"),
+    "no words": ("hunyuan_dit", _config("text_encoder", hidden_size=34), "and its text_encoder do not fit together"),
+    "no second words": ("hunyuan_dit", _config("text_encoder_2", d_model=41), "its text_encoder_2 do not fit together"),
     "shift": ("auraflow", _config("scheduler/scheduler_config.json", shift=0), "not supported"),
 }
 

@@ -29,6 +29,7 @@ class Family(str, Enum):
     QWEN_IMAGE = "qwen_image"
     SANA = "sana"
     LUMINA2 = "lumina2"
+    HUNYUAN_DIT = "hunyuan_dit"
     OTHER = "other"
 
     @property

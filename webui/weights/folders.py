@@ -12,7 +12,14 @@ from webui.domain.pipelines import find_pipeline
 from webui.weights import families
 from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.families.checks import check_size
-from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, WORD_TOKENIZERS, FamilyFiles, FolderFacts
+from webui.weights.families.family import (
+    BERT_TOKENIZERS,
+    CLIP_TOKENIZERS,
+    T5_TOKENIZERS,
+    WORD_TOKENIZERS,
+    FamilyFiles,
+    FolderFacts,
+)
 from webui.weights.folder_files import find_weight_files
 from webui.weights.headers import MAX_JSON, bad_model, read_header
 from webui.weights.pipeline_folders import identify_pipeline
@@ -20,7 +27,7 @@ from webui.weights.pipeline_folders import identify_pipeline
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "merges.txt")
 _ENOUGH = {  # a file that is enough alone, by the class of the tokenizer
     **dict.fromkeys(T5_TOKENIZERS, frozenset({"tokenizer.json", "spiece.model"})),
-    **dict.fromkeys(("BertTokenizer", "BertTokenizerFast"), frozenset({"tokenizer.json", "vocab.txt"})),
+    **dict.fromkeys(BERT_TOKENIZERS, frozenset({"tokenizer.json", "vocab.txt"})),
 }
 _LONGEST_TEXT = 2**16  # tokens; no text encoder reads as many
 _UNSUPPORTED = ("Flux",)  # what such pipelines begin with

@@ -102,6 +102,12 @@ def _t5(weights: Weights, part: Part, network: nn.Module) -> Weights:
     return weights if words is None else weights | dict.fromkeys(_T5_WORDS, words)
 
 
+def _bert(weights: Weights, part: Part, network: nn.Module) -> Weights:
+    """Leave out the view of a text as a whole, and the numbers of places, which old files hold."""
+    plain = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+    return {name: tensor for name, tensor in plain.items() if not name.startswith(("pooler.", "cls."))}
+
+
 def _language(weights: Weights, part: Part, network: nn.Module) -> Weights:
     """Leave out what does not read: the head that writes, and eyes. Some old files hold frequencies, too."""
     before = next((start for start in _LANGUAGE_PREFIXES if any(name.startswith(start) for name in weights)), "")
@@ -133,6 +139,7 @@ _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and 
         ("diffusers", "T5EncoderModel"): _t5,
         ("gguf", "T5EncoderModel"): _t5_of_gguf,
         ("diffusers", "UMT5EncoderModel"): _t5,
+        ("diffusers", "BertModel"): _bert,
         ("diffusers", "AutoencoderKL"): _vae,
         **{("diffusers", language): _language for language in _LANGUAGE_MODELS},
     }

@@ -59,6 +59,12 @@ def _language(network: type[PreTrainedModel]) -> Callable[[Config], nn.Module]:
     return lambda config: network(network.config_class(**_own_settings(read_language(config), network.config_class)))
 
 
+def _bert(config: Config) -> nn.Module:
+    """Build what reads a text's tokens; the view of it as a whole is not asked for."""
+    settings = _own_settings(config, transformers.BertConfig)
+    return transformers.BertModel(transformers.BertConfig(**settings), add_pooling_layer=False)
+
+
 def read_language(config: Config) -> Config:
     """Return the configuration of the part that reads: models that see, too, keep it in `text_config`."""
     nested = config.get("text_config")
@@ -81,6 +87,7 @@ _TEXT_ENCODERS: Mapping[str, Callable[[Config], nn.Module]] = MappingProxyType(
         "CLIPTextModel": _clip(transformers.CLIPTextModel),
         "CLIPTextModelWithProjection": _clip(transformers.CLIPTextModelWithProjection),
         "T5EncoderModel": _t5(transformers.T5EncoderModel),
+        "BertModel": _bert,
         "UMT5EncoderModel": _t5(transformers.UMT5EncoderModel),
         "Gemma2Model": _language(transformers.Gemma2Model),
         "Gemma2ForCausalLM": _language(transformers.Gemma2Model),

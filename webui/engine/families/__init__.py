@@ -15,6 +15,7 @@ from webui.engine.families import (
     auraflow,
     chroma,
     flux,
+    hunyuan_dit,
     lumina2,
     pixart_alpha,
     pixart_sigma,
@@ -69,6 +70,7 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.AURAFLOW: auraflow,
         Family.SANA: sana,
         Family.LUMINA2: lumina2,
+        Family.HUNYUAN_DIT: hunyuan_dit,
     }
 )
 

@@ -9,6 +9,7 @@ from webui.weights.families import (
     auraflow,
     chroma,
     flux,
+    hunyuan_dit,
     lumina2,
     pixart_alpha,
     pixart_sigma,
@@ -25,6 +26,7 @@ from webui.weights.families import (
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
 ALL: tuple[FamilyFiles, ...] = (
+    hunyuan_dit.FILES,
     lumina2.FILES,
     sana.FILES,
     auraflow.FILES,

@@ -13,8 +13,9 @@ from webui.weights.families.checks import Configs
 from webui.weights.headers import Header
 
 CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
-T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"})
+T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast", "MT5Tokenizer"})
 QWEN_TOKENIZERS = frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"})
+BERT_TOKENIZERS = frozenset({"BertTokenizer", "BertTokenizerFast"})
 GEMMA_TOKENIZERS = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})
 WORD_TOKENIZERS = CLIP_TOKENIZERS | QWEN_TOKENIZERS  # those of vocab.json and merges.txt
 
