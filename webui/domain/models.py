@@ -30,6 +30,7 @@ class Family(str, Enum):
     SANA = "sana"
     LUMINA2 = "lumina2"
     HUNYUAN_DIT = "hunyuan_dit"
+    FLUX2 = "flux2"
     OTHER = "other"
 
     @property
@@ -51,7 +52,7 @@ _SHARED_LATENTS = {
 }
 _FLOW = frozenset(
     {
-        Family.FLUX,
+        Family.FLUX, Family.FLUX2,
         Family.QWEN_IMAGE,
         Family.Z_IMAGE,
         Family.CHROMA,

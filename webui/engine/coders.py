@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKLQwenImage
+from diffusers import AutoencoderKLFlux2, AutoencoderKLQwenImage
 from torch import Tensor, nn
 
 
@@ -24,6 +24,9 @@ def to_latents(vae: nn.Module, pixels: Tensor) -> Tensor:
 
 def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return the VAE's latents [1,C,h,w], float32, as networks denoise them."""
+    if isinstance(vae, AutoencoderKLFlux2):
+        mean, deviation = _batch_spread(vae, latents)
+        return (latents - mean) / deviation
     if (spread := _spread(vae, latents)) is not None:
         return (latents - spread[0]) * (_scale(vae) / spread[1])
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
@@ -31,9 +34,21 @@ def normalised(vae: nn.Module, latents: Tensor) -> Tensor:
 
 def denormalised(vae: nn.Module, latents: Tensor) -> Tensor:
     """Return denoised latents [1,C,h,w], float32, as the VAE decodes them."""
+    if isinstance(vae, AutoencoderKLFlux2):
+        mean, deviation = _batch_spread(vae, latents)
+        return latents * deviation + mean
     if (spread := _spread(vae, latents)) is not None:
         return latents * (spread[1] / _scale(vae)) + spread[0]
     return latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
+
+
+def _batch_spread(vae: AutoencoderKLFlux2, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation [1,C,h,w] of Flux.2's latents: the VAE has them for each of four neighbours."""
+    norm, (height, width) = vae.bn, like.shape[-2:]
+    numbers = norm.running_mean.float(), (norm.running_var.float() + vae.config.batch_norm_eps).sqrt()
+    squares = (each.reshape(1, -1, 2, 2).repeat(1, 1, -(-height // 2), -(-width // 2)) for each in numbers)
+    mean, deviation = (each[..., :height, :width].to(like.dtype) for each in squares)
+    return mean, deviation
 
 
 def _scale(vae: nn.Module) -> float:

@@ -61,7 +61,7 @@ def identify_folder(path: Path) -> Checkpoint:
         noise=files.read_noise(facts),
         zero_negative=files.zero_negative(facts),
         text_length=_read_text_length(path, files.tokenizer) if files.tokenizer else None,
-        defaults=files.defaults(configs),
+        defaults=files.adjust(facts, files.defaults(configs)),
         slots=files.slots(configs),
         told_variant=files.variant(facts),
     )

@@ -69,6 +69,7 @@ class FamilyFiles:
     `tokenizer` is that whose settings say how many tokens are read of a text, "" when the family knows.
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
     of this family. `variant` is one that no network's configuration tells. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
+    `defaults` proposes what such models want, `adjust` what a folder says besides its networks' configurations.
     `words` are what users call a model of it.
     """
 
@@ -82,6 +83,7 @@ class FamilyFiles:
     tokenizer: str = ""
     check: Callable[[Path, Configs], None] = no_check
     defaults: Callable[[Configs], ModelDefaults] = no_defaults
+    adjust: Callable[[FolderFacts, ModelDefaults], ModelDefaults] = lambda facts, proposed: proposed
     zero_negative: Callable[[FolderFacts], bool] = lambda facts: False
     variant: Callable[[FolderFacts], str] = lambda facts: ""
     single_file: Callable[[Path, Header], Checkpoint | None] = no_single_file
