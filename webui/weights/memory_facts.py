@@ -16,6 +16,7 @@ from webui.weights.headers import read_header
 MemoryMode = Literal["normal", "medvram", "lowvram"]
 Precision = Literal["float32", "float16", "bfloat16"]
 
+XL = frozenset({Family.SDXL, Family.SDXL_REFINER, Family.PLAYGROUND})
 _STORED: Mapping[str, Precision] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -40,7 +41,7 @@ class EngineOptions:
 
     def mode_for(self, family: Family) -> Literal["auto", "normal", "medvram", "lowvram"]:
         """Return what was asked for models of `family`."""
-        if self.memory_mode == "auto" and self.medvram_sdxl and family is Family.SDXL:
+        if self.memory_mode == "auto" and self.medvram_sdxl and family in XL:
             return "medvram"
         return self.memory_mode
 
@@ -73,10 +74,17 @@ class PartFacts:
     config: Mapping[str, Any] = field(default_factory=dict)
     quantised: int = 0
     blocks: int = 0
+    eight_bit: bool = False  # that is made so when it is loaded
 
     def size(self, item: int) -> int:
         """Return the bytes of its weights where a plain number takes `item` of them."""
         return (self.parameters - self.quantised) * item + self.blocks
+
+    def copied(self, precision: str, item: int) -> int:
+        """Return the bytes that are in RAM and not merely mapped from files where plain numbers have that precision and
+        take `item` bytes."""
+        plain = 0 if self.stored == precision else (self.parameters - self.quantised) * item
+        return plain + (self.blocks if self.eight_bit else 0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ def _passes(plan: Plan) -> list[JobFacts]:
 def _measure(part: Part) -> PartFacts:
     headers = [read_header(file) for file in part.files]
     tensors = [facts for header in headers for name, facts in header.items() if name.startswith(part.prefix)]
+    staying = [facts for facts in tensors if facts.stays or (part.eight_bit and len(facts.shape) == 2)]
     counts: dict[str, int] = {}
     for facts in tensors:
         counts[facts.dtype] = counts.get(facts.dtype, 0) + prod(facts.shape)
@@ -135,6 +144,7 @@ def _measure(part: Part) -> PartFacts:
         largest=max((prod(facts.shape) for facts in tensors), default=0),
         stored=_STORED.get(max(counts, key=counts.__getitem__, default="")),
         config=part.config,
-        quantised=sum(prod(facts.shape) for facts in tensors if facts.stays),
-        blocks=sum(facts.size for facts in tensors if facts.stays),
+        quantised=sum(prod(facts.shape) for facts in staying),
+        blocks=sum(prod(facts.shape) if part.eight_bit and not facts.stays else facts.size for facts in staying),
+        eight_bit=part.eight_bit,
     )

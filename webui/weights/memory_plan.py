@@ -91,7 +91,7 @@ def budget(mode: MemoryMode, device: DeviceFacts) -> int:
 
 def usual_job(checkpoint: CheckpointFacts) -> JobFacts:
     """Return a picture of the size the model was made for."""
-    side = 512 if checkpoint.family is Family.SD1 else 1024
+    side = 512 if checkpoint.family.latents is Family.SD1 else 1024
     return JobFacts(side, side)
 
 
@@ -135,8 +135,8 @@ class _Sizes:
 
     def copied(self, name: str) -> int:
         """Return the bytes that are in RAM and not merely mapped: those stored in another precision."""
-        part = self.checkpoint.parts[name]
-        return 0 if part.stored == self.precisions[name] else self.weights(name) - part.blocks
+        precision = self.precisions[name]
+        return self.checkpoint.parts[name].copied(precision, ITEM_SIZES[precision])
 
     def work(self, name: str, tile: int | None = None) -> int:
         """Return what a component takes on top of its weights, the VAE with tiles of `tile` latents each way."""
