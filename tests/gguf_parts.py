@@ -46,3 +46,17 @@ def as_quantised(tensor: Tensor, dtype: str = "Q8_0") -> Tensor:
     if tensor.dim() != 2 or tensor.shape[1] % block:
         return tensor.half().float() if tensor.dim() > 1 else tensor
     return torch.from_numpy(quants.dequantize(quants.quantize(tensor.detach().float().numpy(), kind), kind))
+
+
+def gguf_name(name: str) -> str:
+    """Return llama.cpp's name of a tensor of T5, empty for a second name of the same."""
+    top = {"shared.weight": "token_embd.weight", "encoder.final_layer_norm.weight": "enc.output_norm.weight"}
+    inner = {
+        "relative_attention_bias": "attn_rel_b", "wi_0": "ffn_gate", "wi_1": "ffn_up", "wo": "ffn_down",
+        **{letter: f"attn_{letter}" for letter in "qkvo"},
+    }  # fmt: skip
+    if not name.startswith("encoder.block."):
+        return top.get(name, "")
+    _, _, number, _, layer, *rest = name.split(".")
+    norms = {"0": "attn_norm", "1": "ffn_norm"}
+    return f"enc.blk.{number}.{norms[layer] if rest[0] == 'layer_norm' else inner[rest[1]]}.weight"

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests import tiny_flux
 from tests.engine_parts import difference, latents_of
-from tests.gguf_parts import write_gguf
+from tests.gguf_parts import gguf_name, write_gguf
 from webui.domain.models import Family
 from webui.domain.plan import PartRef, Plan, VaeRef
 from webui.engine.control import Control
@@ -142,17 +142,3 @@ def test_quantised_parts_draw_nearly_the_same(models: Models, plan_flux: PlanMak
     quantised = plan.replace(model=plan.model.replace(path=tmp_path / "dev.gguf"))
     found, wanted = latents_of(quantised, models), latents_of(plan_flux("dev"), models)
     assert 0 < float((found - wanted).abs().mean() / wanted.std()) < 0.05
-
-
-def gguf_name(name: str) -> str:
-    """Return llama.cpp's name of a tensor of T5, empty for a second name of the same."""
-    top = {"shared.weight": "token_embd.weight", "encoder.final_layer_norm.weight": "enc.output_norm.weight"}
-    inner = {
-        "relative_attention_bias": "attn_rel_b", "wi_0": "ffn_gate", "wi_1": "ffn_up", "wo": "ffn_down",
-        **{letter: f"attn_{letter}" for letter in "qkvo"},
-    }  # fmt: skip
-    if not name.startswith("encoder.block."):
-        return top.get(name, "")
-    _, _, number, _, layer, *rest = name.split(".")
-    norms = {"0": "attn_norm", "1": "ffn_norm"}
-    return f"enc.blk.{number}.{norms[layer] if rest[0] == 'layer_norm' else inner[rest[1]]}.weight"

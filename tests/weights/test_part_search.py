@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from gguf import GGUFWriter, TokenType
+from tokenizers import Tokenizer
 
 from tests import tiny_flux, tiny_sd3
+from tests.gguf_parts import gguf_name
 from webui.domain.models import ModelInfo
 from webui.weights.files import ModelFiles
 from webui.weights.index import ModelIndex
 from webui.weights.part_search import FoundParts, PartSearch
 from webui.weights.places import ModelFolders
+from webui.weights.tokenizers import load_piece_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +169,59 @@ def test_nobody_asked_for_a_t5_without_a_tokenizer(models: Path, find: Find) -> 
     (models / "VAE" / "ae.safetensors").rename(models / "VAE" / "sd3_vae.safetensors")
     assert "text_encoder_3" not in names(find("sd3.5_large")) and find("sd3.5_large").problem is None
     assert "tokenizer of its T5 is missing" in str(find("sd3.5_large", "t5_of_sd3").problem)
+
+
+def test_sentencepieces_own_file_is_a_tokenizer(find: Find, models: Path) -> None:
+    file = models / "text_encoder" / "t5xxl_fp16.tokenizer.json"
+    vocabulary = words_of(file)
+    file.unlink()
+    written = models / "text_encoder" / "spiece.model"
+    written.write_bytes(b"".join(piece_of(text, score) for text, score in vocabulary))
+    assert find().tokenizer == written
+    assert load_piece_tokenizer(written, 400).size == len(vocabulary)
+
+
+def words_of(file: Path) -> list[tuple[str, float]]:
+    """Return the words in a tokenizer.json, with those that T5 was given for gaps."""
+    words = json.loads(file.read_text("utf-8"))["model"]["vocab"]
+    return [*words, *((f"<extra_id_{number}>", -1000.0) for number in range(60))]
+
+
+def piece_of(text: str, score: float) -> bytes:
+    """Return one piece as SentencePiece writes it."""
+    word = text.encode()
+    inner = b"\x0a" + bytes([len(word)]) + word + b"\x15" + struct.pack("<f", score)
+    return b"\x0a" + bytes([len(inner)]) + inner
+
+
+def test_a_tokenizer_inside_of_gguf(find: Find, models: Path) -> None:
+    """As llama.cpp's converter writes it, filled up to the size of the text encoder's table."""
+    folder = models / "text_encoder"
+    file = folder / "t5xxl_fp16.tokenizer.json"
+    backend = Tokenizer.from_file(str(file))
+    vocabulary = words_of(file)
+    file.unlink()
+    t5 = tiny_flux.make_networks("dev")["text_encoder_2"].state_dict()
+    (folder / "t5xxl_fp16.safetensors").unlink()
+    write_t5(folder / "t5.gguf", {gguf_name(name): tensor for name, tensor in t5.items()}, vocabulary, 400)
+    found = find()
+    assert names(found)["text_encoder_2"] == "t5" and found.tokenizer == folder / "t5.gguf"
+    tokenizer = load_piece_tokenizer(found.tokenizer, 400)
+    assert tokenizer.size == len(vocabulary) and (tokenizer.padding, tokenizer.end) == (0, 1)
+    assert tokenizer.encode("a cat, at night") == backend.encode("a cat, at night", add_special_tokens=False).ids
+
+
+def write_t5(path: Path, weights: dict[str, torch.Tensor], vocabulary: list[tuple[str, float]], size: int) -> None:
+    writer = GGUFWriter(path, "t5encoder")
+    missing = size - len(vocabulary)
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list([*(text for text, _ in vocabulary), *(f"[PAD{number}]" for number in range(missing))])
+    writer.add_token_scores([*(score for _, score in vocabulary), *[-1000.0] * missing])
+    writer.add_token_types([*[TokenType.NORMAL] * len(vocabulary), *[TokenType.UNUSED] * missing])
+    for name, tensor in weights.items():
+        if name:
+            writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -19,7 +19,7 @@ VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 8: EDITING, 9: "inpaintin
 With 8 there is no mask: the picture is what an instruction edits (InstructPix2Pix)."""
 
 FLUX_VARIANTS: Mapping[int, str] = MappingProxyType({64: "", 384: "inpainting"})
-"""The same of a Flux transformer, for 4 latents a token: 16 channels, 16 of a picture's latents, 64 pixels of a mask."""
+"""The same of a Flux transformer, for 4 latents a token: 16 channels, 16 of a picture's latents, 64 of a mask."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Part:
     """One network of a checkpoint: its class in diffusers or transformers, that class's configuration, its files.
 
     `layout` is how its weights are named: "diffusers" (or transformers) as the class does, "original" as its makers
-    did, "open_clip" as OpenCLIP does; their names begin with `prefix`.
+    did, "open_clip" as OpenCLIP does; their names begin with `prefix`. With `eight_bit` its linear layers keep 8-bit
+    floats, however the files have them.
     """
 
     network: str
@@ -89,6 +90,7 @@ class Part:
     files: tuple[Path, ...]
     layout: str = "diffusers"
     prefix: str = ""
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ class Checkpoint:
     `parts` have diffusers' names: `unet` or `transformer`, `vae`, `text_encoder`, for some families `text_encoder_2`
     and so on. `tokenizers` are the folders of the text encoders' tokenizers; one that is missing is CLIP's own.
     `zero_negative`: an empty negative prompt becomes zeros. `text_length`: the most tokens that the longest text
-    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `slots`: what may
-    come from files of their own; a checkpoint that lacks one of them can be used only with such a file. `index`: the
-    model_index.json of a folder that diffusers' own pipeline runs. `told_variant`: a variant that no network's
+    encoder reads, where the files say so. `defaults`: what such a model proposes unless its card does. `slots`: what
+    may come from files of their own; a checkpoint that lacks one of them can be used only with such a file. `index`:
+    the model_index.json of a folder that diffusers' own pipeline runs. `told_variant`: a variant that no network's
     configuration tells.
     """
 

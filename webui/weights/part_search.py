@@ -12,8 +12,10 @@ from webui.domain.models import Family, ModelInfo, PartSlot
 from webui.errors import EaselError
 from webui.weights.checkpoint import Part
 from webui.weights.files import ModelFiles
+from webui.weights.gguf_words import read_words
 from webui.weights.identify import identify
 from webui.weights.index import read_signature
+from webui.weights.sentencepieces import read_pieces
 from webui.weights.text_files import identify_text_encoder
 
 # Latents of 16 channels are those of two families, and of 4 those of two others. No header tells which: the name does,
@@ -25,6 +27,7 @@ _NAMED: Mapping[Family, tuple[str, ...]] = {
 }
 _ALWAYS_NAMED = frozenset({Family.SDXL})  # a VAE of four channels that says nothing is SD1's
 _WHOLE = 0.5  # of a text encoder's vocabulary that its tokenizer knows at least; some of it is only filling
+_NAMES = ("tokenizer.json", "spiece.model")
 _TOKENIZERS = ("tokenizer_2", "tokenizer_3", "tokenizer")  # folders of a diffusers folder that may be T5's
 _MOST_JSON = 32 * 2**20  # bytes of a tokenizer
 _USUAL = {"VAE": "ae.safetensors", "CLIP-L": "clip_l.safetensors", "CLIP-G": "clip_g.safetensors"}
@@ -91,20 +94,24 @@ class PartSearch:
         )
 
     def _find_tokenizer(self, source: ModelInfo) -> Path | None:
-        """Return the tokenizer.json for the T5 in the file `source`: beside it, in a folder of text encoders, or in a
+        """Return the tokenizer for the T5 in the file `source`: in it, beside it, in a folder of text encoders, or in a
         diffusers folder among the checkpoints."""
         vocabulary = _t5_vocabulary(source.path, read_signature(source.path))
         return next((file for file in self._tokenizers(source) if _knows(file, vocabulary)), None)
 
     def _tokenizers(self, source: ModelInfo) -> Iterator[Path]:
-        yield source.path.with_name(f"{source.path.stem}.tokenizer.json")
-        yield source.path.with_name("tokenizer.json")
+        if source.path.suffix.lower() == ".gguf":
+            yield source.path
+        for name in _NAMES:
+            yield source.path.with_name(f"{source.path.stem}.{name}")
+            yield source.path.with_name(name)
         for folder in self._files.text_encoders.directories:
-            yield from sorted(folder.glob("*tokenizer.json"))
-            yield from sorted(folder.glob("*/tokenizer.json"))
+            for name in _NAMES:
+                yield from sorted(folder.glob(f"*{name}"))
+                yield from sorted(folder.glob(f"*/{name}"))
         for model in self._files.checkpoints.models():
             if model.layout == "diffusers" and model.problem is None:
-                yield from (model.path / name / "tokenizer.json" for name in _TOKENIZERS)
+                yield from (model.path / folder / name for folder in _TOKENIZERS for name in _NAMES)
 
 
 def _fits(model: ModelInfo, slot: PartSlot) -> bool:
@@ -134,16 +141,19 @@ def _knows(file: Path, vocabulary: int) -> bool:
 
 @lru_cache(maxsize=256)
 def _tokenizer_size(file: Path, signature: tuple[int, int]) -> int:
-    """Return how many tokens a tokenizer.json of T5's kind knows; 0 if it is none."""
-    if signature[0] > _MOST_JSON:
-        return 0
+    """Return how many tokens a tokenizer of T5's kind knows; 0 if it is none."""
     try:
+        if file.suffix in (".model", ".gguf"):
+            model = read_pieces(file) if file.suffix == ".model" else read_words(file)
+            return len(model.pieces) if model is not None else 0
+        if signature[0] > _MOST_JSON:
+            return 0
         content = json.loads(file.read_text("utf-8"))
         model, added = content["model"], content.get("added_tokens", [])
         if model["type"] != "Unigram":
             return 0
         words = {str(piece) for piece, _ in model["vocab"]} | {str(token["content"]) for token in added}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (EaselError, OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return 0
     return len(words)
 

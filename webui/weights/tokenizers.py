@@ -11,6 +11,7 @@ from tokenizers import Tokenizer as Backend
 from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 from webui.errors import BadFile
+from webui.weights.gguf_words import read_words
 from webui.weights.sentencepieces import read_pieces
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
@@ -114,19 +115,25 @@ def load_piece_tokenizer(folder: Path, vocabulary: int) -> PieceTokenizer:
 def _read_backend(folder: Path) -> Backend:
     """Return the rules of a tokenizer.json, or of the older files that T5's, BERT's and Qwen's have in its stead.
 
-    A `folder` that is a file is a tokenizer.json under another name.
+    A `folder` that is a file is one of these under another name, or a GGUF file that has T5's in it.
     """
     if folder.is_file():
-        return Backend.from_file(str(folder))
-    if (folder / "tokenizer.json").is_file():
-        return Backend.from_file(str(folder / "tokenizer.json"))
-    if (folder / "spiece.model").is_file():
-        model = read_pieces(folder / "spiece.model")
-        pieces = [(piece.text, piece.score) for piece in model.pieces]
-        characters = model.characters or None
-        return T5Tokenizer(pieces, extra_ids=0, _spm_precompiled_charsmap=characters).backend_tokenizer
+        return _read_backend_file(folder)
+    for name in ("tokenizer.json", "spiece.model"):
+        if (folder / name).is_file():
+            return _read_backend_file(folder / name)
     older = BertTokenizer if (folder / "vocab.txt").is_file() else Qwen2Tokenizer
     return older.from_pretrained(folder, local_files_only=True).backend_tokenizer
+
+
+def _read_backend_file(file: Path) -> Backend:
+    if file.suffix not in (".model", ".gguf"):
+        return Backend.from_file(str(file))
+    model = read_pieces(file) if file.suffix == ".model" else read_words(file)
+    if model is None:
+        raise ValueError("it has no tokenizer of T5's kind")
+    pieces = [(piece.text, piece.score) for piece in model.pieces]
+    return T5Tokenizer(pieces, extra_ids=0, _spm_precompiled_charsmap=model.characters or None).backend_tokenizer
 
 
 def _read_padding(folder: Path) -> str:

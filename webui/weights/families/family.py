@@ -68,7 +68,8 @@ class FamilyFiles:
     those in `optional`. `read_noise` gives the noise levels of a folder,
     `tokenizer` is that whose settings say how many tokens are read of a text, "" when the family knows.
     `check` refuses configurations that do not fit, `single_file` returns what a file is made of, None when it is none
-    of this family. `variant` is one that no network's configuration tells. `slots` are the parts that may come from files of their own, `fit` makes them what the family needs.
+    of this family. `variant` is one that no network's configuration tells. `slots` are the parts that may come from
+    files of their own, `fit` makes them what the family needs.
     `defaults` proposes what such models want, `adjust` what a folder says besides its networks' configurations.
     `words` are what users call a model of it.
     """

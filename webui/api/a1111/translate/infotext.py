@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -10,7 +11,6 @@ from pydantic import ValidationError
 
 from webui.api.a1111.schemas.processing import Processing
 from webui.errors import BadRequest
-from webui.images.infotext.names import MODULE
 from webui.settings import NAMES
 
 Asked = TypeVar("Asked", bound=Processing)
@@ -110,7 +110,7 @@ def with_infotext(asked: Asked, read: Callable[[str], tuple[str, str, Mapping[st
     settings: dict[str, object] = {
         SETTINGS[key]: value for key, value in parameters.items() if SETTINGS.get(key) in {*NAMES, "sd_vae"}
     }
-    modules = [value for key, value in parameters.items() if MODULE.fullmatch(key)]
+    modules = [value for key, value in parameters.items() if re.fullmatch(r"Module \d+", key)]
     settings |= {"forge_additional_modules": modules} if modules else {}
     return filled(asked, said | {"override_settings": {**settings, **asked.override_settings}}, "infotext")
 
