@@ -130,3 +130,22 @@ def test_a_name_nobody_knows_is_said_with_its_field(asked: dict[str, Any], field
     with pytest.raises(NotFound, match="no such") as caught:
         plan(**asked)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fits"),
+    [
+        (Family.SDXL, Family.PIXART_SIGMA, True),
+        (Family.SDXL, Family.AURAFLOW, False),  # the same latents, but noise is mixed in
+        (Family.SD1, Family.PIXART_SIGMA, False),
+        (Family.LUMINA2, Family.FLUX, True),
+    ],
+)
+def test_models_go_on_with_each_others_latents(first: Family, second: Family, fits: bool) -> None:
+    shelf = FakeShelf(model("one").replace(family=first), {"two": model("two").replace(family=second)})
+    asked = GenerationRequest(hires=Hires(model="two"), sampler="Euler", schedule="Simple")
+    if fits:
+        assert planner.plan_generation(asked, Settings(), shelf, lambda: 1).hires is not None
+        return
+    with pytest.raises(BadRequest, match="mean different things"):
+        planner.plan_generation(asked, Settings(), shelf, lambda: 1)

@@ -49,6 +49,11 @@ _SHARED_LATENTS = {
     Family.SDXL_REFINER: Family.SDXL,
     Family.CHROMA: Family.FLUX,
     Family.Z_IMAGE: Family.FLUX,
+    Family.PIXART_ALPHA: Family.SD1,
+    Family.PIXART_SIGMA: Family.SDXL,
+    Family.AURAFLOW: Family.SDXL,
+    Family.LUMINA2: Family.FLUX,
+    Family.HUNYUAN_DIT: Family.SDXL,
 }
 _FLOW = frozenset(
     {

@@ -104,10 +104,10 @@ def _find_hires_model(
 
 
 def _check_family(found: ModelRef, model: ModelRef, field: str) -> None:
-    if found.family.latents != model.family.latents:
+    if (found.family.latents, found.family.is_flow) != (model.family.latents, model.family.is_flow):
         raise BadRequest(
             f"{found.name} is of the family {found.family.value}, {model.name} of {model.family.value}: "
-            "their latents mean different things.",
+            "their latents, or the noise in them, mean different things.",
             hint="Choose two checkpoints of one family, or SDXL and its refiner.",
             field=field,
         )

@@ -116,6 +116,6 @@ def note_tags(images: Sequence[ImagePlan]) -> tuple[str, ...]:
 
 def note_clip_skip(request: GenerationRequest, family: Family) -> tuple[str, ...]:
     """Return what the user should know: that not every family skips layers when it is told to."""
-    if request.clip_skip == 1 or family.latents is Family.SD1:
+    if request.clip_skip == 1 or family in (Family.SD1, Family.SD2):
         return ()
     return (f"Clip skip {request.clip_skip} has no effect: {family.name} always reads the same layer.",)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from diffusers.models.embeddings import get_2d_rotary_pos_embed
-from diffusers.pipelines.hunyuandit.pipeline_hunyuandit import get_resize_crop_region_for_grid
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,9 +67,16 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
 def _rotate(rows: int, columns: int, head: int) -> Rotation:
     """Return how each token's place turns queries and keys of `head` numbers: cosines and sines [rows·columns,head]."""
-    region = get_resize_crop_region_for_grid((rows, columns), BASE)
-    cosine, sine = get_2d_rotary_pos_embed(head, region, (rows, columns), output_type="pt")
+    cosine, sine = get_2d_rotary_pos_embed(head, _fit_in(rows, columns), (rows, columns), output_type="pt")
     return cosine, sine
+
+
+def _fit_in(rows: int, columns: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return where a grid of tokens, made smaller, lies in the middle of the first one: its first place, its last."""
+    share = BASE / max(rows, columns)
+    sides = [round(share * side) for side in (rows, columns)]
+    top, left = (round((BASE - side) / 2) for side in sides)
+    return (top, left), (top + sides[0], left + sides[1])
 
 
 def _tell_size(rows: int, columns: int) -> Tensor:

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Sequence
 
 import torch
-from diffusers import SanaPipeline
 from torch import Tensor, nn
 
 from webui.engine.condition import Condition, Encoding
@@ -83,5 +82,7 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
 @functools.cache
 def read_instruction() -> str:
     """Return the instruction that the model was trained to read before a prompt, as diffusers' pipeline has it."""
+    from diffusers import SanaPipeline  # only here: it takes a second
+
     lines = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
     return "\n".join(lines)
