@@ -14,10 +14,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.engine_parts import difference, latents_of
+from tests.tiny_models import taesd_weights
 from tests.tiny_xl import make_folder, original_weights
 from webui.domain.models import Family
 from webui.domain.plan import Plan
-from webui.engine import families
+from webui.engine import coders, families
 from webui.engine.control import Control
 from webui.engine.denoise import EdmLevels
 from webui.engine.engine import Engine, ImageReady
@@ -26,6 +27,8 @@ from webui.engine.schedules import find_sigmas
 from webui.engine.vae import encode
 from webui.weights.checkpoint import EdmSchedule
 from webui.weights.families.playground import DEVIATIONS, MEANS
+from webui.weights.load import load_taesd
+from webui.weights.vae_files import find_taesd, identify_taesd
 
 PlanMaker = Callable[..., Plan]
 STEPS = 6
@@ -110,6 +113,23 @@ def test_pictures_become_latents_as_with_diffusers(
         own = load_pipeline(folders["playground"]).vae.encode(pixels).latent_dist.mean
     ours = encode(models.get(plan_edm("playground").model).resident, picture)
     assert torch.allclose(ours, ((own - means) * 0.5 / deviations)[0], atol=1e-5)
+
+
+def test_the_taesd_of_sdxl_serves_playground(tmp_path: Path) -> None:
+    """Latents of a picture are the same in both, but for how they are scaled."""
+    save_file(taesd_weights("decoder"), tmp_path / "taesdxl_decoder.safetensors")
+    assert find_taesd([tmp_path], "decoder", Family.PLAYGROUND) == tmp_path / "taesdxl_decoder.safetensors"
+    file = identify_taesd(tmp_path / "taesdxl_decoder.safetensors", "decoder")
+    of_xl, of_playground = (
+        load_taesd(file, torch.float32, families.find_taesd_scaling(family))
+        for family in (Family.SDXL, Family.PLAYGROUND)
+    )
+    own = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)) * 5
+    means, deviations = (torch.tensor(numbers).reshape(1, 4, 1, 1) for numbers in (MEANS, DEVIATIONS))
+    latents = (own - means) * 0.5 / deviations
+    expected = coders.denormalised(of_xl, own * 0.13025)
+    assert torch.allclose(coders.denormalised(of_playground, latents), expected, atol=1e-5)
+    assert torch.allclose(coders.normalised(of_playground, expected), latents, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -113,6 +113,21 @@ def test_models_that_edit_are_guided_by_the_picture() -> None:
     assert told.guiding.image is None and "does not edit pictures" in told.notes[0]
 
 
+def test_a_refiner_draws_in_the_same_latents() -> None:
+    def refined(first: Family, second: Family) -> Family:
+        shelf = FakeShelf(model("one").replace(family=first), {"two": model("two").replace(family=second)})
+        asked = GenerationRequest(refiner=Refiner(model="two", switch_at=0.8))
+        refiner = planner.plan_generation(asked, Settings(), shelf, lambda: 1).refiner
+        assert refiner is not None
+        return refiner.model.family
+
+    assert refined(Family.SDXL, Family.SDXL_REFINER) is Family.SDXL_REFINER
+    assert refined(Family.SD1, Family.SD2) is Family.SD2
+    for first in (Family.SD1, Family.PLAYGROUND):
+        with pytest.raises(BadRequest, match="their latents mean different things"):
+            refined(first, Family.SDXL_REFINER)
+
+
 def test_guidance_cannot_end_before_it_begins() -> None:
     with pytest.raises(BadRequest, match="cannot end"):
         plan(guiding=GuidanceOptions(start=0.6, end=0.5))

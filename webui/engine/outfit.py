@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from webui.domain.plan import Plan, TaesdPlan, VaeRef
+from webui.engine import families
 from webui.engine.seamless import seamless
 from webui.errors import BadFile
 from webui.weights.checkpoint import Scaling, is_text_encoder, scaling_of
@@ -34,11 +35,12 @@ class Wardrobe:
         key = (reference.path, reference.sha256, dtype, tuple(sorted(scaling.items())))
         return self._keep(("vae", number), key, lambda: load_vae(identify_vae(reference.path), dtype, scaling))
 
-    def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype, number: int) -> nn.Module:
+    def taesd(self, plan: TaesdPlan, half: Half, dtype: torch.dtype, scaling: Scaling, number: int) -> nn.Module:
         """Return a TAESD of which one half is of use; raise `BadFile` when the plan's file holds none."""
         file = plan.encoder if half == "encoder" else plan.decoder or plan.preview
         assert file is not None
-        return self._keep((half, number), (file, dtype), lambda: load_taesd(identify_taesd(file, half), dtype))
+        key = (file, dtype, tuple(sorted(scaling.items())))
+        return self._keep((half, number), key, lambda: load_taesd(identify_taesd(file, half), dtype, scaling))
 
     def _keep(self, place: tuple[str, int], key: object, load: Callable[[], nn.Module]) -> nn.Module:
         known = self._kept.get(place)
@@ -96,12 +98,13 @@ class Outfit:
         plan = self._plan.taesd
         # It is so small that half precision gains nothing on a CPU.
         dtype = torch.float32 if model.placement.device.type == "cpu" else model.placement.dtypes["vae"]
+        scaling = families.find_taesd_scaling(model.checkpoint.family)
         if plan.encoder is not None:
-            encoder = self._wardrobe.taesd(plan, "encoder", dtype, worn.number)
+            encoder = self._wardrobe.taesd(plan, "encoder", dtype, scaling, worn.number)
             _exchange(model, TAESD_ENCODER, encoder, worn.undo)
             worn.undo.enter_context(model.coding_with(encoder=TAESD_ENCODER))
         if plan.decoder is not None or plan.preview is not None:
-            decoder = self._wardrobe.taesd(plan, "decoder", dtype, worn.number)
+            decoder = self._wardrobe.taesd(plan, "decoder", dtype, scaling, worn.number)
             _exchange(model, TAESD_DECODER, decoder, worn.undo)
         if plan.decoder is not None:
             worn.undo.enter_context(model.coding_with(decoder=TAESD_DECODER))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -36,6 +37,7 @@ _TEXT_UNUSED = (
 )  # fmt: skip
 _T5_VOCABULARY = 32128  # tokens, unless a configuration says otherwise
 _OTHER_VAE = "Choose another VAE."
+UNCHANGED: Scaling = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,11 @@ def load_vae(file: VaeFile, dtype: torch.dtype, scaling: Scaling) -> Autoencoder
     return vae
 
 
-def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
-    """Return a TAESD of which one half is that of `file`; the other is next to nothing, and filled with zeros."""
+def load_taesd(file: TinyFile, dtype: torch.dtype, scaling: Scaling = UNCHANGED) -> AutoencoderTiny:
+    """Return a TAESD of which one half is that of `file`; the other is next to nothing, and filled with zeros.
+
+    `scaling` says how a checkpoint's latents differ from those that TAESD was made for.
+    """
     other: Half = "decoder" if file.half == "encoder" else "encoder"
     with _of_vae(file.path):
         with torch.device("meta"):
@@ -180,6 +185,7 @@ def load_taesd(file: TinyFile, dtype: torch.dtype) -> AutoencoderTiny:
             if number.isdigit():
                 weights[f"{file.half}.layers.{int(number) - file.first}{dot}{rest}"] = tensor
         _fill(vae, weights, dtype, file.path.name)
+    vae.register_to_config(**scaling)
     return vae
 
 

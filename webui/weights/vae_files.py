@@ -30,7 +30,7 @@ _HALVES: Mapping[Half, tuple[tuple[str, int], ...]] = MappingProxyType(
     }
 )
 _STEMS: Mapping[str, str] = MappingProxyType(
-    {"sd1": "taesd", "sdxl": "taesdxl", "flux": "taef1", "sd3": "taesd3"}
+    {"sd1": "taesd", "sdxl": "taesdxl", "playground": "taesdxl", "flux": "taef1", "sd3": "taesd3"}
 )  # by family
 
 

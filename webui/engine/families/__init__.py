@@ -29,6 +29,7 @@ from webui.engine.families import (
     sdxl_refiner,
     z_image,
 )
+from webui.weights.checkpoint import Scaling
 from webui.weights.memory import Resident
 
 
@@ -85,3 +86,8 @@ def find(family: Family) -> FamilyRules:
 def find_limit(family: Family) -> Limit | None:
     """Return how `family` limits what guidance makes of the network's output, None where it does not."""
     return qwen_image.keep_norms if family is Family.QWEN_IMAGE else None
+
+
+def find_taesd_scaling(family: Family) -> Scaling:
+    """Return how the latents of `family` differ from those that its TAESD was made for."""
+    return playground.TAESD_SCALING if family is Family.PLAYGROUND else {}
