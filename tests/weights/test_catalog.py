@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_models import write_json
+from webui.domain.cards import CardChange
 from webui.domain.models import Family, ModelDefaults, ModelInfo
 from webui.errors import BadFile, NotFound
 from webui.weights.catalog import Catalog, Sort
@@ -305,3 +306,14 @@ def test_texts_that_are_none_do_no_harm(name: str, root: Path, tmp_path: Path, t
     (root / name).write_text('{"description": "half a \\ud83d sign", "activation text": "\\udc00"}')
     (model,) = make(tmp_path, root).models()
     assert model.description.encode()
+
+
+def test_a_hash_that_was_long_in_coming_keeps_what_changed_meanwhile(
+    root: Path, tmp_path: Path, tiny_file: Path
+) -> None:
+    link(tiny_file, root / "a.safetensors")
+    catalog = make(tmp_path, root)
+    before = catalog.find("a")
+    catalog.change_card(before, CardChange(description="new"))
+    catalog.hashed(before)
+    assert (catalog.find("a").description, catalog.find("a").sha256 is None) == ("new", False)

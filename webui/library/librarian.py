@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from webui.domain.models import ModelInfo
 from webui.errors import EaselError
@@ -78,11 +78,9 @@ class Librarian:
 
     def _hash_until(self, end: float) -> None:
         """Hash one model after the other; changes in the folders are looked for again after `end`."""
-        while time.monotonic() < end and self._goes_on():
-            wanted = self._unhashed()
-            if wanted is None:
+        for catalog, model in self._unhashed():
+            if time.monotonic() >= end or not self._goes_on():
                 return
-            catalog, model = wanted
             try:
                 catalog.hash_quietly(model, self._goes_on)
             except GivenUp:
@@ -91,13 +89,12 @@ class Librarian:
                 log.info("%s has no hash yet: %s", model.path, error)
                 self._given_up.add((str(model.path), model.size))
 
-    def _unhashed(self) -> tuple[Catalog, ModelInfo] | None:
+    def _unhashed(self) -> Iterator[tuple[Catalog, ModelInfo]]:
         for catalog in self._files.by_kind.values():
             for model in catalog.models():
                 usable = model.problem is None and not model.pending
                 if usable and model.sha256 is None and (str(model.path), model.size) not in self._given_up:
-                    return catalog, model
-        return None
+                    yield catalog, model
 
     def _goes_on(self) -> bool:
         """Wait while a job runs; return whether hashing is still wanted then."""

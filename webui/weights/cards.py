@@ -79,7 +79,7 @@ class CardFiles:
 
     def own_file(self, model: OnDisk) -> Path:
         """Return where our card of `model` lies or will lie."""
-        if self._own_folder is not None and model.root in self._adopted:
+        if self._own_folder is not None and self._is_kept_apart(model):
             return self._own_folder / f"{_key(model)}.{FOLDER_CARD}"
         path = Path(model.path)
         return path / FOLDER_CARD if model.is_folder else path.with_suffix(f".{FOLDER_CARD}")
@@ -94,15 +94,17 @@ class CardFiles:
 
     def preview(self, model: OnDisk) -> Path | None:
         """Return the picture of `model`: ours, or one that lies beside it."""
-        own = self.own_preview(model)
-        if own.parent == self._own_folder and own.is_file():
+        if self._is_kept_apart(model) and (own := self.own_preview(model)).is_file():
             return own
         if model.preview is None:
             return None
         return (Path(model.path) if model.is_folder else Path(model.path).parent) / model.preview
 
+    def _is_kept_apart(self, model: OnDisk) -> bool:
+        return self._own_folder is not None and model.root in self._adopted
+
     def _kept_apart(self, model: OnDisk) -> tuple[FileFacts, ...]:
-        if self._own_folder is None or model.root not in self._adopted:
+        if not self._is_kept_apart(model):
             return ()
         file = self.own_file(model)
         try:

@@ -318,12 +318,13 @@ class Catalog:
     def _hashed(self, model: ModelInfo, compute: Callable[[Path], str]) -> ModelInfo:
         weights = self._weights(model)
         hashes = {name: compute(model.path / name if name else model.path) for name in weights}
-        complete = model.replace(sha256=_combine(hashes))
+        found = _combine(hashes)
         with self._lock:
-            if str(model.path) in self._infos:
-                self._infos[str(model.path)] = complete
+            now = self._infos.get(str(model.path))
+            if now is not None and now.sha256 != found:  # its card may have changed while it was read
+                self._infos[str(model.path)] = now.replace(sha256=found)
                 self._publish()
-        return complete
+        return model.replace(sha256=found)
 
     def _weights(self, model: ModelInfo) -> tuple[str, ...]:
         with self._lock:

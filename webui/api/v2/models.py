@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import Response
 
+from webui.api.errors import PlainJSONResponse
 from webui.domain.cards import CardChange, ListedModel, ModelPage, ModelQuery
 from webui.domain.models import Kind, ModelInfo
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS
@@ -31,16 +32,18 @@ def add_models(router: APIRouter, studio: Studio) -> None:
 
 def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.get("/models")
-    def list_models(query: Annotated[ModelQuery, Query()]) -> dict[str, Any]:
+    def list_models(query: Annotated[ModelQuery, Query()]) -> PlainJSONResponse:
         """Return the models of a kind, unusable ones with their problem, how many agree with the query in all, and
         which checkpoint is the current one."""
         current = studio.current_model()
         found = studio.find_models(query)
-        return {
-            "current": current.name if current else None,
-            "total": found.total,
-            "models": [_listed(each) for each in found.models],
-        }
+        return PlainJSONResponse(
+            {
+                "current": current.name if current else None,
+                "total": found.total,
+                "models": [_listed(each) for each in found.models],
+            }
+        )
 
     @router.get("/vaes")
     def list_vaes() -> list[dict[str, Any]]:
