@@ -10,6 +10,7 @@ import pytest
 from tests.planner_parts import FakeShelf
 from webui.domain.models import Family, ModelInfo, PartSlot
 from webui.domain.passes import Hires
+from webui.domain.pipelines import PIPELINES
 from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
 from webui.errors import BadRequest
@@ -72,3 +73,23 @@ def test_infotext_tells_them_as_forge_does() -> None:
     assert read(text).request.modules == ("vae", "text_encoder")
     own = plan(WHOLE)
     assert read(write(own, 0)).request.modules == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "family", "kept"),
+    [
+        ("Disable", Family.SDXL, False),
+        ("Enable for SDXL", Family.SDXL, True),
+        ("Enable for SDXL", Family.FLUX, False),
+        ("Enable", Family.FLUX, True),
+    ],
+)
+def test_8_bit_weights_are_a_setting_and_told_in_the_infotext(asked: str, family: Family, kept: bool) -> None:
+    found = plan(WHOLE.replace(family=family), Settings.model_validate({"fp8_storage": asked}))
+    assert found.model.eight_bit is kept
+    assert ("FP8 weight: Enable" in write(found, 0)) is kept
+
+
+def test_pipelines_of_diffusers_load_their_weights_themselves() -> None:
+    other = WHOLE.replace(family=Family.OTHER, variant=PIPELINES[0].words)
+    assert not plan(other, Settings(fp8_storage="Enable")).model.eight_bit

@@ -15,8 +15,17 @@ from tests.tiny_models import original_weights
 from webui.weights.headers import read_header
 from webui.weights.identify import identify
 from webui.weights.load import load
-from webui.weights.load_quantised import cast, dequantise, eight_bit, hold_quantised, is_quantised, recast
+from webui.weights.load_quantised import (
+    cast,
+    dequantise,
+    eight_bit,
+    hold_quantised,
+    is_quantised,
+    recast,
+    to_eight_bit,
+)
 from webui.weights.memory_facts import CheckpointFacts
+from webui.weights.parts import complete
 from webui.weights.tensors import read_tensors
 
 E4M3 = torch.float8_e4m3fn
@@ -128,3 +137,27 @@ def test_a_checkpoint_of_8_bit_weights_computes_nearly_the_same_in_less_memory(
     facts = CheckpointFacts.of(replace(checkpoint, parts={"unet": checkpoint.parts["unet"]})).parts["unet"]
     unet = load(checkpoint, dtypes).networks["unet"]
     assert facts.size(4) == sum(tensor.nbytes for tensor in unet.state_dict().values())
+
+
+def test_a_checkpoint_is_made_8_bit_when_that_is_asked_for(tmp_path: Path, tiny_file: Path) -> None:
+    whole, asked = identify(tiny_file), complete(identify(tiny_file), (), eight_bit=True)
+    dtypes = dict.fromkeys(whole.parts, torch.float32)
+    plain, small = (load(each, dtypes).networks for each in (whole, asked))
+    layers = {name: weight for name, weight in small["unet"].state_dict().items() if is_quantised(weight)}
+    assert len(layers) > 50 and not any(map(is_quantised, small["text_encoder"].state_dict().values()))
+    for name, weight in layers.items():
+        assert distance(dequantise(weight, torch.float32), plain["unet"].state_dict()[name]) < 0.04, name
+    facts = CheckpointFacts.of(asked).parts["unet"]
+    stored = sum(tensor.nbytes for tensor in small["unet"].state_dict().values())
+    assert facts.size(4) == stored < sum(tensor.nbytes for tensor in plain["unet"].state_dict().values())
+    assert (facts.copied("float32", 4), facts.copied("float16", 2)) == (facts.blocks, facts.size(2))
+    assert CheckpointFacts.of(whole).parts["unet"].copied("float32", 4) == 0
+
+
+def test_zeros_have_a_scale_too() -> None:
+    assert torch.equal(dequantise(to_eight_bit(torch.zeros(2, 2)), torch.float32), torch.zeros(2, 2))
+
+
+def test_large_numbers_become_the_largest_and_not_infinite() -> None:
+    found = dequantise(to_eight_bit(torch.tensor([[1000.0, -60000.0]]).half()), torch.float32)
+    assert torch.allclose(found, torch.tensor([[1000.0, -60000.0]]), rtol=0.07)

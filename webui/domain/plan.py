@@ -42,7 +42,8 @@ class PartRef(Data):
 class ModelRef(Data):
     """The exact model of a plan, with the `parts` that come from files of their own.
 
-    `tokenizer` is the tokenizer.json of T5, where the checkpoint has none of its own.
+    `tokenizer` is the tokenizer.json of T5, where the checkpoint has none of its own. With `eight_bit` its denoiser keeps
+    8-bit floats.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModelRef(Data):
     sha256: str
     parts: tuple[PartRef, ...] = ()
     tokenizer: Path | None = None
+    eight_bit: bool = False
 
     @property
     def short_hash(self) -> str:

@@ -97,7 +97,7 @@ class Models:
 
     def _load(self, model: ModelRef) -> Resident:
         # A file that is no checkpoint leaves the others loaded.
-        checkpoint = complete(identify(model.path), model.parts, model.tokenizer)
+        checkpoint = complete(identify(model.path), model.parts, model.tokenizer, eight_bit=model.eight_bit)
         return self._cache.load(model, checkpoint, self._forget_others)
 
     def _forget_others(self) -> None:

@@ -12,6 +12,9 @@ from webui.planner.shelf import Shelf
 from webui.settings import ALIASES, Settings
 
 
+_XL = frozenset({Family.SDXL, Family.SDXL_REFINER, Family.PLAYGROUND})
+
+
 @dataclass(frozen=True)
 class PlannedModel:
     """A checkpoint with the files that complete it, the VAE that stands in for its own, and what the user should know
@@ -31,7 +34,7 @@ def plan_model(checkpoint: ModelInfo, request: GenerationRequest, settings: Sett
     vae = _plan_vae(request, settings, checkpoint, shelf)
     modules = settings.modules if request.modules is None else request.modules
     chosen = (str(vae.path), *modules) if lacks_vae and vae is not None else modules
-    model, unused = _refer(checkpoint, chosen, shelf)
+    model, unused = _refer(checkpoint, chosen, settings, shelf)
     if unused and request.modules is not None:
         raise BadRequest(
             f"{unused[0]} fits no part of {checkpoint.name}.",
@@ -44,10 +47,12 @@ def plan_model(checkpoint: ModelInfo, request: GenerationRequest, settings: Sett
 
 def refer_other(checkpoint: ModelInfo, request: GenerationRequest, settings: Settings, shelf: Shelf) -> ModelRef:
     """Return another model of `request`: what is chosen by hand for the first one holds for it where it fits."""
-    return _refer(checkpoint, settings.modules if request.modules is None else request.modules, shelf)[0]
+    return _refer(checkpoint, settings.modules if request.modules is None else request.modules, settings, shelf)[0]
 
 
-def _refer(checkpoint: ModelInfo, chosen: tuple[str, ...], shelf: Shelf) -> tuple[ModelRef, tuple[str, ...]]:
+def _refer(
+    checkpoint: ModelInfo, chosen: tuple[str, ...], settings: Settings, shelf: Shelf
+) -> tuple[ModelRef, tuple[str, ...]]:
     """Return the reference to a checkpoint, and which of the `chosen` files fit nowhere; `BadFile` when it cannot be
     used."""
     if checkpoint.family is None or checkpoint.sha256 is None:
@@ -62,8 +67,16 @@ def _refer(checkpoint: ModelInfo, chosen: tuple[str, ...], shelf: Shelf) -> tupl
         sha256=checkpoint.sha256,
         parts=found.parts,
         tokenizer=found.tokenizer,
+        eight_bit=_keeps_eight_bit(checkpoint.family, settings),
     )
     return reference, found.unused
+
+
+def _keeps_eight_bit(family: Family, settings: Settings) -> bool:
+    if family is Family.OTHER:  # diffusers' own pipelines load them
+        return False
+    asked = settings.fp8_storage
+    return asked == "Enable" or (asked == "Enable for SDXL" and family in _XL)
 
 
 def _plan_vae(request: GenerationRequest, settings: Settings, checkpoint: ModelInfo, shelf: Shelf) -> VaeRef | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from webui.errors import BadFile
 from webui.weights.checkpoint import Checkpoint, Scaling
 from webui.weights.load_pages import MappedFiles
-from webui.weights.load_quantised import cast, hold_quantised
+from webui.weights.load_quantised import cast, hold_eight_bit, hold_quantised, to_eight_bit
 from webui.weights.naming import rename
 from webui.weights.networks import build, read_language
 from webui.weights.tensors import Weights, read_tensors
@@ -74,7 +74,9 @@ def load(
     make_room()
     for component, network in networks.items():
         _refuse_change(checkpoint, before)
-        _give(network, weights.pop(component), dtypes[component], MappedFiles(checkpoint.parts[component].files))
+        part, dtype = checkpoint.parts[component], dtypes[component]
+        small = hold_eight_bit(network, weights[component], dtype) if part.eight_bit else frozenset()
+        _give(network, weights.pop(component), dtype, MappedFiles(part.files), small)
         _check_complete(checkpoint, network)
     _refuse_change(checkpoint, before)
     return Networks(checkpoint, networks, tokenizers, piece_tokenizers)
@@ -226,14 +228,17 @@ def _check(network: nn.Module, weights: Weights, dtype: torch.dtype, what: str) 
     return weights
 
 
-def _give(network: nn.Module, weights: Weights, dtype: torch.dtype, mapped: MappedFiles) -> None:
-    """Give `network` its weights as `dtype`, one after the other, so that little is in memory twice."""
+def _give(
+    network: nn.Module, weights: Weights, dtype: torch.dtype, mapped: MappedFiles, small: frozenset[str] = frozenset()
+) -> None:
+    """Give `network` its weights as `dtype`, the `small` ones as 8-bit floats: one after the other, so that little is in
+    memory twice."""
     given: Weights = {}
     known: dict[int, tuple[Tensor, Tensor]] = {}  # some have two names; the first of a pair keeps its id from reuse
     for name in list(weights):
         tensor = weights.pop(name)
         if id(tensor) not in known:
-            known[id(tensor)] = tensor, cast(tensor, dtype)
+            known[id(tensor)] = tensor, to_eight_bit(tensor) if name in small else cast(tensor, dtype)
             if known[id(tensor)][1] is not tensor:
                 mapped.drop(tensor)
         given[name] = known[id(tensor)][1]

@@ -60,6 +60,24 @@ def hold_quantised(network: nn.Module, weights: Mapping[str, Tensor], dtype: tor
     return held
 
 
+def hold_eight_bit(network: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype) -> frozenset[str]:
+    """Let the plain linear layers of `network` keep 8-bit floats and compute in `dtype`; return the names of their
+    weights, which `to_eight_bit` makes so."""
+    names: set[str] = set()
+    for place, layer in list(network.named_modules()):
+        if type(layer) is nn.Linear and f"{place}.weight" in weights:
+            network.set_submodule(place, _make_layer(layer, layer.weight, dtype).requires_grad_(False))
+            names.add(f"{place}.weight")
+    return frozenset(names)
+
+
+def to_eight_bit(tensor: Tensor) -> Tensor:
+    """Return plain numbers as 8-bit floats, scaled so that the largest one becomes the largest that there is."""
+    plain = tensor.float()
+    scale = plain.abs().max().item() / torch.finfo(torch.float8_e4m3fn).max or 1.0
+    return eight_bit((plain / scale).to(torch.float8_e4m3fn), scale)
+
+
 def recast(network: nn.Module, dtype: torch.dtype) -> None:
     """Let the quantised layers of `network` compute in another precision from now on."""
     for layer in network.modules():

@@ -18,9 +18,11 @@ from webui.weights.vae_files import identify_vae
 _T5 = "T5EncoderModel"
 
 
-def complete(checkpoint: Checkpoint, given: Sequence[PartRef], tokenizer: Path | None = None) -> Checkpoint:
+def complete(
+    checkpoint: Checkpoint, given: Sequence[PartRef], tokenizer: Path | None = None, *, eight_bit: bool = False
+) -> Checkpoint:
     """Return `checkpoint` with the `given` parts in the places of its own, or where it has none; `tokenizer` is T5's,
-    where the checkpoint brings none.
+    where the checkpoint brings none. With `eight_bit` the denoiser keeps 8-bit floats.
 
     Raises `BadFile` when a part does not fit, or one is still missing.
     """
@@ -37,6 +39,8 @@ def complete(checkpoint: Checkpoint, given: Sequence[PartRef], tokenizer: Path |
     if tokenizer is not None:
         needed = [name for name, part in parts.items() if part.network == _T5 and name not in tokenizers]
         tokenizers |= dict.fromkeys(needed, tokenizer)
+    if eight_bit:
+        parts[checkpoint.denoiser] = replace(parts[checkpoint.denoiser], eight_bit=True)
     whole = replace(checkpoint, parts=parts, tokenizers=tokenizers)
     _check_whole(whole)
     if files is not None and given:

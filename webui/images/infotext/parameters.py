@@ -83,6 +83,8 @@ def _models(plan: Plan) -> dict[str, str]:
     if plan.vae:
         parameters |= {"VAE hash": plan.vae.short_hash, "VAE": plan.vae.path.name}
     parameters |= {f"Module {number}": part.name for number, part in enumerate(plan.model.parts, 1)}
+    if plan.model.eight_bit:
+        parameters["FP8 weight"] = "Enable"
     if plan.taesd.encoder:
         parameters["VAE Encoder"] = "TAESD"
     if plan.taesd.decoder:

@@ -51,7 +51,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "NGMS all steps": "below that sigma, guidance is left out in every second step only",
         "Noise Schedule": "the model's own noise levels are used",
         "SGM noise multiplier": "noise is always scaled to the first noise level",
-        "FP8 weight": "the precision of weights is chosen when the program starts",
+        "FP8 weight": "a setting of this program, not of a picture",
         "Cache FP16 weight for LoRA": "the precision of weights is chosen when the program starts",
         "Downcast alphas_cumprod": "noise levels are always computed exactly",
         "Pad conds": "prompts of different lengths need no padding here",

@@ -139,16 +139,16 @@ class ModelCache:
 
 
 def _key(model: ModelRef) -> tuple[str, ...]:
-    return str(model.path), model.sha256, *(f"{part.component} {part.sha256}" for part in model.parts)
+    parts = (f"{part.component} {part.sha256}" for part in model.parts)
+    return str(model.path), model.sha256, "8 bits" if model.eight_bit else "", *parts
 
 
 def _weigh_own(checkpoint: Checkpoint, placement: Placement) -> int:
     """Return the bytes that the weights of `checkpoint` will take in RAM beyond what is mapped from its files."""
     parts = CheckpointFacts.of(checkpoint).parts
+    dtypes = placement.dtypes
     return sum(
-        part.size(placement.dtypes[name].itemsize) - part.blocks
-        for name, part in parts.items()
-        if str(placement.dtypes[name]).removeprefix("torch.") != part.stored
+        part.copied(str(dtypes[name]).removeprefix("torch."), dtypes[name].itemsize) for name, part in parts.items()
     )
 
 
