@@ -24,6 +24,7 @@ from webui.weights.lora_files import identify_lora
 from webui.weights.metadata import THUMBNAIL, read_metadata, told_card, told_details
 from webui.weights.model_facts import ModelFacts
 from webui.weights.places import ModelFolders
+from webui.weights.traits import told_traits
 from webui.weights.upscaler_files import identify_upscaler
 from webui.weights.vae_files import identify_vae
 
@@ -57,7 +58,7 @@ def _checkpoint_facts(path: Path) -> ModelFacts:
         defaults=found.defaults,
         old_hash=old_hash(path) if whole else None,
         told=told_card(metadata),
-        details=told_details(metadata),
+        details={**told_details(metadata), **told_traits(found)},
         has_thumbnail=THUMBNAIL in metadata,
     )
 

@@ -24,30 +24,40 @@ _MOST_STEPS = 16
 
 @dataclass(frozen=True)
 class _Kind:
-    """One way to distil: how names tell it, and what its makers propose. The first that fits counts."""
+    """One way to distil: what it is called, how names tell it, and what its makers propose. The first that fits
+    counts."""
 
+    words: str
     pattern: re.Pattern[str]
     defaults: ModelDefaults
 
 
 def _kind(
-    pattern: str, steps: int, guidance: float, sampler: str, schedule: str = "SGM Uniform", size: int | None = None
+    words: str,
+    pattern: str,
+    steps: int,
+    guidance: float,
+    sampler: str,
+    schedule: str = "SGM Uniform",
+    size: int | None = None,
 ) -> _Kind:
     defaults = ModelDefaults(
         steps=steps, guidance=guidance, sampler=sampler, schedule=schedule, width=size, height=size
     )
-    return _Kind(re.compile(pattern), defaults)
+    return _Kind(words, re.compile(pattern), defaults)
 
 
-_LCM = _kind(r"(?<![a-z])lcm(?![a-z])", 6, 1.0, "LCM", "Automatic")
-_HYPER = _kind(r"hyper[ _-]?(sd|\d+[ _-]?step)", 8, 1.0, "Euler", "Simple")
-_TURBO = _kind(r"sd[ _-]?(xl)?[ _-]?turbo", 4, 1.0, "Euler a", size=512)
+_LCM = _kind("LCM", r"(?<![a-z])lcm(?![a-z])", 6, 1.0, "LCM", "Automatic")
+_HYPER = _kind("Hyper-SD", r"hyper[ _-]?(sd|\d+[ _-]?step)", 8, 1.0, "Euler", "Simple")
+_TURBO = _kind("Turbo", r"sd[ _-]?(xl)?[ _-]?turbo", 4, 1.0, "Euler a", size=512)
 _KINDS = (
-    _kind(r"(?<![a-z])dmd2?(?![a-z])", 4, 1.0, "LCM", "Simple"),
+    _kind("DMD2", r"(?<![a-z])dmd2?(?![a-z])", 4, 1.0, "LCM", "Simple"),
     _HYPER,
-    _kind(r"lightning", 6, 1.5, "Euler"),
+    _kind("Lightning", r"lightning", 6, 1.5, "Euler"),
     _TURBO,
-    _kind(r"turbo", 6, 2.0, "DPM++ SDE", "Karras"),  # merges of Turbo with other models, as most of them recommend
+    _kind(
+        "Turbo", r"turbo", 6, 2.0, "DPM++ SDE", "Karras"
+    ),  # merges of Turbo with other models, as most of them recommend
     _LCM,
 )
 _SCHEDULERS: Mapping[str, _Kind] = {"LCMScheduler": _LCM, "TCDScheduler": _HYPER}
@@ -55,14 +65,32 @@ _SCHEDULERS: Mapping[str, _Kind] = {"LCMScheduler": _LCM, "TCDScheduler": _HYPER
 
 def propose(checkpoint: Checkpoint) -> Checkpoint:
     """Return `checkpoint` with what is proposed for its kind, where it is one that draws in a few steps."""
-    if checkpoint.family not in _FAMILIES:
+    kind = _find(checkpoint)
+    if kind is None:
         return checkpoint
+    changes = _proposal(kind, _words_of(checkpoint))
+    if _is_told_guidance(checkpoint):
+        changes["distilled_guidance"] = TOLD_GUIDANCE
+    return replace(checkpoint, defaults=checkpoint.defaults.replace(**changes))
+
+
+def tell_distillation(checkpoint: Checkpoint) -> str:
+    """Return what the way is called in which `checkpoint` was distilled to draw in a few steps, "" where it was not."""
+    kind = _find(checkpoint)
+    return kind.words if kind else ""
+
+
+def _find(checkpoint: Checkpoint) -> _Kind | None:
+    if checkpoint.family not in _FAMILIES:
+        return None
+    if _is_told_guidance(checkpoint):
+        return _LCM
     words = _words_of(checkpoint)
-    kind = next((kind for kind in _KINDS if kind.pattern.search(words)), None) or _by_scheduler(checkpoint)
-    changes = {} if kind is None else _proposal(kind, words)
-    if checkpoint.configs["unet"].get("time_cond_proj_dim"):
-        changes = {**_proposal(_LCM, words), "distilled_guidance": TOLD_GUIDANCE}
-    return replace(checkpoint, defaults=checkpoint.defaults.replace(**changes)) if changes else checkpoint
+    return next((kind for kind in _KINDS if kind.pattern.search(words)), None) or _by_scheduler(checkpoint)
+
+
+def _is_told_guidance(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.configs["unet"].get("time_cond_proj_dim"))
 
 
 def _proposal(kind: _Kind, words: str) -> dict[str, Any]:
