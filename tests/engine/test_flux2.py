@@ -1,4 +1,4 @@
-"""Flux.2 klein's whole road, against diffusers' own pipeline."""
+"""Flux.2's whole road, against diffusers' own pipelines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import pixel_unshuffle
+from transformers import Mistral3ForConditionalGeneration, Qwen2Tokenizer
 
 from tests.engine_parts import difference, latents_of, noise_of, picture_of
 from tests.tiny_flux2 import SCHEDULER, make_folder
@@ -32,16 +33,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("models") / "klein")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("models")
+    return {kind: make_folder(home / kind, kind) for kind in ("klein", "dev")}
 
 
 @pytest.fixture(scope="module")
-def plan_flux2(make_plan: PlanMaker, folder: Path) -> PlanMaker:
-    """Return a function like `make_plan` for a tiny Flux.2 klein."""
+def plan_flux2(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
+    """Return a function like `make_plan` for a tiny Flux.2."""
 
-    def make(**changes: Any) -> Plan:
-        plan = make_plan(**{"path": folder, "guidance": 3.0, "negative": "", **changes})
+    def make(kind: str = "klein", **changes: Any) -> Plan:
+        usual = {"guidance": 1.0, "distilled_guidance": 4.0} if kind == "dev" else {"guidance": 3.0}
+        plan = make_plan(**{"path": folders[kind], "negative": "", **usual, **changes})
         return plan.replace(model=plan.model.replace(family=Family.FLUX2))
 
     return make
@@ -53,8 +56,41 @@ def model(models: Models, plan_flux2: PlanMaker) -> Resident:
 
 
 @pytest.fixture(scope="module")
-def pipeline(folder: Path) -> Any:
-    loaded = diffusers.Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+def dev(folders: dict[str, Path]) -> Any:
+    """Its processor needs torchvision for the eyes; of texts, its tokenizer makes the same."""
+    tokenizer = Qwen2Tokenizer.from_pretrained(folders["dev"] / "tokenizer", padding_side="left")
+    read = {"dtype": torch.float32, "local_files_only": True}
+    text = Mistral3ForConditionalGeneration.from_pretrained(folders["dev"] / "text_encoder", **read)
+    transformer = diffusers.Flux2Transformer2DModel.from_pretrained(folders["dev"] / "transformer")
+    vae = diffusers.AutoencoderKLFlux2.from_pretrained(folders["dev"] / "vae")
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_pretrained(folders["dev"] / "scheduler")
+    loaded = diffusers.Flux2Pipeline(scheduler, vae, text, tokenizer, transformer)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+@pytest.mark.parametrize("text", ["a photo of a cat, at night", "", "dog " * 600])
+def test_texts_are_encoded_for_dev_as_by_diffusers(dev: Any, models: Models, plan_flux2: PlanMaker, text: str) -> None:
+    with torch.no_grad():
+        states, _ = dev.encode_prompt(text)
+    condition = flux2.encode(models.get(plan_flux2("dev").model).resident, text, Encoding(distilled_guidance=4.0))
+    assert condition.states.shape == states[0].shape
+    assert difference(condition.states, states[0]) < 1e-4
+    assert condition.guidance is not None and condition.guidance == 4
+
+
+def test_dev_draws_the_same_latents_as_diffusers(dev: Any, models: Models, plan_flux2: PlanMaker) -> None:
+    plan = plan_flux2("dev", steps=5, distilled_guidance=2.5, width=128, height=96)
+    theirs = dev(
+        prompt=plan.images[0].prompt, guidance_scale=2.5, width=128, height=96, num_inference_steps=5,
+        latents=pixel_unshuffle(noise_of(plan, 32), 2), output_type="latent",
+    ).images  # fmt: skip
+    assert difference(flux2.pack(latents_of(plan, models)), theirs) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def pipeline(folders: dict[str, Path]) -> Any:
+    loaded = diffusers.Flux2KleinPipeline.from_pretrained(folders["klein"], dtype=torch.float32, local_files_only=True)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

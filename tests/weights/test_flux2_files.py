@@ -1,4 +1,4 @@
-"""Flux.2 klein's folders: what is read from them, and what is wrong with broken ones."""
+"""Flux.2's folders: what is read from them, and what is wrong with broken ones."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def test_what_is_read(made: Path) -> None:
     assert set(checkpoint.components) == {"transformer", "vae", "text_encoder"}
     assert checkpoint.noise == FlowSchedule(shift=3.0, dynamic=True, by_steps=True)
     assert (checkpoint.defaults.guidance, checkpoint.defaults.steps) == (4.0, 50)
+
+
+def test_dev_is_told_its_guidance(tmp_path: Path) -> None:
+    checkpoint = identify(make_folder(tmp_path / "dev", "dev"))
+    assert checkpoint.family is Family.FLUX2
+    assert (checkpoint.defaults.guidance, checkpoint.defaults.distilled_guidance) == (1.0, 4.0)
 
 
 def test_one_that_was_distilled_takes_few_steps(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Flux.2 klein: a transformer of flow matching told a text by three layers of Qwen3, in latents of 32 channels.
+"""Flux.2: a transformer of flow matching told a text by three layers of a language model, in latents of 32 channels.
+
+Qwen3 reads for klein, Mistral Small for dev, which was distilled to be told its guidance besides.
 
 (Black Forest Labs 2025, github.com/black-forest-labs/flux2.)
 """
@@ -6,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +24,27 @@ __all__ = ["LATENT_TO_RGB", "SHRINK", "encode", "latent_shape", "make_predict", 
 
 LATENT_CHANNELS = 32
 LONGEST = 512  # tokens of the text and what is said around it
-LAYERS = 9, 18, 27  # of Qwen3: what goes out of them is what the network is told
-BEFORE, BEHIND = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said before and behind a text, and the layers of the language model whose states the network is told;
+    `filled_before`: whether rows are filled up before the text."""
+
+    before: str
+    behind: str
+    layers: tuple[int, int, int]
+    filled_before: bool = False
+
+
+KLEIN = Reading("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", (9, 18, 27))
+DEV = Reading(
+    "<s>[SYSTEM_PROMPT]You are an AI that reasons about image descriptions. You give structured responses focusing on "
+    "object relationships, object\nattribution and actions without speculation.[/SYSTEM_PROMPT][INST]",
+    "[/INST]",
+    (10, 20, 30),
+    filled_before=True,
+)
 
 # Latent channel → red, green, blue in -1 … 1: what other programs found by least squares.
 LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
@@ -85,7 +107,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
         output = network(
             hidden_states=pack(even).to(dtype),
             timestep=(timestep / TRAIN_STEPS).expand(latents.shape[0]).to(dtype),
-            guidance=None,
+            guidance=condition.guidance,
             encoder_hidden_states=condition.states,
             img_ids=picture,
             txt_ids=text,
@@ -103,14 +125,36 @@ def _places(*lengths: int) -> Tensor:
 
 @torch.inference_mode()
 def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
-    """Return the condition of `text`, float32, on the device: three of Qwen3's layers side by side, padding included.
+    """Return the condition of `text`, float32, on the device: three layers side by side, padding included, and the
+    guidance that a distilled network is told.
 
     What is behind 512 tokens is not seen. Clip skip and `BREAK` do not apply.
     """
-    tokenizer = model.piece_tokenizers["text_encoder"]
-    row = read_row(tokenizer, text, encoding.emphasis, before=BEFORE, behind=BEHIND, most=LONGEST, padded=LONGEST)
-    tokens, own = model.place(torch.tensor([row.tokens])), model.place(row.mask.long().unsqueeze(0))
+    reading = KLEIN if model.checkpoint.parts["text_encoder"].network.startswith("Qwen3") else DEV
+    tokens, weights, own = _read(model, text.replace("[IMG]", ""), encoding, reading)
     with model.on_device("text_encoder") as encoder:
-        seen = encoder(tokens, attention_mask=own, output_hidden_states=True, use_cache=False).hidden_states
-    states = torch.cat([seen[layer][0] for layer in LAYERS], -1).float()
-    return Condition(weigh_states(states, row.weights, encoding.emphasis))
+        seen = encoder(
+            model.place(torch.tensor([tokens])),
+            attention_mask=model.place(torch.tensor([own])),
+            output_hidden_states=True,
+            use_cache=False,
+        ).hidden_states
+    states = torch.cat([seen[layer][0] for layer in reading.layers], -1).float()
+    guidance = None
+    if encoding.distilled_guidance is not None:
+        guidance = model.place(torch.tensor(encoding.distilled_guidance, dtype=torch.float32))
+    return Condition(weigh_states(states, weights, encoding.emphasis), guidance=guidance)
+
+
+def _read(
+    model: Resident, text: str, encoding: Encoding, reading: Reading
+) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
+    """Return the tokens of a text, how heavy each is, and 1 for each that is no padding."""
+    tokenizer = model.piece_tokenizers["text_encoder"]
+    before, behind = reading.before, reading.behind
+    row = read_row(tokenizer, text, encoding.emphasis, before=before, behind=behind, framed=False, most=LONGEST)
+    missing = LONGEST - len(row.tokens)
+    filling, light, nothing = [tokenizer.padding] * missing, [1.0] * missing, [0] * missing
+    if reading.filled_before:
+        return [*filling, *row.tokens], [*light, *row.weights], [*nothing, *[1] * row.own]
+    return [*row.tokens, *filling], [*row.weights, *light], [*[1] * row.own, *nothing]

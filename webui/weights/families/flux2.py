@@ -1,9 +1,11 @@
-"""The files of Flux.2 klein."""
+"""The files of Flux.2, dev and klein."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.checkpoint import FlowSchedule
@@ -13,12 +15,13 @@ from webui.weights.families.family import QWEN_TOKENIZERS, FamilyFiles, FolderFa
 from webui.weights.families.schedules import read_flow_schedule
 from webui.weights.headers import bad_model
 
-WORDS = "a Flux.2 klein"
-_FEWEST_LAYERS = 27  # of Qwen3: so deep the network looks
+WORDS = "a Flux.2"
+_MISTRAL = "Mistral3ForConditionalGeneration"
+_FEWEST_LAYERS = 30  # of a language model: so deep the network looks
 
 
 def _check(path: Path, configs: Configs) -> None:
-    transformer, vae, text = configs["transformer"], configs["vae"], configs["text_encoder"]
+    transformer, vae, text = configs["transformer"], configs["vae"], _read_text(configs)
     channels = transformer.get("in_channels", 128)
     found = channels, transformer.get("out_channels") or channels, vae.get("latent_channels", 32)
     if found != (128, 128, 32) or transformer.get("patch_size", 1) != 1:
@@ -34,13 +37,29 @@ def _check(path: Path, configs: Configs) -> None:
         raise unusable(path, "text_encoder")
 
 
+def _read_text(configs: Configs) -> Mapping[str, Any]:
+    """Return the configuration of what reads: Mistral has eyes too, and keeps it in a part of its own."""
+    config = configs["text_encoder"]
+    nested = config.get("text_config")
+    return nested if isinstance(nested, dict) else config
+
+
 def _read_noise(facts: FolderFacts) -> FlowSchedule:
     schedule = read_flow_schedule(facts)
     return replace(schedule, by_steps=schedule.dynamic)
 
 
 def _defaults(configs: Configs) -> ModelDefaults:
-    return ModelDefaults(width=1024, height=1024, steps=50, guidance=4.0, sampler="Euler", schedule="Simple")
+    distilled = configs["transformer"].get("guidance_embeds", True)
+    return ModelDefaults(
+        width=1024,
+        height=1024,
+        steps=50,
+        guidance=1.0 if distilled else 4.0,
+        distilled_guidance=4.0 if distilled else None,
+        sampler="Euler",
+        schedule="Simple",
+    )
 
 
 def _adjust(facts: FolderFacts, proposed: ModelDefaults) -> ModelDefaults:
@@ -51,12 +70,12 @@ def _adjust(facts: FolderFacts, proposed: ModelDefaults) -> ModelDefaults:
 FILES = FamilyFiles(
     family=Family.FLUX2,
     words=WORDS,
-    pipelines=frozenset({"Flux2KleinPipeline", "Flux2KleinInpaintPipeline"}),
+    pipelines=frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline"}),
     classes={
         "transformer": frozenset({"Flux2Transformer2DModel"}),
         "vae": frozenset({"AutoencoderKLFlux2"}),
-        "text_encoder": frozenset({"Qwen3ForCausalLM", "Qwen3Model"}),
-        "tokenizer": QWEN_TOKENIZERS,
+        "text_encoder": frozenset({"Qwen3ForCausalLM", "Qwen3Model", _MISTRAL}),
+        "tokenizer": QWEN_TOKENIZERS | {"PixtralProcessor"},
     },
     read_noise=_read_noise,
     check=_check,
