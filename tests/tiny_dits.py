@@ -126,7 +126,7 @@ def _hunyuan_dit() -> Networks:
     return {"transformer": transformer, "vae": make_vae(), "text_encoder": bert, "text_encoder_2": _t5()}
 
 
-def _write_bert_tokenizer(path: Path) -> None:
+def write_bert_tokenizer(path: Path) -> None:
     """Write a tokenizer that works as BERT's does: words, and letters that words go on with."""
     letters = [chr(number) for number in (*range(33, 127), *range(161, 256))]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -157,7 +157,7 @@ SCHEDULERS: Mapping[str, Mapping[str, Any]] = {
 _TOKENIZERS: Mapping[str, Callable[[Path], None]] = {  # by class
     "T5Tokenizer": write_piece_tokenizer,
     "GemmaTokenizer": write_gemma_tokenizer,
-    "BertTokenizer": _write_bert_tokenizer,
+    "BertTokenizer": write_bert_tokenizer,
 }
 _READERS = {"T5EncoderModel": "T5Tokenizer", "UMT5EncoderModel": "T5Tokenizer", "Gemma2Model": "GemmaTokenizer",
             "BertModel": "BertTokenizer"}  # fmt: skip

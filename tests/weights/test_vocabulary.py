@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tiny_dits import write_bert_tokenizer
+from tests.tiny_flux import write_piece_tokenizer
+from tests.tiny_texts import write_gemma_tokenizer
 from webui.domain.models import Family, ModelInfo
 from webui.errors import BadFile
-from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_tokenizer
+from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_piece_tokenizer, load_tokenizer
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 
@@ -55,6 +60,25 @@ def test_a_folders_own_vocabulary(tiny_folder: Path) -> None:
     ours, theirs = read_vocabulary(info(tiny_folder, "diffusers")), load_tokenizer(tiny_folder / "tokenizer", 49408)
     for text in ("a red house under a yellow moon, night sky", "don't (stop:1.2)", "naïve 2024"):
         assert ours.encode(text) == theirs.encode(text)
+
+
+@pytest.mark.parametrize("write", [write_gemma_tokenizer, write_piece_tokenizer, write_bert_tokenizer])
+def test_other_kinds_of_vocabularies(write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / "tokenizer")
+    ours, theirs = read_vocabulary(info(tmp_path, "diffusers")), load_piece_tokenizer(tmp_path / "tokenizer", 700)
+    assert ours.comma is None
+    for text in ("a cat and a dog, at night", "don't (stop:1.2)", "naïve 猫"):
+        assert ours.encode(text) == theirs.encode(text)
+
+
+def test_the_files_of_older_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "tokenizer"
+    write_bert_tokenizer(folder)
+    names = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(sorted(names, key=names.get)) + "\n", encoding="utf-8")
+    ours, theirs = read_vocabulary(info(tmp_path, "diffusers")), load_piece_tokenizer(folder, 700)
+    assert ours.encode("A cat, 猫 at café") == theirs.encode("A cat, 猫 at café")
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"a": "b"}'])

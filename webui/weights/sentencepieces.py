@@ -10,10 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import Unigram
+from tokenizers.processors import TemplateProcessing
+
 _PIECE, _RULES = 1, 3  # fields of the model
 _TEXT, _SCORE, _KIND = 1, 2, 3  # fields of a piece
 _CHARACTERS = 2  # field of the rules: how characters are unified
-_NORMAL = 1
+_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
+_END = "</s>"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,27 @@ def read_pieces(path: Path) -> PieceModel:
         elif field == _RULES:
             characters = b"".join(_block(rule) for number, rule in _fields(_block(value)) if number == _CHARACTERS)
     return PieceModel(tuple(pieces), characters)
+
+
+def make_tokenizer(model: PieceModel) -> Tokenizer:
+    """Return the tokenizer of a model whose pieces have probabilities, with an end behind every text, as T5's is.
+
+    Raises `ValueError` when it has no such end or nothing for what it does not know.
+    """
+    kinds = [piece.kind for piece in model.pieces]
+    texts = [piece.text for piece in model.pieces]
+    if _UNKNOWN not in kinds or _END not in texts:
+        raise ValueError("it has no end of a text, or nothing for unknown letters")
+    pieces = [(piece.text, piece.score) for piece in model.pieces]
+    tokenizer = Tokenizer(Unigram(pieces, unk_id=kinds.index(_UNKNOWN), byte_fallback=False))
+    if model.characters:
+        tokenizer.normalizer = normalizers.Precompiled(model.characters)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    tokenizer.add_special_tokens([piece.text for piece in model.pieces if piece.kind in (_UNKNOWN, _CONTROL)])
+    tokenizer.post_processor = TemplateProcessing(single=f"$A {_END}", special_tokens=[(_END, texts.index(_END))])
+    return tokenizer
 
 
 def _read_piece(block: bytes) -> Piece:

@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
-from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
+from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer
 
 from webui.errors import BadFile
 from webui.weights.gguf_words import read_words
-from webui.weights.sentencepieces import read_pieces
+from webui.weights.sentencepieces import make_tokenizer, read_pieces
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
 OPEN_CLIP_PADDING = "!"  # token 0
@@ -132,8 +132,7 @@ def _read_backend_file(file: Path) -> Backend:
     model = read_pieces(file) if file.suffix == ".model" else read_words(file)
     if model is None:
         raise ValueError("it has no tokenizer of T5's kind")
-    pieces = [(piece.text, piece.score) for piece in model.pieces]
-    return T5Tokenizer(pieces, extra_ids=0, _spm_precompiled_charsmap=model.characters or None).backend_tokenizer
+    return make_tokenizer(model)
 
 
 def _read_padding(folder: Path) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from importlib import resources
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordPiece
 
 from webui.domain.models import ModelInfo
 from webui.errors import BadFile
+from webui.weights.sentencepieces import make_tokenizer, read_pieces
 
 CLIP_VOCABULARY = 49408  # tokens: 256 bytes, the same at a word's end, 48894 merges, start and end of text
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -22,7 +24,13 @@ _WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|
 class Vocabulary:
     """Turns text into the numbers that the engine's tokenizer would give it."""
 
-    def __init__(self, numbers: dict[str, int], merges: list[tuple[str, str]]) -> None:
+    def __init__(self, backend: Tokenizer) -> None:
+        self._backend = backend
+        self.comma: int | None = backend.token_to_id(COMMA)
+
+    @classmethod
+    def of_clip(cls, numbers: dict[str, int], merges: list[tuple[str, str]]) -> Vocabulary:
+        """Return CLIP's, or one that works as CLIP's does, from its token numbers and its merges."""
         backend = Tokenizer(BPE(numbers, merges, unk_token=END, end_of_word_suffix="</w>", fuse_unk=False))
         backend.normalizer = normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -34,8 +42,7 @@ class Vocabulary:
             ]
         )
         backend.add_special_tokens([START, END])
-        self._backend = backend
-        self.comma: int | None = backend.token_to_id(COMMA)
+        return cls(backend)
 
     def encode(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
@@ -47,15 +54,32 @@ def read_vocabulary(model: ModelInfo) -> Vocabulary:
     Raises `BadFile` when its files are damaged.
     """
     if model.layout != "diffusers":
-        return Vocabulary(*read_clip_vocabulary())
+        return Vocabulary.of_clip(*read_clip_vocabulary())
     folder = model.path / "tokenizer"
     try:
-        numbers = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-        merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-        return Vocabulary(numbers, [(left, right) for left, right in merges])
+        return _read_folder(folder)
     except Exception as error:  # the backend raises bare Exception on vocabularies that make no sense
         raise BadFile(f"{model.name}: its tokenizer cannot be read: {error}.", field="model") from error
+
+
+def _read_folder(folder: Path) -> Vocabulary:
+    """Return the vocabulary of CLIP's files, or else of those that T5's, BERT's and language models' folders have."""
+    if not (folder / "merges.txt").is_file():
+        return Vocabulary(_read_pieces(folder))
+    numbers = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    return Vocabulary.of_clip(numbers, [(left, right) for left, right in merges])
+
+
+def _read_pieces(folder: Path) -> Tokenizer:
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if (folder / "spiece.model").is_file():
+        return make_tokenizer(read_pieces(folder / "spiece.model"))
+    words = Tokenizer(WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]"))
+    words.normalizer, words.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    return words
 
 
 def read_clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
