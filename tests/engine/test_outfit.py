@@ -65,7 +65,7 @@ def latents_of(engine: Engine, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> t
     """Return the finished latents [1,C,h,w] of a plan: what its last preview would have shown."""
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(previews, "is_due", lambda *_: True)
-    monkeypatch.setattr(previews, "render", lambda model, denoised, preview: seen.append(denoised))
+    monkeypatch.setattr(previews, "render", lambda model, denoised, *_: seen.append(denoised))
     list(engine.run(plan, Control()))
     monkeypatch.undo()
     return seen[-1]
