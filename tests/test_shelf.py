@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from tests import tiny_flux
 from tests.tiny_models import make_folder, vae_weights
 from webui.domain.models import Family, ModelInfo
 from webui.errors import BadFile, NotFound
@@ -108,3 +109,46 @@ def test_taesd_is_found_below_the_models_folder(shelf: Shelf, tmp_path: Path) ->
     assert shelf.taesd("decoder", Family.SD1) == file
     assert shelf.taesd("encoder", Family.SD1) is None
     assert shelf.taesd("decoder", Family.SDXL) is None
+
+
+@pytest.fixture
+def flux(shelf: Shelf, tmp_path: Path) -> ModelInfo:
+    """Return a Flux transformer in a file of its own, with all that it lacks beside it."""
+    tiny_flux.make_part_files(tmp_path)
+    tiny_flux.make_single_file(tmp_path / "Stable-diffusion" / "flux1-dev.safetensors", parts=False)
+    shelf.refresh()
+    return shelf.checkpoint("flux1-dev")
+
+
+def test_what_completes_a_checkpoint_has_names_and_hashes(shelf: Shelf, flux: ModelInfo) -> None:
+    plan = shelf.parts(flux, ())
+    assert [part.name for part in plan.parts] == ["ae", "clip_l", "t5xxl_fp16"]
+    assert all(len(part.sha256) == 64 for part in plan.parts) and plan.tokenizer is not None
+    assert [model.problem for model in shelf.models() if model.name == "flux1-dev"] == [None]
+
+
+@pytest.mark.parametrize("name", ["clip_l", "clip_l.safetensors", "/elsewhere/models/text_encoder/clip_l.safetensors",
+                                  "C:\\forge\\models\\text_encoder\\clip_l.safetensors"])  # fmt: skip
+def test_parts_chosen_by_hand_may_be_named_by_paths_of_others(shelf: Shelf, flux: ModelInfo, name: str) -> None:
+    assert shelf.module(name).filename == "clip_l.safetensors"
+    assert shelf.parts(flux, (name, "soft")).unused == ("soft",)
+
+
+def test_parts_nobody_has_say_so(shelf: Shelf, flux: ModelInfo) -> None:
+    with pytest.raises(NotFound, match="clip_x") as caught:
+        shelf.parts(flux, ("clip_x",))
+    assert caught.value.field == "modules" and "clip_l" in caught.value.hint
+
+
+def test_a_checkpoint_whose_parts_are_nowhere_is_listed_with_that(
+    shelf: Shelf, flux: ModelInfo, tmp_path: Path
+) -> None:
+    (tmp_path / "VAE" / "ae.safetensors").unlink()
+    shelf.refresh()
+    (listed,) = [model for model in shelf.models() if model.name == "flux1-dev"]
+    assert listed.problem == "it has no VAE: put a file such as ae.safetensors into models/VAE."
+    assert "flux1-dev" not in shelf.names("checkpoint")
+    with pytest.raises(BadFile, match=r"flux1-dev\.safetensors: it has no VAE"):
+        shelf.parts(flux, ())
+    with pytest.raises(NotFound, match="no usable checkpoint"):
+        shelf.find_checkpoint(None)

@@ -22,7 +22,7 @@ from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
-from webui.errors import BadRequest, NotFound
+from webui.errors import BadRequest, EaselError, NotFound
 from webui.extending.loader import Extensions
 from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
 from webui.images.dialects.interpret import interpret
@@ -256,7 +256,7 @@ class Studio:
 
     def models_of(self, kind: Kind) -> tuple[ModelInfo, ...]:
         """Return all models of a kind, unusable ones with their `problem`; `NotFound` for a kind without a list."""
-        return self._shelf.files.models_of(kind)
+        return self._shelf.models() if kind is Kind.CHECKPOINT else self._shelf.files.models_of(kind)
 
     def model(self, kind: Kind, name: str) -> ModelInfo:
         """Return the model of a kind that `name` means, even if it cannot be used; `NotFound` otherwise."""
@@ -382,7 +382,8 @@ class Studio:
         return planner.fill(GenerationRequest(), self._settings.snapshot(), info)
 
     def unlike_settings(self, request: GenerationRequest) -> dict[str, Any]:
-        """Return what `request` says of sampling and emphasis that differs from the settings, as parts of a request."""
+        """Return what `request` says of sampling, emphasis and files in the place of the current model's parts that
+        differs from the settings, as parts of a request."""
         settings = self._settings.snapshot()
         filled = planner.fill(request, settings, self.current_model())
         sampler = find_sampler(split_combined(str(filled.sampler), str(filled.schedule))[0])
@@ -390,7 +391,16 @@ class Studio:
         asked = planner.plan_sampling(request.sampling, settings, sampler)
         sampling = {name: value for name, value in asked if value != getattr(usual, name)}
         emphasis = {} if request.emphasis in (None, settings.emphasis) else {"emphasis": request.emphasis}
-        return {**({"sampling": sampling} if sampling else {}), **emphasis}
+        return {**({"sampling": sampling} if sampling else {}), **emphasis, **self._unlike_usual(request.modules or ())}
+
+    def _unlike_usual(self, modules: Sequence[str]) -> dict[str, Any]:
+        """Return the files that the current model would not take by itself."""
+        model = self.current_model()
+        try:
+            usual = self._shelf.parts(model, self._settings.snapshot().modules).parts if model is not None else ()
+        except EaselError:  # it lacks some that are nowhere
+            usual = ()
+        return {"modules": list(modules)} if set(modules) - {part.name for part in usual} else {}
 
     # Images
 

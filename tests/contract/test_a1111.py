@@ -428,3 +428,14 @@ def test_non_finite_numbers_never_pass_the_schema() -> None:
     for number in ("nan", "inf", float("inf"), "1e999"):
         with pytest.raises(ValidationError):
             StableDiffusionProcessingTxt2Img(cfg_scale=number)  # type: ignore[arg-type]
+
+
+def test_forges_modules_must_be_there(site: Site) -> None:
+    asked = {**SMALL, "override_settings": {"forge_additional_modules": ["/a/t5xxl.safetensors"]}}
+    answer = site.client.post("/sdapi/v1/txt2img", json=asked)
+    assert answer.status_code == 404 and "t5xxl" in answer.text
+
+
+def test_forges_distilled_cfg_scale_is_passed_over_where_no_model_is_told_one(site: Site) -> None:
+    assert "Distilled CFG Scale" not in infotext(site, distilled_cfg_scale=3.5)
+    assert generate(site, distilled_cfg_scale=None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from gradio.components import Component
 
+from tests import tiny_flux
 from tests.api.site import Site, make_model, open_site
 from tests.serving import run_async
 from webui.domain.request import GenerationRequest
@@ -191,6 +192,18 @@ def test_what_differs_from_the_settings_comes_along(studio: Studio) -> None:
     assert (parts["hires"]["scale"], parts["refiner"], parts["tiling"]) == (2, None, "none")
     studio.change_settings({"eta_noise_seed_delta": 31337, "eta_ancestral": 0.5, "emphasis": "No norm"})
     assert not {"sampling", "emphasis"} & actions.apply(studio, asked).message["parts"].keys()
+
+
+def test_parts_of_a_model_come_along_unless_it_takes_them_by_itself(studio: Studio) -> None:
+    home = tiny_flux.make_part_files(studio.config.models_dir)
+    tiny_flux.make_single_file(home / "Stable-diffusion" / "flux1-dev.safetensors", parts=False)
+    (home / "text_encoder" / "my clip.safetensors").write_bytes((home / "text_encoder/clip_l.safetensors").read_bytes())
+    studio.refresh_models()
+    usual = actions.apply(studio, {"model": "flux1-dev", "modules": ["ae", "my clip", "t5xxl_fp16"]})
+    assert "modules" not in usual.message["parts"]
+    other = actions.apply(studio, {"model": "flux1-dev", "modules": ["/elsewhere/clip_l.safetensors", "gone"]})
+    assert other.message["parts"]["modules"] == ["clip_l"]
+    assert other.message["notes"][0].startswith("modules: VAE or text encoder not found: 'gone'.")
 
 
 def test_img2img_says_that_it_has_no_second_pass(studio: Studio) -> None:

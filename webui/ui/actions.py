@@ -184,7 +184,7 @@ def apply(studio: Studio, asked: Mapping[str, Any], unmapped: tuple[str, ...] = 
         notes.append("hires: a second pass follows txt2img only")
     parts, unknown = shown_parts(studio, request)
     notes += unknown
-    parts |= studio.unlike_settings(request)
+    parts |= studio.unlike_settings(request.replace(modules=tuple(parts.pop("modules"))))
     return Outcome({**message("applied", page=page, **about(chosen)), "notes": notes, "parts": parts}, values)
 
 

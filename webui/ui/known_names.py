@@ -15,10 +15,12 @@ def shown_parts(studio: Studio, request: GenerationRequest) -> tuple[dict[str, A
 
     Names lose hashes, endings and old spellings. What is not found is left blank; a refiner that is not found is off.
     """
-    parts: dict[str, Any] = request.model_dump(mode="json", include=set(PARTS))
+    parts: dict[str, Any] = request.model_dump(mode="json", include={*PARTS, "modules"})
     notes: list[str] = []
     names = _Names(studio, notes)
     parts["vae"] = names.find("vae", "vae", parts["vae"])
+    found = [names.find("modules", "module", name) for name in parts["modules"] or ()]
+    parts["modules"] = [name for name in found if name is not None]
     if (hires := parts["hires"]) is not None:
         hires["upscaler"] = names.find("hires.upscaler", "upscaler", hires["upscaler"]) or "Latent"
         hires["model"] = names.find("hires.model", "checkpoint", hires["model"])

@@ -1,5 +1,5 @@
-// What a picture brought along that no field shows: options of sampling that differ from the settings. Each is a chip
-// that can be taken away; as long as it is there, jobs are made with it.
+// What a picture brought along that no field shows: options of sampling, and files in the place of a model's parts, that
+// differ from the settings. Each is a chip that can be taken away; as long as it is there, jobs are made with it.
 
 import { make } from "./dom.js";
 import { t } from "./page.js";
@@ -19,6 +19,7 @@ const NAMES = {
   noise_source: "Random number generator source",
   seed_delta: "Eta noise seed delta",
   emphasis: "Emphasis mode",
+  modules: "VAE / Text Encoder",
 };
 
 export class Carried {
@@ -30,12 +31,12 @@ export class Carried {
 
   /** Return the parts of a request that these are. */
   parts() {
-    const { emphasis, ...sampling } = this.values;
-    return { ...(Object.keys(sampling).length ? { sampling } : {}), ...(emphasis ? { emphasis } : {}) };
+    const { emphasis, modules, ...sampling } = this.values;
+    return { ...(Object.keys(sampling).length ? { sampling } : {}), ...(emphasis ? { emphasis } : {}), ...(modules ? { modules } : {}) };
   }
 
-  show({ sampling = {}, emphasis = null }) {
-    this.values = { ...sampling, ...(emphasis ? { emphasis } : {}) };
+  show({ sampling = {}, emphasis = null, modules = null }) {
+    this.values = { ...sampling, ...(emphasis ? { emphasis } : {}), ...(modules ? { modules } : {}) };
     this.draw();
   }
 

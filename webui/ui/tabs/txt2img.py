@@ -92,11 +92,10 @@ def build_controls(make: Factory, form: Form[GenerationRequest], defaults: Gener
                 batch_count=make.slider("batch_count", "Batch count", 1, 100, 1, 1),
                 batch_size=make.slider("batch_size", "Batch size", 1, 16, 1, 1),
             )
-    with gradio.Row(elem_id=make.identity("guidance_row"), elem_classes=["guidance-row"]):
-        form.bind(
-            guidance=make.slider("cfg_scale", "CFG scale", 1, 30, 0.5, defaults.guidance or 7.0),
-            distilled_guidance=make.number("distilled_cfg_scale", "Distilled CFG scale", None),
-        )
+    form.bind(
+        guidance=make.slider("cfg_scale", "CFG scale", 1, 30, 0.5, defaults.guidance or 7.0),
+        distilled_guidance=make.number("distilled_cfg_scale", "Distilled CFG scale", None),
+    )
     with gradio.Row(elem_id=make.identity("seed_row"), elem_classes=["seed-row"]):
         form.bind(seed=make.number("seed", "Seed", -1))
         make.tool("random_seed", "dice")
