@@ -220,7 +220,9 @@ def test_it_speaks_german(browser: Browser, site: Site) -> None:
     context.close()
 
 
-@pytest.mark.parametrize("page_hash", ["#tab_txt2img", "#tab_img2img", "#tab_extras", "#tab_pnginfo", "#tab_settings"])
+@pytest.mark.parametrize(
+    "page_hash", ["#tab_txt2img", "#tab_img2img", "#tab_extras", "#tab_models", "#tab_pnginfo", "#tab_settings"]
+)
 def test_a_phone_needs_no_sideways_scrolling(browser: Browser, site: Site, page_hash: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     phone = Screen(context.new_page(), site.url)

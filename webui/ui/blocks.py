@@ -16,7 +16,7 @@ from webui.ui.actions import Outcome
 from webui.ui.components import Factory
 from webui.ui.form import Form
 from webui.ui.picture_form import PictureFields
-from webui.ui.tabs import extras, img2img, pnginfo, settings, txt2img
+from webui.ui.tabs import extras, img2img, models, pnginfo, settings, txt2img
 from webui.ui.texts import Texts
 
 KEEP_UPLOADS = (3600, 86400)  # seconds: how often Gradio looks, how old one of its files may get
@@ -91,6 +91,8 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
                 )
             with gradio.Column(elem_id="tab_extras", elem_classes=["page"]):
                 extras.build(Factory("extras", text))
+            with gradio.Column(elem_id="tab_models", elem_classes=["page"]):
+                models.build(Factory("models", text))
             with gradio.Column(elem_id="tab_pnginfo", elem_classes=["page"]):
                 pnginfo.build(Factory("pnginfo", text))
             with gradio.Column(elem_id="tab_settings", elem_classes=["page"]):
@@ -169,8 +171,10 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
         outcome = actions.open_page(studio, {"keep": True})
         return show(Outcome(outcome.message, {"model": outcome.values["model"]}))
 
-    def on_apply(event: gradio.EventData) -> dict[Any, Any]:
+    def on_apply(event: gradio.EventData, shown_name: str | None, **values: Any) -> Any:
         content = event._data
+        if "checkpoint" in content:  # of a card on the Models page
+            return on_model(shown_name, **{**values, "model": content["checkpoint"]})
         unmapped = tuple(content.get("unmapped", ()))
         try:
             asked = actions.asked_for(studio, content)
@@ -178,10 +182,10 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
             return {wires: actions.problem(error, content["page"])}
         if content["page"] != "img2img":
             return show(actions.apply(studio, asked, unmapped))
-        values = actions.picture_values(asked, content.get("picture") or {})
+        settings = actions.picture_values(asked, content.get("picture") or {})
         outcome = actions.apply(studio, asked, unmapped, "img2img")
-        outcome = Outcome({**outcome.message, "picture": values}, outcome.values)
-        return {**show(outcome, page.picture_form), **page.picture.show(values)}
+        outcome = Outcome({**outcome.message, "picture": settings}, outcome.values)
+        return {**show(outcome, page.picture_form), **page.picture.show(settings)}
 
     def on_upscale(event: gradio.EventData) -> Mapping[str, Any]:
         content = event._data
@@ -208,7 +212,7 @@ def _wire(studio: Studio, page: Page, wires: gradio.HTML, shown: gradio.State, r
         on_model, inputs=[shown], inputs_kwargs=asked, outputs=everything, trigger_mode="always_last", **QUIET
     )
     refresh.click(on_refresh, inputs=[shown], outputs=everything, **QUIET)
-    wires.apply(on_apply, outputs=everything, **QUIET)
+    wires.apply(on_apply, inputs=[shown], inputs_kwargs=asked, outputs=everything, **QUIET)
     wires.submit(on_open, outputs=everything, queue=False, **QUIET)
     wires.retry(on_upscale, outputs=wires, **QUIET)
     for name, each in (("txt2img", form), ("img2img", page.picture_form)):

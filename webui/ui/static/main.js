@@ -7,6 +7,7 @@ import * as extras from "./extras.js";
 import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import * as jobs from "./jobs.js";
+import * as models from "./models.js";
 import * as outpaint from "./outpaint.js";
 import * as picture from "./picture.js";
 import * as pnginfo from "./pnginfo.js";
@@ -37,6 +38,7 @@ compat.onLoaded(async () => {
   sizes.build();
   batch.build();
   extras.build();
+  models.build();
   results.build();
   shortcuts.build();
   status.build();

@@ -16,14 +16,12 @@ async function answer(response) {
 
 export const get = async (path) => answer(await fetch(path, { headers: { Accept: "application/json" } }));
 
-export const post = async (path, content = {}) =>
-  answer(
-    await fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(content),
-    }),
-  );
+const sendJson = async (method, path, content) =>
+  answer(await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) }));
+
+export const post = (path, content = {}) => sendJson("POST", path, content);
+export const put = (path, content) => sendJson("PUT", path, content);
+export const patch = (path, content) => sendJson("PATCH", path, content);
 
 export const upload = async (path, file) =>
   answer(await fetch(path, { method: "POST", headers: { "Content-Type": file.type || "image/png" }, body: file }));
