@@ -160,10 +160,10 @@ class Catalog:
             known[disk.path] = now
             if now != self._known.get(disk.path):
                 changed.append(now)
-        infos = {path: self._infos[path] for path in known if path in self._infos}
-        infos |= {entry.disk.path: self._describe(entry) for entry in changed}
+        described = {entry.disk.path: self._describe(entry) for entry in changed}
         order = sorted(known, key=lambda path: natural(known[path].name))
         with self._lock:
+            infos = self._infos | described  # a hash may have come meanwhile
             self._folders, self._known = found.folders, known
             self._infos = {path: infos[path] for path in order}
             self._publish()
@@ -316,21 +316,19 @@ class Catalog:
         self._hashed(model, lambda file: self._index.sha256_quietly(file, go_on))
 
     def _hashed(self, model: ModelInfo, compute: Callable[[Path], str]) -> ModelInfo:
-        weights = self._weights(model)
+        with self._lock:
+            before = self._known.get(str(model.path))
+        facts = before.facts if before is not None else None
+        weights = (facts or self._sort.identify(model.path)).weights or ("",)
         hashes = {name: compute(model.path / name if name else model.path) for name in weights}
         found = _combine(hashes)
         with self._lock:
-            now = self._infos.get(str(model.path))
-            if now is not None and now.sha256 != found:  # its card may have changed while it was read
-                self._infos[str(model.path)] = now.replace(sha256=found)
+            now = self._known.get(str(model.path))
+            if before is not None and now is not None and now.signature == before.signature:
+                info = self._infos[str(model.path)]  # not `model`: the card may have changed while the file was read
+                self._infos[str(model.path)] = info.replace(sha256=found)
                 self._publish()
         return model.replace(sha256=found)
-
-    def _weights(self, model: ModelInfo) -> tuple[str, ...]:
-        with self._lock:
-            known = self._known.get(str(model.path))
-        facts = known.facts if known is not None else None
-        return (facts or self._sort.identify(model.path)).weights or ("",)
 
     # Cards
 
