@@ -10,7 +10,7 @@ from webui.domain.models import Family, ModelInfo
 from webui.domain.plan import PartRef, PartsPlan
 from webui.domain.sampling import SAMPLERS, SCHEDULES, find_sampler, find_schedule
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
-from webui.errors import BadFile, NotFound
+from webui.errors import BadFile, EaselError, NotFound
 from webui.extending.scripts import AnyScript, NameKind, find_script
 from webui.images.open import read_size
 from webui.jobs.inputs import InputStore
@@ -103,6 +103,14 @@ class Shelf:
             tokenizer=found.tokenizer,
             unused=tuple(model.name for model in found.unused),
         )
+
+    def part_names(self, checkpoint: ModelInfo, modules: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the files that complete `checkpoint`, as far as they are there; nothing is hashed."""
+        try:
+            chosen = [self.module(name) for name in modules]
+        except EaselError:  # those of the settings may be gone
+            chosen = []
+        return tuple(model.name for _, model in self._parts.find(checkpoint, chosen).parts)
 
     def module(self, name: str) -> ModelInfo:
         """Return the VAE or the text encoder that is called `name`, or has the name of the file at the path `name`."""

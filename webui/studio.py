@@ -22,7 +22,7 @@ from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
-from webui.errors import BadRequest, EaselError, NotFound
+from webui.errors import BadRequest, NotFound
 from webui.extending.loader import Extensions
 from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
 from webui.images.dialects.interpret import interpret
@@ -396,11 +396,9 @@ class Studio:
     def _unlike_usual(self, modules: Sequence[str]) -> dict[str, Any]:
         """Return the files that the current model would not take by itself."""
         model = self.current_model()
-        try:
-            usual = self._shelf.parts(model, self._settings.snapshot().modules).parts if model is not None else ()
-        except EaselError:  # it lacks some that are nowhere
-            usual = ()
-        return {"modules": list(modules)} if set(modules) - {part.name for part in usual} else {}
+        chosen = self._settings.snapshot().modules
+        usual = self._shelf.part_names(model, chosen) if modules and model is not None else ()
+        return {"modules": list(modules)} if set(modules) - set(usual) else {}
 
     # Images
 
