@@ -14,8 +14,12 @@ import torch
 from tests.tiny_models import write_json
 from tests.tiny_pipelines import make_folder
 from webui.domain.models import Family
+from webui.domain.pipelines import lacks
 from webui.errors import BadFile
+from webui.weights.catalog import Catalog
+from webui.weights.files import CHECKPOINTS
 from webui.weights.identify import identify
+from webui.weights.index import ModelIndex
 from webui.weights.load_pipeline import load_pipeline
 from webui.weights.memory import EngineOptions
 from webui.weights.memory.pipelines import place_pipeline
@@ -46,6 +50,16 @@ def test_what_is_read(dit: Path) -> None:
     assert set(checkpoint.components) == {"transformer", "vae"}
     assert all(file.suffix == ".safetensors" for file in checkpoint.weight_files)
     assert (checkpoint.defaults.width, checkpoint.defaults.steps) == (64, 25)
+
+
+def test_its_card_says_how_it_runs_and_what_it_lacks(dit: Path) -> None:
+    catalog = Catalog([dit.parent], ModelIndex(dit.parent / "models.db"), CHECKPOINTS)
+    model = catalog.find("dit")
+    assert (model.family, model.variant, model.problem) == (Family.OTHER, "DiT", None)
+    details = catalog.page(model).details
+    assert details["runs"] == "through diffusers' own pipeline"
+    assert str(details["lacks"]).startswith("prompts besides the names of its classes, negative prompts, ")
+    assert lacks(model) == tuple(str(details["lacks"]).split(", "))
 
 
 def test_parts_that_draw_nothing_are_left_out(deepfloyd: Path, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ class Family(str, Enum):
     QWEN_IMAGE = "qwen_image"
     SANA = "sana"
     LUMINA2 = "lumina2"
-    HUNYUAN_DIT = "hunyuan_dit"
     FLUX2 = "flux2"
+    HUNYUAN_DIT = "hunyuan_dit"
     OTHER = "other"
 
     @property
@@ -57,7 +57,8 @@ _SHARED_LATENTS = {
 }
 _FLOW = frozenset(
     {
-        Family.FLUX, Family.FLUX2,
+        Family.FLUX,
+        Family.FLUX2,
         Family.QWEN_IMAGE,
         Family.Z_IMAGE,
         Family.CHROMA,
