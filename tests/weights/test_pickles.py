@@ -102,6 +102,13 @@ def test_an_embedding_is_found_by_its_word(tmp_path: Path) -> None:
         }
 
 
+def test_a_hypernetwork_is_a_list_of_layers_for_each_width(tmp_path: Path) -> None:
+    layers = [{"linear.0.weight": torch.ones(4, 2)}, {"linear.0.weight": torch.zeros(4, 2)}]
+    torch.save({768: layers, 320: layers, "step": 3, "layer_structure": [1, 2, 1]}, tmp_path / "hyper.pt")
+    names = {f"{width}.{number}.linear.0.weight" for width in (320, 768) for number in (0, 1)}
+    assert read_header(tmp_path / "hyper.pt").keys() == names
+
+
 def test_shared_numbers_stay_shared_on_disk_and_changes_stay_in_memory(tmp_path: Path) -> None:
     file = tmp_path / "model.ckpt"
     file.write_bytes(saved({"words": WEIGHTS["layer.weight"], "tied": WEIGHTS["layer.weight"]}))

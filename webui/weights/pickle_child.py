@@ -114,13 +114,13 @@ def _contents(value: Any) -> dict[Any, Any]:
 
 
 def _flatten(content: Any) -> dict[str, PickledTensor]:
-    """Return the tensors by name, those of inner dictionaries with a point after the outer one's name."""
+    """Return the tensors by name, those of inner dictionaries and lists with a point after the outer one's name."""
     weights: dict[str, PickledTensor] = {}
     pending = [("", content, 0)]
     visits = 0
     while pending:
         prefix, outer, depth = pending.pop()
-        for key, value in _contents(outer).items():
+        for key, value in enumerate(outer) if prefix and isinstance(outer, list) else _contents(outer).items():
             visits += 1
             name = f"{prefix}{key}" if isinstance(key, str | int) else ""
             if visits > _MAX_VISITS or len(weights) > MAX_TENSORS or len(name) > _LONGEST_NAME:
