@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import multiprocessing
 import os
 import statistics
@@ -87,13 +88,15 @@ class Peak:
 
 
 def measure(file: Path, how: str) -> None:
-    """Print about loading `file`, twice (the first time, libraries are imported), and touching every weight."""
+    """Print about loading `file`, twice, and touching every weight."""
     checkpoint = identify(file)
     dtypes = dict.fromkeys(checkpoint.components, torch.float16)
     if how == "cpu":
         dtypes = dict(choose_placement(EngineOptions(use_cpu=frozenset({"all"})), checkpoint).dtypes)
     kinds = ", ".join(f"{name} {str(dtype).removeprefix('torch.')}" for name, dtype in dtypes.items())
     print(f"{how} ({kinds})")
+    gc.collect()
+    gc.freeze()  # as the worker does when it has started
     reading, size = min(_timed(lambda: read(file)) for _ in range(3)), file.stat().st_size
     for turn in ("first", "again"):
         with Peak() as peak:
