@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from transformers import (
     Qwen3Config,
     Qwen3Model,
 )
+
+from webui.weights.sentencepieces import Piece
 
 WORDS = ("cat", "dog", "castle", "night", "user", "prompt")
 VOCABULARY = 700
@@ -65,3 +68,23 @@ def _grow(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Return the beginnings of words and the merges that make them, letter by letter."""
     merges = dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word)))
     return ["".join(pair) for pair in merges], list(merges)
+
+
+def field(number: int, value: int | float | bytes) -> bytes:
+    """Return one field of a protocol buffer."""
+    if isinstance(value, float):
+        return bytes([number << 3 | 5]) + struct.pack("<f", value)
+    if isinstance(value, int):
+        return bytes([number << 3]) + _number(value)
+    return bytes([number << 3 | 2]) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80]) + _number(value >> 7) if value > 0x7F else bytes([value])
+
+
+def write_pieces(path: Path, pieces: Sequence[Piece], *, merged: bool = False) -> None:
+    """Write a model file as SentencePiece does."""
+    blocks = [field(1, each.text.encode()) + field(2, each.score) + field(3, each.kind) for each in pieces]
+    training = field(3, 2 if merged else 1) + field(4, len(pieces)) + field(10, 0.9995)
+    path.write_bytes(b"".join(field(1, block) for block in blocks) + field(2, training) + field(3, field(1, b"nfkc")))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from transformers import T5Tokenizer
 
+from tests.tiny_texts import field, write_pieces
 from webui.errors import BadFile
 from webui.weights.sentencepieces import Piece, read_pieces
 from webui.weights.tokenizers import load_piece_tokenizer
@@ -17,27 +16,6 @@ PIECES = (
     Piece("<pad>", 0.0, 3), Piece("</s>", 0.0, 3), Piece("<unk>", 0.0, 2), Piece("▁", -2.0, 1), Piece("▁cat", -3.5, 1),
     *(Piece(chr(number), -6.0, 1) for number in (*range(33, 127), *range(161, 400))),
 )  # fmt: skip
-
-
-def _field(number: int, value: int | float | bytes) -> bytes:
-    if isinstance(value, float):
-        return bytes([number << 3 | 5]) + struct.pack("<f", value)
-    if isinstance(value, int):
-        return bytes([number << 3]) + _number(value)
-    return bytes([number << 3 | 2]) + _number(len(value)) + value
-
-
-def _number(value: int) -> bytes:
-    return bytes([value & 0x7F | 0x80]) + _number(value >> 7) if value > 0x7F else bytes([value])
-
-
-def write_pieces(path: Path, pieces: Sequence[Piece]) -> None:
-    """Write a model file as SentencePiece does."""
-    blocks = [_field(1, each.text.encode()) + _field(2, each.score) + _field(3, each.kind) for each in pieces]
-    training = _field(3, 1) + _field(4, len(pieces)) + _field(10, 0.9995)
-    path.write_bytes(
-        b"".join(_field(1, block) for block in blocks) + _field(2, training) + _field(3, _field(1, b"nfkc"))
-    )
 
 
 def test_pieces_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -60,8 +38,22 @@ def test_t5s_tokens(tmp_path: Path) -> None:
 def test_the_table_of_characters_is_kept(tmp_path: Path) -> None:
     write_pieces(tmp_path / "spiece.model", PIECES)
     with (tmp_path / "spiece.model").open("ab") as file:
-        file.write(_field(3, _field(2, b"\0\0\0\0")))
+        file.write(field(3, field(2, b"\0\0\0\0")))
     assert read_pieces(tmp_path / "spiece.model").characters == b"\0\0\0\0"
+
+
+def test_pieces_that_are_merged(tmp_path: Path) -> None:
+    """The best ones first, letters nobody knows as bytes, a space before every text."""
+    letters = ("▁", "c", "a", "t")
+    octets = [Piece(f"<0x{number:02X}>", 0.0, 6) for number in range(256)]
+    words = [Piece(text, -float(rank), 1) for rank, text in enumerate(("ca", "▁ca", "▁cat", *letters, "at", "▁c"))]
+    write_pieces(tmp_path / "tokenizer.model", [Piece("<unk>", 0.0, 2), *octets, *words], merged=True)
+    tokenizer = load_piece_tokenizer(tmp_path, 300)
+    numbers = {piece.text: 257 + at for at, piece in enumerate(words)}
+    assert tokenizer.encode("cat") == [numbers["▁cat"]]
+    assert tokenizer.encode("cat cat") == [numbers["▁cat"]] * 2
+    assert tokenizer.encode("é") == [numbers["▁"], 1 + 0xC3, 1 + 0xA9]
+    assert (tokenizer.padding, tokenizer.leading, tokenizer.trailing) == (0, (), ())
 
 
 @pytest.mark.parametrize("content", [b"\x0a\xff\x01ab", b"\x0a\x80\x80", b"\x08\x05", b"\xff" * 40, b"<html>"])

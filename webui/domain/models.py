@@ -31,6 +31,7 @@ class Family(str, Enum):
     LUMINA2 = "lumina2"
     FLUX2 = "flux2"
     HUNYUAN_DIT = "hunyuan_dit"
+    KOLORS = "kolors"
     OTHER = "other"
 
     @property
@@ -54,6 +55,7 @@ _SHARED_LATENTS = {
     Family.AURAFLOW: Family.SDXL,
     Family.LUMINA2: Family.FLUX,
     Family.HUNYUAN_DIT: Family.SDXL,
+    Family.KOLORS: Family.SDXL,
 }
 _FLOW = frozenset(
     {

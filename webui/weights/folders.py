@@ -24,9 +24,10 @@ from webui.weights.folder_files import find_weight_files
 from webui.weights.headers import MAX_JSON, bad_model, read_header
 from webui.weights.pipeline_folders import identify_pipeline
 
-_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "merges.txt")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt")
 _ENOUGH = {  # a file that is enough alone, by the class of the tokenizer
     **dict.fromkeys(T5_TOKENIZERS, frozenset({"tokenizer.json", "spiece.model"})),
+    "ChatGLMTokenizer": frozenset({"tokenizer.json", "tokenizer.model"}),
     **dict.fromkeys(BERT_TOKENIZERS, frozenset({"tokenizer.json", "vocab.txt"})),
 }
 _LONGEST_TEXT = 2**16  # tokens; no text encoder reads as many

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,17 @@ def _language(network: type[PreTrainedModel]) -> Callable[[Config], nn.Module]:
     return lambda config: network(network.config_class(**_own_settings(read_language(config), network.config_class)))
 
 
+def _chat_glm(config: Config) -> nn.Module:
+    """Build Kolors' text encoder, which diffusers brings along."""
+    with warnings.catch_warnings():  # its module compiles something in a way that torch deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+
+    known = inspect.signature(ChatGLMConfig).parameters.keys() | {"original_rope"}
+    settings = {"original_rope": True, **_chosen(config, tuple(known))}
+    return ChatGLMModel(ChatGLMConfig(**settings), empty_init=False)
+
+
 def _bert(config: Config) -> nn.Module:
     """Build what reads a text's tokens; the view of it as a whole is not asked for."""
     settings = _own_settings(config, transformers.BertConfig)
@@ -88,6 +100,7 @@ _TEXT_ENCODERS: Mapping[str, Callable[[Config], nn.Module]] = MappingProxyType(
         "CLIPTextModelWithProjection": _clip(transformers.CLIPTextModelWithProjection),
         "T5EncoderModel": _t5(transformers.T5EncoderModel),
         "BertModel": _bert,
+        "ChatGLMModel": _chat_glm,
         "UMT5EncoderModel": _t5(transformers.UMT5EncoderModel),
         "Gemma2Model": _language(transformers.Gemma2Model),
         "Gemma2ForCausalLM": _language(transformers.Gemma2Model),

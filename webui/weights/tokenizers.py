@@ -15,6 +15,7 @@ from webui.weights.gguf_words import read_words
 from webui.weights.sentencepieces import make_tokenizer, read_pieces
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
 
+_GLM = "tokenizer.model"  # of ChatGLM, which fills rows up with what it does not know
 OPEN_CLIP_PADDING = "!"  # token 0
 
 
@@ -119,7 +120,7 @@ def _read_backend(folder: Path) -> Backend:
     """
     if folder.is_file():
         return _read_backend_file(folder)
-    for name in ("tokenizer.json", "spiece.model"):
+    for name in ("tokenizer.json", "spiece.model", _GLM):
         if (folder / name).is_file():
             return _read_backend_file(folder / name)
     older = BertTokenizer if (folder / "vocab.txt").is_file() else Qwen2Tokenizer
@@ -139,7 +140,8 @@ def _read_padding(folder: Path) -> str:
     """Return the word that rows are filled up with, as tokenizer_config.json says; T5's where it says nothing."""
     file = folder / "tokenizer_config.json"
     padding = json.loads(file.read_text("utf-8")).get("pad_token") if file.is_file() else None
-    return str(padding["content"] if isinstance(padding, dict) else padding or "<pad>")
+    usual = "<unk>" if (folder / _GLM).is_file() else "<pad>"
+    return str(padding["content"] if isinstance(padding, dict) else padding or usual)
 
 
 def _without_special(backend: Backend, padding: str | None) -> Backend:

@@ -75,8 +75,9 @@ def _read_folder(folder: Path) -> Vocabulary:
 def _read_pieces(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    if (folder / "spiece.model").is_file():
-        return make_tokenizer(read_pieces(folder / "spiece.model"))
+    for name in ("spiece.model", "tokenizer.model"):
+        if (folder / name).is_file():
+            return make_tokenizer(read_pieces(folder / name))
     words = Tokenizer(WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]"))
     words.normalizer, words.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     return words

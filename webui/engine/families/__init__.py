@@ -17,6 +17,7 @@ from webui.engine.families import (
     flux,
     flux2,
     hunyuan_dit,
+    kolors,
     lumina2,
     pixart_alpha,
     pixart_sigma,
@@ -74,6 +75,7 @@ _RULES: Mapping[Family, FamilyRules] = MappingProxyType(
         Family.SANA: sana,
         Family.LUMINA2: lumina2,
         Family.HUNYUAN_DIT: hunyuan_dit,
+        Family.KOLORS: kolors,
     }
 )
 

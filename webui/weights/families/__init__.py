@@ -11,6 +11,7 @@ from webui.weights.families import (
     flux,
     flux2,
     hunyuan_dit,
+    kolors,
     lumina2,
     pixart_alpha,
     pixart_sigma,
@@ -27,6 +28,7 @@ from webui.weights.families import (
 from webui.weights.families.family import FamilyFiles, Json, ReadJson
 
 ALL: tuple[FamilyFiles, ...] = (
+    kolors.FILES,
     hunyuan_dit.FILES,
     lumina2.FILES,
     sana.FILES,
