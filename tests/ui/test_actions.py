@@ -252,3 +252,11 @@ def studio_title(studio: Studio, name: str) -> str:
     assert before is not None
     studio.select_model(before.name)
     return title
+
+
+@pytest.mark.parametrize("told", [3.5, None])
+def test_the_page_knows_whether_a_model_is_told_a_guidance(studio: Studio, told: float | None) -> None:
+    model = studio.current_model()
+    assert model is not None
+    model = model.replace(defaults=model.defaults.replace(distilled_guidance=told))
+    assert actions.about(model)["told_guidance"] is (told is not None)

@@ -24,6 +24,7 @@ def test_the_model_proposes_its_own_values_at_the_start(screen: Screen) -> None:
         "sampler": "Euler a",
         "schedule": "Karras",
     }
+    expect(screen.page.locator("#txt2img_distilled_cfg_scale")).to_be_hidden()  # it is told none
 
 
 def test_a_wrong_value_is_named_at_its_field_and_nothing_is_lost(screen: Screen, site: Site) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from webui.domain.models import Family, ModelInfo
+from webui.domain.models import CONTROLLED, Family, ModelInfo
 from webui.domain.plan import SamplingPlan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SamplerInfo, find_schedule
+from webui.domain.start import FromNoise
 from webui.errors import BadRequest
 
 DISTILLED_GUIDANCE = 3.5  # Flux dev's usual
@@ -42,6 +43,18 @@ def fit_sampling(
     return sampling.replace(churn=0.0)
 
 
+def check_control(request: GenerationRequest, checkpoint: ModelInfo) -> None:
+    """Refuse what gives a model that follows a picture none: txt2img, or a second pass."""
+    if checkpoint.variant != CONTROLLED:
+        return
+    if isinstance(request.start, FromNoise) or request.hires is not None:
+        raise BadRequest(
+            f"{checkpoint.name} follows a picture of edges or depths.",
+            hint="Give it one in img2img, at a denoising strength of 1 and without a second pass.",
+            field="model",
+        )
+
+
 def plan_distilled(request: GenerationRequest, checkpoint: ModelInfo, others: bool) -> float | None:
     """Return the guidance that distilled networks are told, None where there is no such network; `others`: whether
     another model takes part."""
@@ -53,6 +66,6 @@ def plan_distilled(request: GenerationRequest, checkpoint: ModelInfo, others: bo
 
 def note_distilled(request: GenerationRequest, distilled: float | None) -> tuple[str, ...]:
     """Return what the user should know: that not every model can be told a guidance."""
-    if request.distilled_guidance is None or distilled is not None:
+    if not request.distilled_guidance or distilled is not None:  # the page sends 0 where it shows none
         return ()
     return ("The distilled CFG scale has no effect: this model was not distilled to be told one.",)

@@ -250,6 +250,7 @@ function shownModel(message) {
   for (const form of Object.values(forms)) {
     form.examples = message.examples ?? [];
     form.drawExamples();
+    byId(`${form.page}_distilled_cfg_scale`).hidden = !message.told_guidance;
   }
   window.dispatchEvent(new CustomEvent("easel:model", { detail: message }));
 }
