@@ -37,12 +37,12 @@ INDEX = {
 
 
 def make_networks(kind: str, seed: int = 0) -> dict[str, nn.Module]:
-    """Return the networks of a tiny "dev", "schnell", "fill" or "kontext", with random weights that react to the
-    prompt."""
+    """Return the networks of a tiny "dev", "schnell", "fill", "control" or "kontext", with random weights that react
+    to the prompt."""
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=384 if kind == "fill" else 64, out_channels=64, num_layers=1, num_single_layers=2,
-        attention_head_dim=16, num_attention_heads=2, joint_attention_dim=WIDTHS[1],
+        patch_size=1, in_channels={"fill": 384, "control": 128}.get(kind, 64), out_channels=64, num_layers=1,
+        num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=WIDTHS[1],
         pooled_projection_dim=WIDTHS[0], guidance_embeds=kind != "schnell", axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     vae = AutoencoderKL(
@@ -78,7 +78,7 @@ def make_folder(path: Path, kind: str = "dev", seed: int = 0) -> Path:
     path.mkdir(parents=True)
     for name, network in make_networks(kind, seed).items():
         network.save_pretrained(path / name)
-    pipelines = {"fill": "FluxFillPipeline", "kontext": "FluxKontextPipeline"}
+    pipelines = {"fill": "FluxFillPipeline", "control": "FluxControlPipeline", "kontext": "FluxKontextPipeline"}
     write_json(path / "model_index.json", INDEX | {"_class_name": pipelines.get(kind, "FluxPipeline")})
     write_json(path / "scheduler" / "scheduler_config.json", SCHEDULERS.get(kind, SCHEDULERS["dev"]))
     write_tokenizer(path / "tokenizer")

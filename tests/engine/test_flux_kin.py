@@ -1,4 +1,4 @@
-"""Flux Fill and Kontext, which look at a picture besides, against diffusers' own pipelines."""
+"""Flux Fill, Canny, Depth and Kontext, which look at a picture besides, against diffusers' own pipelines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.engine_parts import difference, latents_of
 from tests.tiny_flux import make_folder, make_single_file
-from webui.domain.models import KONTEXT, Family
+from webui.domain.models import CONTROLLED, KONTEXT, Family
 from webui.domain.plan import Plan
 from webui.domain.start import FromImage, FromMaskedImage
 from webui.engine.families import flux
@@ -27,7 +27,11 @@ from webui.weights.identify import identify
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-PIPELINES = {"fill": diffusers.FluxFillPipeline, "kontext": diffusers.FluxKontextPipeline}
+PIPELINES = {
+    "fill": diffusers.FluxFillPipeline,
+    "control": diffusers.FluxControlPipeline,
+    "kontext": diffusers.FluxKontextPipeline,
+}
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +147,26 @@ def test_kontext_draws_from_words_alone_too(pipelines: dict[str, Any], models: M
     assert difference(latents_of(plan, models), flux.unpack(theirs, 4, 4)) < 1e-3
 
 
+def test_what_follows_a_picture_draws_the_same_latents_as_diffusers(
+    pipelines: dict[str, Any], models: Models, plan_flux: PlanMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which draws the picture's latents from the VAE's distribution, of which we take the mean."""
+    plan = plan_flux("control", start=FromImage(images=("a" * 64,), strength=1.0), width=64, height=96, steps=5)
+    distribution = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution
+    monkeypatch.setattr(distribution, "sample", lambda drawn, generator=None: drawn.mean)
+    theirs = pipelines["control"](
+        control_image=photo(), prompt=plan.images[0].prompt, guidance_scale=3.5, width=64, height=96,
+        num_inference_steps=5, latents=flux.pack(noise_of(plan)), output_type="latent",
+    ).images  # fmt: skip
+    assert difference(latents_of(plan, models, [Canvas(photo())]), flux.unpack(theirs, 6, 4)) < 1e-3
+
+
 def test_what_they_are(folders: dict[str, Path], tmp_path: Path) -> None:
     """Kontext in one file is told from dev by its name alone."""
     assert identify(folders["fill"]).variant == "inpainting"
     assert identify(folders["fill"]).defaults.distilled_guidance == 30
     assert identify(folders["kontext"]).variant == KONTEXT
+    assert identify(folders["control"]).variant == CONTROLLED
     assert identify(make_single_file(tmp_path / "flux1-Kontext-dev.safetensors", "kontext")).variant == KONTEXT
     assert identify(make_single_file(tmp_path / "flux1-dev.safetensors", "kontext")).variant == ""
     assert identify(make_single_file(tmp_path / "fill.safetensors", "fill", parts=False)).variant == "inpainting"

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.planner_parts import FakeShelf
-from webui.domain.models import Family, ModelDefaults, ModelInfo
+from webui.domain.models import CONTROLLED, Family, ModelDefaults, ModelInfo
 from webui.domain.passes import Hires, Refiner
 from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.domain.sampling_options import SamplingOptions
+from webui.domain.start import FromImage
 from webui.errors import BadRequest
 from webui.images.infotext import read, write
 from webui.planner import plan as resolve
@@ -100,3 +101,13 @@ def test_what_is_written_about_an_image_asks_for_the_same() -> None:
     assert "CFG scale: 1, Distilled CFG Scale: 2.5," in text
     assert read(text).request.distilled_guidance == 2.5
     assert "Distilled" not in write(plan(SCHNELL), 0)
+
+
+def test_what_follows_a_picture_needs_one() -> None:
+    control = DEV.replace(variant=CONTROLLED)
+    with pytest.raises(BadRequest, match="follows a picture"):
+        plan(control)
+    given = FromImage(images=("a" * 64,), strength=1.0)
+    assert plan(control, start=given).distilled_guidance == 3.5
+    with pytest.raises(BadRequest, match="follows a picture"):
+        plan(control, start=given, hires=Hires(upscaler="Latent"))

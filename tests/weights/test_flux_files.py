@@ -134,7 +134,6 @@ def _without_pieces(folder: Path) -> None:
 
 
 BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "Canny": (_config("transformer", in_channels=128), "Canny and Depth"),
     "channels": (_config("transformer", in_channels=32), "16 channels"),
     "latents": (_config("vae", latent_channels=4), "16 channels"),
     "scale": (_config("vae", scaling_factor=0), "its vae"),

@@ -236,9 +236,9 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "no usable text_encoder_2",
     ),
-    "Flux Canny": (
-        lambda folder: change_json(folder / "model_index.json", _class_name="FluxControlPipeline"),
-        "FluxControl checkpoints are not supported yet",
+    "Flux with a ControlNet": (
+        lambda folder: change_json(folder / "model_index.json", _class_name="FluxControlNetPipeline"),
+        "FluxControlNet checkpoints are not supported yet",
     ),
     "unknown pipeline": (lambda folder: change_json(folder / "model_index.json", _class_name="X"), "class 'X'"),
     "misfit": (lambda folder: change_json(folder / "unet" / "config.json", cross_attention_dim=768), "do not fit"),

@@ -97,6 +97,10 @@ KONTEXT = "Kontext"
 """The variant of checkpoints that look at a picture as at something said besides, in tokens of its own."""
 
 
+CONTROLLED = "controlled"
+"""The variant of checkpoints that follow a picture of edges or depths, beside whose latents they look at it."""
+
+
 class ModelDefaults(Data):
     """What a model proposes when the user has not chosen (None: no opinion)."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from webui.domain.models import EDITING, KONTEXT
+from webui.domain.models import CONTROLLED, EDITING, KONTEXT
 from webui.domain.plan import Plan
 from webui.domain.start import FromMaskedImage
 from webui.engine import families
@@ -28,17 +28,18 @@ def see_beside(
 
     For inpainting the first is 1 where is to be painted, the others are the latents of the picture with grey in these
     places. Without pictures (`canvases`) all is to be painted, and all is grey (A1111). For editing they are the
-    latents of the picture, and nothing where there is none. Kontext is shown the picture's latents if there is one.
+    latents of the picture, and nothing where there is none. Kontext is shown the picture's latents if there is one,
+    what follows a picture always.
     Flux looks at every pixel of a mask, behind the latents.
     """
     variant = model.checkpoint.variant
-    if variant not in (EDITING, KONTEXT, "inpainting") or (variant == KONTEXT and not canvases):
+    if variant not in (EDITING, KONTEXT, CONTROLLED, "inpainting") or (variant == KONTEXT and not canvases):
         return None
     shrink = families.find(model.checkpoint.family).SHRINK
     width, height = size[1] * shrink, size[0] * shrink
     if variant == EDITING:
         return _see_to_edit(model, canvases, count, size)
-    if variant == KONTEXT:
+    if variant in (KONTEXT, CONTROLLED):
         pictures = [resize(canvas.picture, width, height, "just_resize") for canvas in canvases]
         return torch.stack([encode(model, picture) for picture in pictures])
     if not canvases:

@@ -16,7 +16,7 @@ from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise, FromTiles, Start
 from webui.planner.blanks import DEFAULT_STEPS, fill
-from webui.planner.flow import fit_sampling, note_distilled, plan_distilled
+from webui.planner.flow import check_control, fit_sampling, note_distilled, plan_distilled
 from webui.planner.parts import plan_model
 from webui.planner.passes import note_image_guidance, plan_guidance, plan_hires, plan_refiner
 from webui.planner.pipelines import fit_pipeline
@@ -82,6 +82,7 @@ def plan_generation(
     assert full.sampler and full.schedule and full.emphasis
     schedule = full.schedule
     check_pictures(full)
+    check_control(full, checkpoint)
     width, height = size = find_size(full, shelf)
     hires = plan_hires(full, settings, model, size, shelf)
     check_cost(full, (hires.width, hires.height) if hires else size)

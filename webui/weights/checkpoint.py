@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from webui.domain.models import EDITING, Family, ModelDefaults, PartSlot
+from webui.domain.models import CONTROLLED, EDITING, Family, ModelDefaults, PartSlot
 from webui.domain.pipelines import find_pipeline
 from webui.weights.headers import read_header
 
@@ -18,7 +18,7 @@ VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 8: EDITING, 9: "inpaintin
 
 With 8 there is no mask: the picture is what an instruction edits (InstructPix2Pix)."""
 
-FLUX_VARIANTS: Mapping[int, str] = MappingProxyType({64: "", 384: "inpainting"})
+FLUX_VARIANTS: Mapping[int, str] = MappingProxyType({64: "", 128: CONTROLLED, 384: "inpainting"})
 """The same of a Flux transformer, for 4 latents a token: 16 channels, 16 of a picture's latents, 64 of a mask."""
 
 

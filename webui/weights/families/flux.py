@@ -1,11 +1,11 @@
-"""The files of Flux.1: dev, schnell and Fill."""
+"""The files of Flux.1: dev, schnell, Fill, Canny, Depth and Kontext."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from webui.domain.models import KONTEXT, Family, ModelDefaults, PartSlot
-from webui.weights.checkpoint import Checkpoint, FlowSchedule, Part
+from webui.domain.models import CONTROLLED, KONTEXT, Family, ModelDefaults, PartSlot
+from webui.weights.checkpoint import FLUX_VARIANTS, Checkpoint, FlowSchedule, Part
 from webui.weights.families.checks import Configs, check_levels, check_size, unusable
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
 from webui.weights.families.parts import find_parts, find_prefix, scaled
@@ -20,10 +20,10 @@ _MARK = "double_blocks.0.img_attn.qkv.weight"
 _RELATIVES = ("distilled_guidance_layer.", "double_stream_modulation_")  # what Chroma and Flux.2 have besides
 _DEV = FlowSchedule(shift=3.0, dynamic=True)
 _SCHNELL = FlowSchedule(shift=1.0)
-DEV_GUIDANCE, FILL_GUIDANCE = 3.5, 30.0  # what the makers tell their networks
+USUAL_GUIDANCE = {"": 3.5, "inpainting": 30.0, CONTROLLED: 10.0}  # what the makers tell their networks, by variant
 _KONTEXT = frozenset({"FluxKontextPipeline", "FluxKontextInpaintPipeline"})
 _NAMED_KONTEXT = "kontext"  # in a file's name: nothing inside tells it from dev
-_FILL, _CONTROLLED = 384, 128  # input channels
+_CONTROL = frozenset({"FluxControlPipeline", "FluxControlImg2ImgPipeline", "FluxControlInpaintPipeline"})
 
 
 def _check(path: Path, configs: Configs) -> None:
@@ -36,10 +36,8 @@ def _check(path: Path, configs: Configs) -> None:
 def _check_transformer(path: Path, configs: Configs) -> None:
     transformer = configs["transformer"]
     channels = transformer.get("in_channels", 64)
-    if channels == _CONTROLLED:
-        raise bad_model(path, "Flux Canny and Depth checkpoints are not supported yet")
     outputs = transformer.get("out_channels") or channels
-    if channels not in (64, _FILL) or (outputs, transformer.get("patch_size", 1)) != (64, 1):
+    if channels not in tuple(FLUX_VARIANTS) or (outputs, transformer.get("patch_size", 1)) != (64, 1):
         raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
     axes, head = transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128)
     even = isinstance(axes, list | tuple) and all(isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes)
@@ -68,7 +66,7 @@ def _check_texts(path: Path, configs: Configs) -> None:
 def _defaults(configs: Configs) -> ModelDefaults:
     transformer = configs["transformer"]
     distilled = transformer.get("guidance_embeds", False)
-    usual = FILL_GUIDANCE if transformer.get("in_channels", 64) == _FILL else DEV_GUIDANCE
+    usual = USUAL_GUIDANCE[FLUX_VARIANTS[transformer.get("in_channels", 64)]]
     return ModelDefaults(
         width=1024,
         height=1024,
@@ -130,7 +128,9 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
 FILES = FamilyFiles(
     family=Family.FLUX,
     words=WORDS,
-    pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline", *_KONTEXT}),
+    pipelines=frozenset(
+        {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline", *_KONTEXT, *_CONTROL}
+    ),
     classes={
         "transformer": frozenset({"FluxTransformer2DModel"}),
         "vae": frozenset({"AutoencoderKL"}),
