@@ -130,7 +130,7 @@ def test_unets_of_other_families_are_still_told(tmp_path: Path) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in unet_weights().items()}
     wide = {name: (shape[0], 1024) if "attn2.to_k" in name else shape for name, shape in shapes.items()}
     for other in (wide, shapes | {"label_emb.0.0.weight": (8, 2560)}):
-        with pytest.raises(BadFile, match="a UNet without VAE and text encoder"):
+        with pytest.raises(BadFile, match="a UNet alone, and not of SD1 or SDXL"):
             identify(write_shapes(tmp_path / "unet.safetensors", other))
     with pytest.raises(BadFile, match=r"not an SD1 UNet"):
         identify(write_shapes(tmp_path / "unet.safetensors", {"input_blocks.0.0.weight": (32, 4, 3, 3)}))

@@ -7,6 +7,7 @@ from pathlib import Path
 from webui.domain.models import Kind
 from webui.weights import families
 from webui.weights.checkpoint import Checkpoint
+from webui.weights.families.bare_unets import find_bare_unet
 from webui.weights.headers import Header, bad_model, read_header
 from webui.weights.kinds import refuse_other_kind, tell_kind
 
@@ -32,6 +33,8 @@ def identify_single_file(path: Path) -> Checkpoint:
         if found is not None:
             return found
     refuse_other_kind(path, header, Kind.CHECKPOINT, field="model")
+    if find_bare_unet(header) is not None:
+        raise bad_model(path, "a UNet alone, and not of SD1 or SDXL", "Choose a complete checkpoint.")
     raise bad_model(path, "not a checkpoint of a known kind")
 
 
