@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from webui.domain.models import Family
 from webui.domain.plan import Plan, PreviewPlan
 from webui.domain.start import FromImage, FromMaskedImage
 from webui.engine import families, previews, vae
-from webui.engine.condition import Condition, Encoding
+from webui.engine.condition import Condition, Encoding, stack
 from webui.engine.control import Control
-from webui.engine.engine import Engine, ImageReady, PreviewImage
+from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.families.sana import read_instruction
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.engine.starts import latent_mask
 from webui.errors import BadRequest
-from webui.weights.memory import Resident
+from webui.weights.identify import identify
+from webui.weights.load import load
+from webui.weights.memory import Resident, cache
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
@@ -254,6 +257,31 @@ def test_previews(engine: Engine, plan_dit: PlanMaker, kind: str, method: str) -
     plan = plan_dit(kind, preview=PreviewPlan(every=2, method=method))
     previews = [item.image for item in engine.run(plan, Control()) if isinstance(item, PreviewImage)]
     assert [image.size for image in previews] == [(64, 64)] * 2
+
+
+@pytest.mark.parametrize("mode", ["medvram", "lowvram"])
+def test_every_memory_mode_draws_the_same(
+    models: Models, plan_dit: PlanMaker, kind: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = latents_of(plan_dit(kind), models)
+    choose = cache.choose_placement
+    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
+    saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
+    assert difference(latents_of(plan_dit(kind), saving), expected) < 1e-5
+
+
+def test_half_precision(models: Models, plan_dit: PlanMaker, folders: dict[str, Path], kind: str) -> None:
+    """Everything the network is given is in its precision, or is brought into it."""
+    exact, checkpoint = model_of(models, plan_dit(kind)), identify(folders[kind])
+    dtypes = dict.fromkeys(checkpoint.components, torch.bfloat16)
+    rules, half = families.find(Family(kind)), Resident(load(checkpoint, dtypes), exact.placement)
+    latents, outputs = noise_of(plan_dit(kind)), []
+    for model, dtype in ((exact, torch.float32), (half, torch.bfloat16)):
+        condition = stack([encode(model, "a cat").to(dtype)])
+        with model.on_device("transformer") as network, torch.inference_mode():
+            outputs.append(rules.make_predict(model, network)(latents, torch.tensor(500.0), condition))
+    assert outputs[1].dtype == torch.float32
+    assert difference(outputs[1], outputs[0]) < 0.3
 
 
 # What one family alone knows

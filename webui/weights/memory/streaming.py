@@ -22,7 +22,9 @@ def start_streaming(network: nn.Module, device: torch.device, *, pinned: bool) -
         network,
         onload_device=device,
         offload_device=torch.device("cpu"),
-        offload_type="leaf_level",
+        # Some use weights of a layer without calling it: of those, whole blocks come.
+        offload_type="leaf_level" if getattr(network, "_supports_group_offloading", True) else "block_level",
+        num_blocks_per_group=1,
         use_stream=overlaps,
         record_stream=overlaps,
         low_cpu_mem_usage=overlaps and not pinned,
