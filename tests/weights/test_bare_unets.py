@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,14 @@ def with_parts(checkpoint: Checkpoint, **files: Path) -> Checkpoint:
     return complete(checkpoint, parts)
 
 
-@pytest.mark.parametrize("kind", ["gguf", "safetensors", "prefixed"])
+@pytest.mark.parametrize("kind", ["gguf", "safetensors", "prefixed", "diffusers", "prefixed diffusers"])
 def test_sd1s_unet_is_completed_and_loaded(kind: str, tmp_path: Path) -> None:
     weights, file = unet_weights(), tmp_path / f"unet.{kind}"
     if kind == "gguf":
         write_gguf(file, weights)
     else:
-        prefix = "model.diffusion_model." if kind == "prefixed" else ""
+        prefix = "model.diffusion_model." if kind.startswith("prefixed") else ""
+        weights = make_networks()["unet"].state_dict() if kind.endswith("diffusers") else weights
         save_file({f"{prefix}{name}": tensor for name, tensor in weights.items()}, file)
     save_file(vae_weights(), tmp_path / "vae.safetensors")
     bare = identify(file)
@@ -157,3 +159,23 @@ def test_a_vae_of_the_other_family_is_not_taken_by_itself(
     files = ModelFiles.find(ModelFolders.below(models), ModelIndex(tmp_path / "index.db"))
     found: dict[str, ModelInfo] = dict(PartSearch(files).find(files.checkpoints.find(name)).parts)
     assert ("vae" in found) is (taken is not None) and (taken is None or found["vae"].name == taken)
+
+
+@pytest.mark.parametrize("name", [f"down_blocks.0.resnets.{10**9}.x", f"up_blocks.{'9' * 5000}.resnets.0.x"])
+def test_names_that_count_without_end_are_refused(tmp_path: Path, name: str) -> None:
+    shapes = {name: (1,), "down_blocks.0.resnets.0.conv1.weight": (32, 32, 3, 3), "conv_out.weight": (4, 32, 3, 3)}
+    with pytest.raises(BadFile):
+        identify(write_shapes(tmp_path / "unet.safetensors", shapes))
+
+
+def test_few_step_unets_under_diffusers_names(tmp_path: Path) -> None:
+    """As those of Lightning, Hyper-SD and DMD2 are published; an LCM's is told its guidance."""
+    network = UNet2DConditionModel(**{**tiny_xl.UNET, "in_channels": 4, **XL, "time_cond_proj_dim": 16})
+    save_file(network.state_dict(), tmp_path / "sdxl_lightning_4step_unet.safetensors")
+    bare = identify(tmp_path / "sdxl_lightning_4step_unet.safetensors")
+    assert (bare.family, bare.defaults.sampler, bare.defaults.distilled_guidance) == (Family.SDXL, "LCM", 8.5)
+    config = bare.configs["unet"]
+    assert (config["time_cond_proj_dim"], bare.defaults.steps) == (16, 4)
+    loaded = load(replace(bare, slots=()), {"unet": torch.float32}).networks["unet"].state_dict()
+    assert loaded.keys() == network.state_dict().keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())

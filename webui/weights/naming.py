@@ -131,6 +131,7 @@ _RENAMES: Mapping[tuple[str, str], Rename] = MappingProxyType(  # by layout and 
         ("original", "CLIPTextModel"): _without_prefix,
         ("open_clip", "CLIPTextModel"): _open_clip,
         ("open_clip", "CLIPTextModelWithProjection"): _open_clip,
+        ("diffusers", "UNet2DConditionModel"): _without_prefix,
         ("diffusers", "CLIPTextModel"): _flat_clip,
         ("original", "FluxTransformer2DModel"): _flux,
         ("original", "SD3Transformer2DModel"): _sd3,

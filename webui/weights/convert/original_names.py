@@ -15,16 +15,8 @@ from webui.errors import BadFile
 from webui.weights.checkpoint import Part
 from webui.weights.naming_flux import original_flux
 from webui.weights.tensors import Weights
+from webui.weights.unet_names import attending_blocks, original_name
 
-_RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-}  # fmt: skip
-_UNET_ENDS = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
-}  # fmt: skip
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _OPEN_CLIP = (
     (r"^(?:text_model\.)?encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"transformer.resblocks.\1.ln_\2."),
@@ -36,7 +28,6 @@ _OPEN_CLIP = (
     (r"^(?:text_model\.)?embeddings\.position_embedding\.weight$", "positional_embedding"),
     (r"^text_projection\.weight$", "text_projection"),
 )
-_BLOCK = re.compile(r"(down|mid|up)_blocks?(?:\.(\d+))?\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)")
 _PROJECTION = re.compile(r"^(?:text_model\.)?encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)$")
 
 
@@ -53,40 +44,16 @@ def to_original(weights: Weights, part: Part) -> Weights:
 
 def _unet(weights: Weights, part: Part) -> Weights:
     layers = int(part.config.get("layers_per_block", 2))
-    return {unet_name(name, layers, has_attention=_attends(weights)): tensor for name, tensor in weights.items()}
-
-
-def _attends(weights: Weights) -> frozenset[int]:
-    """Return the numbers of the blocks on the way up that have attention."""
-    found = (re.match(r"up_blocks\.(\d+)\.attentions\.", name) for name in weights)
-    return frozenset(int(match[1]) for match in found if match)
+    attending = attending_blocks(weights)
+    return {unet_name(name, layers, attending): tensor for name, tensor in weights.items()}
 
 
 def unet_name(name: str, layers: int, has_attention: frozenset[int] = frozenset()) -> str:
     """Return the original name of one weight of a UNet with `layers` layers a level."""
-    for ours, theirs in _UNET_ENDS.items():
-        if name.startswith(f"{ours}."):
-            return theirs + name[len(ours) :]
-    match = _BLOCK.match(name)
-    if match is None:
+    found = original_name(name, layers, has_attention)
+    if found is None:
         raise BadFile(f"The original name of {name[:120]} is not known here.", hint="Write a diffusers folder.")
-    side, block, kind, number, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
-    if side == "mid":
-        return f"middle_block.{1 if kind == 'attentions' else 2 * number}.{_inner(kind, rest)}"
-    if side == "down":
-        if kind == "downsamplers":
-            return f"input_blocks.{(block + 1) * (layers + 1)}.0.op{rest.removeprefix('conv')}"
-        return f"input_blocks.{1 + block * (layers + 1) + number}.{int(kind == 'attentions')}.{_inner(kind, rest)}"
-    if kind == "upsamplers":
-        return f"output_blocks.{block * (layers + 1) + layers}.{2 if block in has_attention else 1}.{rest}"
-    return f"output_blocks.{block * (layers + 1) + number}.{int(kind == 'attentions')}.{_inner(kind, rest)}"
-
-
-def _inner(kind: str, rest: str) -> str:
-    if kind != "resnets":
-        return rest
-    layer, _, leaf = rest.partition(".")
-    return f"{_RESNET[layer]}.{leaf}"
+    return found
 
 
 def _vae(weights: Weights, part: Part) -> Weights:

@@ -8,7 +8,7 @@ from typing import Any
 
 from webui.domain.models import Family, PartSlot
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.families.bare_unets import find_bare_unet, make_unet, vae_slot
+from webui.weights.families.bare_unets import BareUnet, find_bare_unet, vae_slot
 from webui.weights.families.checks import Configs, check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
 from webui.weights.families.marks import read_marks
@@ -25,7 +25,7 @@ from webui.weights.families.unets import (
     make_parts,
 )
 from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import Shapes, describe_text, describe_unet, describe_vae
+from webui.weights.shapes import describe_text, describe_unet, describe_vae
 
 WORDS = "an SD1"
 SD2_WIDTH = 1024  # of its text encoder
@@ -42,24 +42,24 @@ def _slots(unet: Mapping[str, Any]) -> tuple[PartSlot, ...]:
     return vae_slot(), text
 
 
-def _read_bare(path: Path, header: Header, prefix: str, shapes: Shapes) -> Checkpoint | None:
+def _read_bare(path: Path, header: Header, bare: BareUnet) -> Checkpoint | None:
     """Return what a UNet in a file of its own is, None when it is one of SD2 or SDXL."""
     try:
-        unet = describe_unet(shapes)
+        unet = describe_unet(bare.shapes)
     except (KeyError, IndexError, ValueError) as error:
         raise bad_model(path, f"not {WORDS} UNet: {error}") from error
-    if unet["cross_attention_dim"] == SD2_WIDTH or "label_emb.0.0.weight" in shapes:
+    if unet["cross_attention_dim"] == SD2_WIDTH or "label_emb.0.0.weight" in bare.shapes:
         return None
     check_size(path, "unet", unet)
     _check(path, {"unet": unet})
-    parts, noise = make_unet(path, unet, prefix), read_marks(path, header)
+    parts, noise = bare.part(path, unet), read_marks(path, header)
     return Checkpoint(path, Family.SD1, "original", parts, noise=noise, slots=_slots(unet))
 
 
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     bare = find_bare_unet(header)
     if bare is not None:
-        return _read_bare(path, header, *bare)
+        return _read_bare(path, header, bare)
     if not any(name.startswith((UNET, VAE, "cond_stage_model.")) for name in header):
         return None
     prefix = next((prefix for prefix in _TEXTS if f"{prefix}{CLIP_MARK}" in header), _TEXTS[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from webui.domain.models import Family, PartSlot
 from webui.weights.checkpoint import Checkpoint, Part
-from webui.weights.families.bare_unets import CLIP_L, POOLED, find_bare_unet, make_unet, scale_vae, vae_slot
+from webui.weights.families.bare_unets import CLIP_L, POOLED, BareUnet, find_bare_unet, scale_vae, vae_slot
 from webui.weights.families.checks import Configs, check_size
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
 from webui.weights.families.marks import read_marks
@@ -27,7 +27,7 @@ from webui.weights.families.unets import (
     make_parts,
 )
 from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import Shapes, describe_open_clip, describe_text, describe_unet_xl, describe_vae
+from webui.weights.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
 from webui.weights.text_files import projected
 
 WORDS = "an SDXL"
@@ -68,22 +68,22 @@ def _slots(unet: Mapping[str, Any]) -> tuple[PartSlot, ...]:
     )
 
 
-def _read_bare(path: Path, header: Header, prefix: str, shapes: Shapes) -> Checkpoint | None:
+def _read_bare(path: Path, header: Header, bare: BareUnet) -> Checkpoint | None:
     """Return what a UNet in a file of its own is, None when it is not one of SDXL."""
     try:
-        unet = describe_unet_xl(shapes, POOLED, TOLD)
+        unet = describe_unet_xl(bare.shapes, POOLED, TOLD)
     except (KeyError, IndexError, ValueError):
         return None
     check_size(path, "unet", unet)
     _check(path, {"unet": unet})
-    parts, noise = make_unet(path, unet, prefix), read_marks(path, header)
+    parts, noise = bare.part(path, unet), read_marks(path, header)
     return Checkpoint(path, Family.SDXL, "original", parts, noise=noise, zero_negative=True, slots=_slots(unet))
 
 
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     bare = find_bare_unet(header)
     if bare is not None:
-        return _read_bare(path, header, *bare)
+        return _read_bare(path, header, bare)
     if _SIZES not in header and not any(name.startswith("conditioner.embedders.") for name in header):
         return None
     shapes = find_shapes(path, header, _PLACES)
