@@ -9,6 +9,10 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel, UNet2DModel, VQModel
+from diffusers.models import StableCascadeUNet
+from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
+from torch import nn
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -26,18 +30,30 @@ from tests.tiny_models import write_json, write_tokenizer
 
 WIDTH = 32
 LABELS = {"0": "tench, Tinca tinca", "207": "golden retriever"}
+_AS_MADE: Mapping[str, Mapping[str, object]] = {
+    "dit": {"id2label": LABELS},
+    "cascade": {"vqgan": ["wuerstchen", "PaellaVQModel"]},
+}
+"""What the folders of the makers say and pipelines do not write."""
 
 
 def make_folder(path: Path, kind: str) -> Path:
     """Write a folder of one of `KINDS` to `path` and return it."""
     path.mkdir(parents=True)
     torch.manual_seed(3)
-    pipeline = KINDS[kind](path.with_name(f"{path.name}-words"))
-    pipeline.save_pretrained(path)
-    if kind == "dit":  # the pipeline does not keep them, the folders of its makers have them
-        index = json.loads((path / "model_index.json").read_text("utf-8"))
-        write_json(path / "model_index.json", index | {"id2label": LABELS})
+    make_pipeline(path, kind).save_pretrained(path)
+    index = json.loads((path / "model_index.json").read_text("utf-8"))
+    write_json(path / "model_index.json", index | _AS_MADE.get(kind, {}))
     return path
+
+
+def make_pipeline(path: Path, kind: str) -> DiffusionPipeline:
+    """Return the pipeline itself; files of its tokenizers are left beside `path`."""
+    pipeline = {**KINDS, "cascade": _cascade}[kind](path.with_name(f"{path.name}-words"))
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.eval()
+    return pipeline
 
 
 def _dit(words: Path) -> DiffusionPipeline:
@@ -124,6 +140,41 @@ def _consistency(words: Path) -> DiffusionPipeline:
     return diffusers.ConsistencyModelPipeline(unet, diffusers.CMStochasticIterativeScheduler())
 
 
+def _cascade(words: Path) -> DiffusionPipeline:
+    levels = {
+        "conditioning_dim": 128, "block_out_channels": (32, 64), "num_attention_heads": (2, 4),
+        "down_num_layers_per_block": (1, 1), "up_num_layers_per_block": (1, 1), "down_blocks_repeat_mappers": (1, 1),
+        "up_blocks_repeat_mappers": (1, 1), "clip_text_pooled_in_channels": WIDTH,
+        "block_types_per_layer": (("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock"),) * 2,
+    }  # fmt: skip
+    prior = StableCascadeUNet(
+        in_channels=16, out_channels=16, clip_image_in_channels=WIDTH, clip_text_in_channels=WIDTH,
+        switch_level=(False,), **levels,
+    )  # fmt: skip
+    decoder = StableCascadeUNet(in_channels=4, out_channels=4, effnet_in_channels=16, patch_size=1, **levels)
+    vqgan, tokens = PaellaVQModel(bottleneck_blocks=1, num_vq_embeddings=2), _clip_tokens(words)
+    steps, prior_steps = diffusers.DDPMWuerstchenScheduler(), diffusers.DDPMWuerstchenScheduler()
+    return diffusers.StableCascadeCombinedPipeline(
+        tokens, _clip(), decoder, steps, vqgan, prior, _clip(), tokens, prior_steps
+    )
+
+
+def _ldm(words: Path) -> DiffusionPipeline:
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(32, 64), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH, norm_num_groups=8,
+    )  # fmt: skip
+    bert = LDMBertModel(
+        LDMBertConfig(
+            vocab_size=49408, d_model=WIDTH, encoder_layers=1, encoder_ffn_dim=37, encoder_attention_heads=4,
+            encoder_head_dim=8, max_position_embeddings=77,
+        )
+    )  # fmt: skip
+    steps = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    return diffusers.LDMTextToImagePipeline(_vae(), bert, _clip_tokens(words), unet, steps)
+
+
 def _vae() -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, sample_size=64, scaling_factor=0.18215,
@@ -165,5 +216,5 @@ def _t5_tokens(words: Path) -> T5TokenizerFast:
 
 KINDS: Mapping[str, Callable[[Path], DiffusionPipeline]] = {
     "dit": _dit, "if": _if, "amused": _amused, "kandinsky3": _kandinsky3, "kandinsky22": _kandinsky22,
-    "consistency": _consistency,
+    "consistency": _consistency, "ldm": _ldm,
 }  # fmt: skip

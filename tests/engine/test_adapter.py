@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny_pipelines import KINDS, make_folder
+from tests.tiny_pipelines import KINDS, make_folder, make_pipeline
 from webui.domain.events import ImageSkipped, Loading, Stepped
 from webui.domain.models import Family
 from webui.domain.pipelines import find_pipeline
@@ -29,6 +29,7 @@ pytestmark = [
     # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`callback_steps` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`use_return_dict` is deprecated"),
 ]
 PROMPTS = {"dit": "golden retriever", "consistency": "7"}
 CLASSES = {"dit": [207], "consistency": [7]}
@@ -47,8 +48,8 @@ def plan_other(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
     """Return a function like `make_plan` for one of the tiny pipelines."""
 
     def make(kind: str, **changes: Any) -> Plan:
-        usual = {"steps": STEPS.get(kind, 4), "prompt": PROMPTS.get(kind, "a cat"), "negative": ""}
-        plan = make_plan(path=folders[kind], **{**usual, **changes})
+        usual: dict[str, Any] = {"steps": STEPS.get(kind, 4), "prompt": PROMPTS.get(kind, "a cat"), "negative": ""}
+        plan = make_plan(**{"path": folders[kind], **usual, **changes})
         return plan.replace(model=plan.model.replace(family=Family.OTHER))
 
     return make
@@ -105,6 +106,21 @@ def test_pictures_are_those_of_the_pipeline_and_every_step_is_told(
         assert picture.shape == theirs.shape
         assert np.abs(picture - theirs).max() <= 1
     assert ours[0].std() > 1 and (ours[0] != ours[1]).any()
+
+
+def test_parts_of_packages_that_diffusers_moved_are_found(
+    engine: Engine, plan_other: PlanMaker, tmp_path: Path
+) -> None:
+    """Stable Cascade's folders name one that diffusers itself no longer finds. Steps and CFG are those of its prior."""
+    torch.manual_seed(3)
+    pipeline = make_pipeline(tmp_path / "cascade", "cascade")
+    plan = plan_other("if", path=make_folder(tmp_path / "cascade", "cascade"), steps=3)
+    (ours,) = pictures(list(engine.run(plan, Control())))
+    theirs = pipeline(
+        plan.images[0].prompt, prior_num_inference_steps=3, prior_guidance_scale=plan.guidance, width=64, height=64,
+        generator=torch.manual_seed(plan.images[0].seed),
+    ).images[0]  # fmt: skip
+    assert np.abs(ours - np.asarray(theirs, np.int16)).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["kandinsky22", "if"])

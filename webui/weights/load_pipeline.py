@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import logging
 import types
@@ -111,13 +112,23 @@ def load_pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedPipeline:
 
 def _find_class(library: str, name: str) -> type[Any]:
     """Return a class of diffusers or transformers; raise `ValueError` for what is no class of parts there."""
-    named = {"diffusers": diffusers, "transformers": transformers}
-    module: types.ModuleType | None = named.get(library) or getattr(diffusers.pipelines, library, None)
-    found = getattr(module, name, None)
+    found = next((getattr(module, name) for module in _find_modules(library) if hasattr(module, name)), None)
     kinds = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, transformers.ImageProcessingMixin)
     if not (isinstance(found, type) and issubclass(found, kinds)):
         raise ValueError(f"{library} has no part called {name}")
     return found
+
+
+def _find_modules(library: str) -> Iterator[types.ModuleType]:
+    """Yield what `library` may mean: diffusers, transformers, or a package of diffusers' pipelines, some of which were
+    moved to another place since folders name them."""
+    named = {"diffusers": diffusers, "transformers": transformers}
+    if library in named:
+        yield named[library]
+        return
+    for package in ("diffusers.pipelines", "diffusers.pipelines.deprecated"):
+        if importlib.util.find_spec(f"{package}.{library}") is not None:
+            yield importlib.import_module(f"{package}.{library}")
 
 
 def _load_part(checkpoint: Checkpoint, part: str, kind: type[Any], dtype: torch.dtype, watch: Watch) -> Any:
