@@ -190,8 +190,15 @@ def words_of(file: Path) -> list[tuple[str, float]]:
 def piece_of(text: str, score: float) -> bytes:
     """Return one piece as SentencePiece writes it."""
     word = text.encode()
-    inner = b"\x0a" + bytes([len(word)]) + word + b"\x15" + struct.pack("<f", score)
+    inner = b"\x0a" + bytes([len(word)]) + word + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([kind_of(text)])
     return b"\x0a" + bytes([len(inner)]) + inner
+
+
+def kind_of(text: str) -> int:
+    """Return the kind of a piece; llama.cpp's numbers are SentencePiece's."""
+    return {"<pad>": TokenType.CONTROL, "</s>": TokenType.CONTROL, "<unk>": TokenType.UNKNOWN}.get(
+        text, TokenType.NORMAL
+    )
 
 
 def test_a_tokenizer_inside_of_gguf(find: Find, models: Path) -> None:
@@ -217,7 +224,7 @@ def write_t5(path: Path, weights: dict[str, torch.Tensor], vocabulary: list[tupl
     writer.add_tokenizer_model("t5")
     writer.add_token_list([*(text for text, _ in vocabulary), *(f"[PAD{number}]" for number in range(missing))])
     writer.add_token_scores([*(score for _, score in vocabulary), *[-1000.0] * missing])
-    writer.add_token_types([*[TokenType.NORMAL] * len(vocabulary), *[TokenType.UNUSED] * missing])
+    writer.add_token_types([*(kind_of(text) for text, _ in vocabulary), *[TokenType.UNUSED] * missing])
     for name, tensor in weights.items():
         if name:
             writer.add_tensor(name, tensor.numpy())
