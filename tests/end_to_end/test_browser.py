@@ -24,6 +24,7 @@ def test_words_and_controls_become_that_picture(pocket_server: RunningServer) ->
         screen.generate()
         screen.wait_for("finished")
         screen.expect_picture()
+        expect(screen.page.locator("#easel_needs")).to_contain_text("GB of")
         shown = screen.page.evaluate(
             "async () => [...new Uint8Array("
             "await (await fetch(document.querySelector('img.picture').src)).arrayBuffer())]"

@@ -24,7 +24,7 @@ const HOVER = {
   reuse_seed: "Reuse the seed of the picture shown",
 };
 
-const forms = {};
+export const forms = {};
 
 /** Return the form of a page ("txt2img" or "img2img"). */
 export const formOf = (page) => forms[page];

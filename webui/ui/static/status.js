@@ -2,6 +2,7 @@
 
 import { byId, make, mount } from "./dom.js";
 import { news } from "./jobs.js";
+import * as needs from "./needs.js";
 import { facts, number, t } from "./page.js";
 import { get, post } from "./server.js";
 
@@ -36,6 +37,7 @@ function words(status) {
 
 function draw(status) {
   parts.dot.dataset.state = status.paused ? "dead" : status.worker;
+  needs.hear(status.worker_facts ?? {});
   parts.state.textContent = words(status).join(" · ");
   parts.resume.hidden = !status.paused;
   const count = status.problems.length;
@@ -85,7 +87,7 @@ export function build() {
   };
   document.body.prepend(parts.banner);
   mount("footer").append(
-    make("div", { className: "state-line" }, parts.dot, parts.state, parts.resume, make("span", { className: "version", textContent: `Easel ${facts.version}` })),
+    make("div", { className: "state-line" }, parts.dot, parts.state, needs.build(), parts.resume, make("span", { className: "version", textContent: `Easel ${facts.version}` })),
     parts.problems,
   );
   document.addEventListener("visibilitychange", () => document.hidden || look());
