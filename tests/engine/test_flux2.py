@@ -25,6 +25,7 @@ from webui.engine.engine import Engine, PreviewImage
 from webui.engine.families import flux2
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
+from webui.engine.vae_tiles import compute_in_tiles
 from webui.weights.memory import Resident
 
 PlanMaker = Callable[..., Plan]
@@ -162,6 +163,17 @@ def test_latents_of_an_odd_number_come_back(models: Models, model: Resident, pla
     own = coders.denormalised(model.network("vae"), latents)
     assert difference(coders.normalised(model.network("vae"), own), latents) < 1e-5
     assert isinstance(vae.decode(model, latents[0]), Image.Image)
+
+
+def test_latents_of_an_odd_number_are_the_same_in_tiles(model: Resident) -> None:
+    """Neighbours in pairs are treated as in one piece."""
+    latents = torch.randn(32, 9, 41, generator=torch.Generator().manual_seed(2))
+    network = model.network("vae")
+
+    def denormalise(tile: torch.Tensor) -> torch.Tensor:
+        return coders.denormalised(network, tile.unsqueeze(0))[0]
+
+    assert torch.allclose(compute_in_tiles(denormalise, latents, 16), denormalise(latents), atol=1e-5)
 
 
 def test_batches_are_single_images(models: Models, plan_flux2: PlanMaker) -> None:

@@ -42,14 +42,18 @@ def compute_in_tiles(compute: Callable[[Tensor], Tensor], whole: Tensor, side: i
 
 
 def spans(length: int, side: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the tiles along one axis: (begin, end, shared with the one before, shared with the one after)."""
+    """Yield the tiles along one axis: (begin, end, shared with the one before, shared with the one after).
+
+    Each begins at an even place, since some VAEs treat neighbours in pairs; the last may be one longer for that.
+    """
     side = min(side, length)
     count = 1 if side == length else -(-(length - side) // round(side * (1 - OVERLAP))) + 1
     begins = [round((length - side) * number / max(count - 1, 1) / 8) * 8 for number in range(count - 1)]
-    begins.append(length - side)
+    begins.append((length - side) // 2 * 2)
     shared = [0, *(begin + side - following for begin, following in pairwise(begins)), 0]
     for number, begin in enumerate(begins):
-        yield begin, begin + side, shared[number], shared[number + 1]
+        end = length if number == len(begins) - 1 else begin + side
+        yield begin, end, shared[number], shared[number + 1]
 
 
 def fade(length: int, before: int, after: int) -> Tensor:
