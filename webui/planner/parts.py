@@ -11,7 +11,6 @@ from webui.errors import BadFile, BadRequest
 from webui.planner.shelf import Shelf
 from webui.settings import ALIASES, Settings
 
-
 _XL = frozenset({Family.SDXL, Family.SDXL_REFINER, Family.PLAYGROUND})
 
 
