@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.sd1_file import VAE_CHANNELS
 from benchmarks.sd1_random import REAL, make_unet, make_vae
-from webui.weights.footprint import decoder_elements, encoder_elements, transformer_elements, unet_elements
+from webui.weights.memory_plan.footprint import decoder_elements, encoder_elements, transformer_elements, unet_elements
 
 MIB = 2**20
 HALF = torch.float16

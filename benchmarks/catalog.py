@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from tests.header_files import write_header
 from webui.domain.models import Kind
-from webui.weights.catalog import Catalog
-from webui.weights.files import LORAS
-from webui.weights.index import ModelIndex
+from webui.weights.catalog.catalog import Catalog
+from webui.weights.catalog.files import LORAS
+from webui.weights.catalog.index import ModelIndex
 
 LAYERS = 16
 Result = TypeVar("Result")

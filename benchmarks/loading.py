@@ -27,9 +27,9 @@ import torch
 from benchmarks.sd1_file import make_file
 from webui.domain.models import Family
 from webui.domain.plan import ModelRef
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import EngineOptions, ModelCache, choose_placement
+from webui.weights.recognition.identify import identify
 
 MIB = 2**20
 

@@ -19,10 +19,10 @@ from benchmarks.loading import Peak
 from benchmarks.sd1_file import make_file
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.engine.engine import Control, Engine, EngineOptions, ImageReady
-from webui.weights.identify import identify
 from webui.weights.memory import JobFacts, choose_device, describe_device
-from webui.weights.memory_facts import CheckpointFacts
-from webui.weights.memory_plan import MODES, plan_memory
+from webui.weights.memory_plan.facts import CheckpointFacts
+from webui.weights.memory_plan.plan import MODES, plan_memory
+from webui.weights.recognition.identify import identify
 
 MIB = 2**20
 

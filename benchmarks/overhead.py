@@ -26,9 +26,9 @@ from webui.engine.families import sd1
 from webui.engine.families.sd1 import encode
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import to_image
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import Resident, choose_placement
+from webui.weights.recognition.identify import identify
 
 OPTIONS = EngineOptions(use_cpu=frozenset({"all"}), half=False)
 

@@ -14,9 +14,9 @@ from webui.errors import BadFile, NotFound
 from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
 from webui.shelf import Shelf
-from webui.weights.files import ModelFiles
-from webui.weights.index import ModelIndex
-from webui.weights.places import ModelFolders
+from webui.weights.catalog.files import ModelFiles
+from webui.weights.catalog.index import ModelIndex
+from webui.weights.catalog.places import ModelFolders
 
 
 def write_vae(path: Path) -> None:

@@ -13,7 +13,7 @@ from tests import tiny_models
 from webui.domain.model_work import AskedWork, WorkView
 from webui.domain.models import Family, Kind, ModelInfo
 from webui.errors import BadRequest, NotAllowed, NotFound
-from webui.weights.identify import identify
+from webui.weights.recognition.identify import identify
 from webui.workshop import Workshop
 
 

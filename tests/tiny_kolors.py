@@ -13,7 +13,7 @@ from torch import nn
 from tests.tiny_dits import make_vae
 from tests.tiny_models import write_json
 from tests.tiny_texts import write_pieces
-from webui.weights.sentencepieces import Piece
+from webui.weights.formats.sentencepieces import Piece
 
 WIDTH = 32  # of texts
 SCHEDULER = {

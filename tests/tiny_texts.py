@@ -18,7 +18,7 @@ from transformers import (
     Qwen3Model,
 )
 
-from webui.weights.sentencepieces import Piece
+from webui.weights.formats.sentencepieces import Piece
 
 WORDS = ("cat", "dog", "castle", "night", "user", "prompt")
 VOCABULARY = 700

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from webui.errors import BadFile
-from webui.weights.load_quantised import dequantise, is_quantised
-from webui.weights.tensors import read_tensors
+from webui.weights.formats.tensors import read_tensors
+from webui.weights.loading.quantised import dequantise, is_quantised
 
 
 def convert(path: Path) -> Path:

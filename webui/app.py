@@ -35,9 +35,9 @@ from webui.prompt.wildcards import Wildcards
 from webui.settings import SettingsStore
 from webui.shelf import Shelf
 from webui.studio import Studio
-from webui.weights.files import ModelFiles
-from webui.weights.index import ModelIndex
-from webui.weights.places import find_folders
+from webui.weights.catalog.files import ModelFiles
+from webui.weights.catalog.index import ModelIndex
+from webui.weights.catalog.places import find_folders
 
 log = logging.getLogger("easel")
 

@@ -340,9 +340,7 @@ def _add_device_flags(group: argparse._ArgumentGroup) -> None:
         help="the whole model on the card, whatever is free",
     )
     add("--medvram-sdxl", action="store_true", help="--medvram for SDXL models alone")
-    add(
-        "--cache-budget", type=_gigabytes, metavar="GB", help="RAM that models may take; default: what is free"
-    )
+    add("--cache-budget", type=_gigabytes, metavar="GB", help="RAM that models may take; default: what is free")
     add("--most-models", type=_count, metavar="N", help="models in memory together; default: as many as have room")
     add("--no-half", action="store_true", help="float32 for the network")
     add("--no-half-vae", action="store_true", help="float32 for the VAE")

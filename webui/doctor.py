@@ -46,9 +46,9 @@ PROBE_MODELS: Final = """
 import json, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from webui.weights.catalog import Catalog
-from webui.weights.files import CHECKPOINTS
-from webui.weights.index import ModelIndex
+from webui.weights.catalog.catalog import Catalog
+from webui.weights.catalog.files import CHECKPOINTS
+from webui.weights.catalog.index import ModelIndex
 with tempfile.TemporaryDirectory() as folder:
     catalog = Catalog([Path(name) for name in sys.argv[2:]], ModelIndex(Path(folder) / "models.db"), CHECKPOINTS)
     print(json.dumps([[model.name, model.problem] for model in catalog.models()]))

@@ -15,10 +15,10 @@ from webui.extending.scripts import AnyScript, NameKind, find_script
 from webui.images.open import read_size
 from webui.jobs.inputs import InputStore
 from webui.prompt.styles import Styles
-from webui.weights.catalog import Catalog
-from webui.weights.files import VAE_SUFFIXES, ModelFiles
-from webui.weights.part_search import PartSearch
-from webui.weights.vae_files import Half, find_taesd
+from webui.weights.catalog.catalog import Catalog
+from webui.weights.catalog.files import VAE_SUFFIXES, ModelFiles
+from webui.weights.recognition.part_search import PartSearch
+from webui.weights.recognition.vae_files import Half, find_taesd
 
 AUTOMATIC = "Automatic"
 NONE = "None"

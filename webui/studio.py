@@ -42,7 +42,7 @@ from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
 from webui.storage import replace_file
-from webui.weights.index import read_signature
+from webui.weights.catalog.index import read_signature
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 from webui.workshop import Workshop
 

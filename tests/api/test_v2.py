@@ -18,7 +18,7 @@ from webui.api.v2.routes import _shown_job
 from webui.domain.plan import Plan, TaesdPlan
 from webui.domain.request import GenerationRequest
 from webui.jobs.stub_runner import StubRunner
-from webui.weights.memory_facts import DeviceFacts
+from webui.weights.memory_plan.facts import DeviceFacts
 
 SLOW = {"prompt": "a cat", "width": 64, "height": 64, "steps": 150, "batch_count": 100}
 

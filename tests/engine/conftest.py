@@ -12,12 +12,12 @@ from webui.domain.models import Family, ModelInfo
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan
 from webui.engine.engine import Engine, EngineOptions
 from webui.engine.models import Models
-from webui.weights.catalog import Catalog
-from webui.weights.files import CHECKPOINTS
-from webui.weights.identify import identify
-from webui.weights.index import ModelIndex
-from webui.weights.load import load
+from webui.weights.catalog.catalog import Catalog
+from webui.weights.catalog.files import CHECKPOINTS
+from webui.weights.catalog.index import ModelIndex
+from webui.weights.loading.load import load
 from webui.weights.memory import Resident, choose_placement
+from webui.weights.recognition.identify import identify
 
 ROOT = Path(__file__).resolve().parents[2]
 PlanMaker = Callable[..., Plan]

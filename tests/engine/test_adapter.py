@@ -22,7 +22,7 @@ from webui.engine.adapter import words_of
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.errors import BadRequest
-from webui.weights.identify import identify
+from webui.weights.recognition.identify import identify
 
 PlanMaker = Callable[..., Plan]
 pytestmark = [

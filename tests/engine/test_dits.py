@@ -29,9 +29,9 @@ from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.engine.starts import latent_mask
 from webui.errors import BadRequest
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import Resident, cache
+from webui.weights.recognition.identify import identify
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.

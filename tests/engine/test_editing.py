@@ -24,7 +24,7 @@ from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.engine.vae import encode
 from webui.images.canvas import Canvas
-from webui.weights.identify import identify
+from webui.weights.recognition.identify import identify
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.

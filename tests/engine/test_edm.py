@@ -27,8 +27,8 @@ from webui.engine.schedules import find_sigmas
 from webui.engine.vae import encode
 from webui.weights.checkpoint import EdmSchedule
 from webui.weights.families.playground import DEVIATIONS, MEANS
-from webui.weights.load import load_taesd
-from webui.weights.vae_files import find_taesd, identify_taesd
+from webui.weights.loading.load import load_taesd
+from webui.weights.recognition.vae_files import find_taesd, identify_taesd
 
 PlanMaker = Callable[..., Plan]
 STEPS = 6

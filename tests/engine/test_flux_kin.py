@@ -22,7 +22,7 @@ from webui.engine.families import flux
 from webui.engine.inpainting import see_beside
 from webui.engine.models import Models
 from webui.images.canvas import Canvas
-from webui.weights.identify import identify
+from webui.weights.recognition.identify import identify
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.

@@ -29,9 +29,9 @@ from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.errors import BadFile
 from webui.weights.checkpoint import NoiseSchedule
-from webui.weights.identify import identify
+from webui.weights.loading.networks import build
 from webui.weights.memory import Resident
-from webui.weights.networks import build
+from webui.weights.recognition.identify import identify
 
 PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.

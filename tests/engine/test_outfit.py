@@ -20,10 +20,10 @@ from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.outfit import Outfit, Wardrobe
 from webui.engine.vae import encode, to_image, to_pixels
 from webui.errors import BadFile
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import Placement, Resident
-from webui.weights.vae_files import identify_vae
+from webui.weights.recognition.identify import identify
+from webui.weights.recognition.vae_files import identify_vae
 
 PlanMaker = Callable[..., Plan]
 
@@ -220,5 +220,7 @@ def test_a_taesd_of_another_kind_of_model_says_so(
 def test_a_vae_scales_latents_as_the_checkpoint_does(files: dict[str, Path]) -> None:
     """SD1 and SDXL have VAEs of one shape and latents of different scales; the file does not tell."""
     wardrobe, reference = Wardrobe(), refer(files["other"])
-    first, second = (wardrobe.vae(reference, torch.float32, {"scaling_factor": scale}, 0) for scale in (0.18215, 0.13025))
+    first, second = (
+        wardrobe.vae(reference, torch.float32, {"scaling_factor": scale}, 0) for scale in (0.18215, 0.13025)
+    )
     assert (first.config.scaling_factor, second.config.scaling_factor) == (0.18215, 0.13025)

@@ -8,7 +8,7 @@ import torch
 from tests.tiny_texts import write_gemma_tokenizer
 from webui.engine.condition import Condition, stack
 from webui.engine.families.pieces import read_row, weigh_states
-from webui.weights.tokenizers import PieceTokenizer, load_piece_tokenizer
+from webui.weights.loading.tokenizers import PieceTokenizer, load_piece_tokenizer
 
 
 @pytest.fixture(scope="module")

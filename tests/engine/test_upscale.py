@@ -16,7 +16,7 @@ from webui.engine.engine import Control, EngineOptions
 from webui.engine.upscale import TileDone, Upscalers, cut, upscale, upscale_in_tiles
 from webui.engine.vae import to_pixels
 from webui.errors import BadFile, GenerationError, OutOfMemory
-from webui.weights.upscalers import Upscaler
+from webui.weights.loading.upscalers import Upscaler
 
 LANCZOS = UpscalerRef(name="Lanczos", kind="plain")
 

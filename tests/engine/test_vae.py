@@ -11,9 +11,9 @@ from torch import Tensor
 
 from webui.engine import vae
 from webui.errors import GenerationError
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import EngineOptions, Resident, choose_placement, resident
+from webui.weights.recognition.identify import identify
 
 
 def fresh(folder: Path, **dtypes: torch.dtype) -> Resident:

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from webui.engine import vae
 from webui.engine.vae_tiles import compute_in_tiles, fade, spans
-from webui.weights.identify import identify
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory import EngineOptions, Resident, choose_placement
+from webui.weights.recognition.identify import identify
 
 POCKET = Path(__file__).parents[2] / "models" / "Stable-diffusion" / "pocket-sd1"
 

@@ -13,7 +13,7 @@ from webui.domain.models import Family
 from webui.domain.plan import ImagePlan, ModelRef, Plan, PreviewPlan, SeriesPlan
 from webui.errors import BadFile, BadRequest, Busy
 from webui.jobs.estimate import engine_options, estimate
-from webui.weights.memory_facts import DeviceFacts, EngineOptions
+from webui.weights.memory_plan.facts import DeviceFacts, EngineOptions
 
 GIB = 2**30
 CUDA = DeviceFacts(kind="cuda", free=8 * GIB, total=8 * GIB, bf16=True, cpu_bf16=True, ram_free=GIB, ram_total=2 * GIB)

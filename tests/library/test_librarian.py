@@ -13,10 +13,10 @@ import pytest
 
 from tests.header_files import write_header
 from webui.library.librarian import Librarian
-from webui.weights import index as index_module
-from webui.weights.files import ModelFiles
-from webui.weights.index import ModelIndex
-from webui.weights.places import ModelFolders
+from webui.weights.catalog import index as index_module
+from webui.weights.catalog.files import ModelFiles
+from webui.weights.catalog.index import ModelIndex
+from webui.weights.catalog.places import ModelFolders
 
 LORA = {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tests.pickled_files import CALLS
 from tests.tiny_upscalers import rrdb_weights
 from tools.convert_weights import main
-from webui.weights.upscaler_files import identify_upscaler
+from webui.weights.recognition.upscaler_files import identify_upscaler
 
 
 @pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"params_ema": w, "params": {}}, lambda w: {"state_dict": w}])

@@ -13,8 +13,8 @@ from diffusers import AutoencoderKL
 from tools.pocket import upscaler as pocket
 from tools.pocket.scenes import CANVAS
 from tools.pocket.upscaler import CODER, CompactNet, Degrade
-from webui.weights.upscaler_files import CompactShape, identify_upscaler
-from webui.weights.upscalers import load_upscaler
+from webui.weights.loading.upscalers import load_upscaler
+from webui.weights.recognition.upscaler_files import CompactShape, identify_upscaler
 
 SHIPPED = Path("models/ESRGAN/pocket-x2.safetensors")
 

@@ -17,7 +17,7 @@ from tests.tiny_flux import write_piece_tokenizer
 from tests.tiny_texts import write_gemma_tokenizer
 from webui.domain.models import Family, ModelInfo
 from webui.errors import BadFile
-from webui.weights.tokenizers import Tokenizer, clip_tokenizer, load_piece_tokenizer, load_tokenizer
+from webui.weights.loading.tokenizers import Tokenizer, clip_tokenizer, load_piece_tokenizer, load_tokenizer
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tools.pocket import scenes
 from tools.pocket.training import Average, Optimisers, Progress
-from webui.weights.upscaler_networks import CompactNet
+from webui.weights.loading.upscaler_networks import CompactNet
 
 SCALE = 2
 FEATURES = 48

@@ -42,8 +42,8 @@ class PartRef(Data):
 class ModelRef(Data):
     """The exact model of a plan, with the `parts` that come from files of their own.
 
-    `tokenizer` is the tokenizer.json of T5, where the checkpoint has none of its own. With `eight_bit` its denoiser keeps
-    8-bit floats.
+    `tokenizer` is the tokenizer.json of T5, where the checkpoint has none of its own. With `eight_bit` its denoiser
+    keeps 8-bit floats.
     """
 
     name: str

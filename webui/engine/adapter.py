@@ -25,10 +25,10 @@ from webui.errors import BadRequest
 from webui.prompt.attention import Piece, parse
 from webui.prompt.tags import extract
 from webui.weights.checkpoint import count_parameters
-from webui.weights.identify import identify
-from webui.weights.load_pipeline import LoadedPipeline, Seen, Watch, load_pipeline
+from webui.weights.loading.pipelines import LoadedPipeline, Seen, Watch, load_pipeline
 from webui.weights.memory import EngineOptions, Placement, free_unused
 from webui.weights.memory.pipelines import place_pipeline, settle_pipeline
+from webui.weights.recognition.identify import identify
 
 Call = Callable[[], Any]
 

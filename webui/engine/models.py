@@ -11,10 +11,10 @@ from webui.domain.plan import ModelRef, Plan, SeriesPlan
 from webui.engine.conditioning import Prompts
 from webui.engine.outfit import Outfit, Wardrobe
 from webui.engine.upscale import Upscalers
-from webui.weights.identify import identify
 from webui.weights.memory import EngineOptions, JobFacts, ModelCache, Resident
-from webui.weights.memory_plan import MemoryPlan
-from webui.weights.parts import complete
+from webui.weights.memory_plan.plan import MemoryPlan
+from webui.weights.recognition.identify import identify
+from webui.weights.recognition.parts import complete
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from webui.engine import families
 from webui.engine.seamless import seamless
 from webui.errors import BadFile
 from webui.weights.checkpoint import Scaling, is_text_encoder, scaling_of
-from webui.weights.load import load_taesd, load_vae
+from webui.weights.loading.load import load_taesd, load_vae
 from webui.weights.memory import Resident
-from webui.weights.vae_files import Half, identify_taesd, identify_vae
+from webui.weights.recognition.vae_files import Half, identify_taesd, identify_vae
 
 TAESD_ENCODER, TAESD_DECODER = "taesd_encoder", "taesd_decoder"
 

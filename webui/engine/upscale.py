@@ -17,9 +17,9 @@ from webui.domain.upscaling import UpscalerRef
 from webui.engine.control import Control
 from webui.engine.vae import to_pixels
 from webui.errors import GenerationError, OutOfMemory
+from webui.weights.loading.upscalers import Upscaler, load_upscaler
 from webui.weights.memory import EngineOptions, choose_device, fetch, free_unused, is_out_of_memory, settle
-from webui.weights.upscaler_files import identify_upscaler
-from webui.weights.upscalers import Upscaler, load_upscaler
+from webui.weights.recognition.upscaler_files import identify_upscaler
 
 log = logging.getLogger(__name__)
 

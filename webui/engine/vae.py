@@ -15,9 +15,9 @@ from webui.engine import coders
 from webui.engine.families.patches import fill_up
 from webui.engine.vae_tiles import compute_in_tiles
 from webui.errors import GenerationError
-from webui.weights.footprint import shrink
 from webui.weights.memory import Resident, drop_what_it_held, fetch, is_out_of_memory
-from webui.weights.memory_plan import next_tile
+from webui.weights.memory_plan.footprint import shrink
+from webui.weights.memory_plan.plan import next_tile
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from webui.domain.models import Family
 from webui.domain.plan import AnyPlan, ModelRef, Plan, SeriesPlan, UpscalePlan
 from webui.errors import BadRequest, Busy
-from webui.weights.identify import identify
-from webui.weights.memory_facts import CheckpointFacts, DeviceFacts, EngineOptions, JobFacts
-from webui.weights.memory_plan import MemoryPlan, plan_memory
-from webui.weights.parts import complete
+from webui.weights.memory_plan.facts import CheckpointFacts, DeviceFacts, EngineOptions, JobFacts
+from webui.weights.memory_plan.plan import MemoryPlan, plan_memory
+from webui.weights.recognition.identify import identify
+from webui.weights.recognition.parts import complete
 
 if TYPE_CHECKING:
     from webui.config import Config

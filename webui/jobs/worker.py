@@ -40,7 +40,7 @@ from webui.jobs.child import (
 from webui.jobs.child import Stop as StopCommand
 from webui.jobs.estimate import engine_options
 from webui.jobs.runner import Message, RunnerState
-from webui.weights.memory_facts import EngineOptions
+from webui.weights.memory_plan.facts import EngineOptions
 
 if TYPE_CHECKING:
     from webui.config import Config

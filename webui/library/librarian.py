@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 from webui.domain.models import ModelInfo
 from webui.errors import EaselError
-from webui.weights.catalog import Catalog
-from webui.weights.files import ModelFiles
-from webui.weights.hashes import GivenUp
+from webui.weights.catalog.catalog import Catalog
+from webui.weights.catalog.files import ModelFiles
+from webui.weights.catalog.hashes import GivenUp
 
 log = logging.getLogger(__name__)
 

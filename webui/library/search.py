@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from webui.domain.cards import ListedModel, ModelList, ModelQuery
 from webui.domain.models import ModelInfo
-from webui.weights.catalog import Catalog
+from webui.weights.catalog.catalog import Catalog
 
 
 def search_models(catalog: Catalog, models: Sequence[ModelInfo], query: ModelQuery) -> ModelList:

@@ -16,7 +16,7 @@ from webui.errors import EaselError
 from webui.extending.scripts import AnyScript, NameKind
 from webui.prompt.dynamic import Lookup
 from webui.prompt.styles import Style
-from webui.weights.vae_files import Half
+from webui.weights.recognition.vae_files import Half
 
 
 @dataclass(frozen=True)

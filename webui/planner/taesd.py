@@ -9,7 +9,7 @@ from webui.domain.plan import PreviewMethod, PreviewPlan, TaesdPlan
 from webui.errors import NotFound
 from webui.planner.shelf import Shelf
 from webui.settings import ALIASES, Settings
-from webui.weights.vae_files import Half, taesd_name
+from webui.weights.recognition.vae_files import Half, taesd_name
 
 
 def plan_taesd(settings: Settings, shelf: Shelf, family: Family) -> TaesdPlan:

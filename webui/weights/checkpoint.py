@@ -11,7 +11,7 @@ from typing import Any
 
 from webui.domain.models import CONTROLLED, EDITING, Family, ModelDefaults, PartSlot
 from webui.domain.pipelines import find_pipeline
-from webui.weights.headers import read_header
+from webui.weights.formats.headers import read_header
 
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "", 8: EDITING, 9: "inpainting"})
 """Input channels of a network → what it is called: 4 of noisy latents, 1 of a mask, 4 of a picture's latents.
@@ -42,7 +42,7 @@ class FlowSchedule:
     """How a flow-matching model was trained to see noise: diffusers' names and meanings.
 
     With `dynamic`, the shift grows with the number of tokens of a picture; else it is `shift`. `terminal`, where it is
-    not 0: what the last step of a run begins with, whatever their number. `by_steps`: the shift depends on their number.
+    not 0: what the last step of a run begins with, whatever their number. `by_steps`: the shift depends on it.
     """
 
     train_steps: int = 1000

@@ -12,7 +12,7 @@ from tokenizers.models import BPE, WordPiece
 
 from webui.domain.models import ModelInfo
 from webui.errors import BadFile
-from webui.weights.sentencepieces import make_tokenizer, read_pieces
+from webui.weights.formats.sentencepieces import make_tokenizer, read_pieces
 
 CLIP_VOCABULARY = 49408  # tokens: 256 bytes, the same at a word's end, 48894 merges, start and end of text
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -20,10 +20,10 @@ from webui.errors import BadFile, BadRequest
 from webui.weights.convert.lora import factor
 from webui.weights.convert.sources import read_part
 from webui.weights.convert.work import carry_out
-from webui.weights.headers import read_header
-from webui.weights.identify import identify
-from webui.weights.load import load
-from webui.weights.tensors import Weights, read_tensors
+from webui.weights.formats.headers import read_header
+from webui.weights.formats.tensors import Weights, read_tensors
+from webui.weights.loading.load import load
+from webui.weights.recognition.identify import identify
 
 
 def do(work: ModelWork) -> Path:

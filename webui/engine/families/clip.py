@@ -12,7 +12,7 @@ from webui.engine.condition import Encoding
 from webui.prompt.attention import Break
 from webui.prompt.chunks import LENGTH, Chunk, chunk
 from webui.prompt.tokens import weigh_tokens
-from webui.weights.tokenizers import Tokenizer
+from webui.weights.loading.tokenizers import Tokenizer
 
 Rows = Sequence[Sequence[int]]
 

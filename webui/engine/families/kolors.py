@@ -10,8 +10,8 @@ import torch
 from webui.engine.condition import Condition, Encoding
 from webui.engine.families.pieces import Row, read_row, weigh_states
 from webui.engine.families.sdxl import LATENT_TO_RGB, SHRINK, latent_shape, make_predict, noise_levels
+from webui.weights.loading.tokenizers import PieceTokenizer
 from webui.weights.memory import Resident
-from webui.weights.tokenizers import PieceTokenizer
 
 __all__ = ["LATENT_TO_RGB", "SHRINK", "encode", "latent_shape", "make_predict", "noise_levels"]
 

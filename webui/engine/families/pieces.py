@@ -11,8 +11,8 @@ from torch import Tensor
 from webui.domain.plan import EmphasisMode
 from webui.engine.families.clip import emphasise
 from webui.prompt.attention import Break, Piece, parse
+from webui.weights.loading.tokenizers import PieceTokenizer
 from webui.weights.memory import Resident
-from webui.weights.tokenizers import PieceTokenizer
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
 @torch.inference_mode()
 def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
-    """Return the condition of `text`, float32, on the device: the last but one layer of both CLIP encoders side by side,
-    T5's states behind them (zeros where there is no T5), and both CLIPs' views of it as a whole.
+    """Return the condition of `text`, float32, on the device: the last but one layer of both CLIP encoders side by
+    side, T5's states behind them (zeros where there is no T5), and both CLIPs' views of it as a whole.
 
     CLIP reads 75 tokens and T5 255; what is behind them is not seen. Clip skip and `BREAK` do not apply.
     """

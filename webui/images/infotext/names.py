@@ -40,7 +40,10 @@ VARIATION_NAMES: Mapping[str, str] = MappingProxyType({"Variation seed": "seed",
 
 GUIDING_NAMES: Mapping[str, str] = MappingProxyType(
     {
-        "CFG rescale": "rescale", "Skip Early CFG": "start", "CFG end": "end", "NGMS": "minimum",
+        "CFG rescale": "rescale",
+        "Skip Early CFG": "start",
+        "CFG end": "end",
+        "NGMS": "minimum",
         "Image CFG scale": "image",
     }
 )

@@ -153,7 +153,7 @@ export function build(made) {
       ...Object.entries(KINDS).map(([name, { label }]) => make("button", { type: "button", value: name, className: "chip", textContent: t(label), onclick: choose(name) })),
     ),
     fields: make("div", { className: "work-fields" }),
-    problem: make("p", { className: "field-problem", role: "alert", id: "work_problem", hidden: true }),
+    problem: make("p", { className: "work-problem", role: "alert", id: "work_problem", hidden: true }),
     list: make("ul", { className: "file-list", id: "work_list" }),
   };
   draw();

@@ -14,8 +14,8 @@ from webui.domain.models import Family
 from webui.errors import BadRequest
 from webui.storage import replace_file
 from webui.weights.checkpoint import Checkpoint, NoiseSchedule
-from webui.weights.networks import build
-from webui.weights.tokenizers import OPEN_CLIP_PADDING
+from webui.weights.loading.networks import build
+from webui.weights.loading.tokenizers import OPEN_CLIP_PADDING
 from webui.weights.vocabulary import END, START, read_clip_vocabulary
 
 _PIPELINES: Mapping[Family, str] = MappingProxyType(

@@ -11,7 +11,7 @@ from torch import Tensor
 from webui.domain.models import Family
 from webui.errors import BadRequest
 from webui.weights.convert.original_names import unet_name
-from webui.weights.tensors import Weights
+from webui.weights.formats.tensors import Weights
 
 _SAME = 1e-6  # a difference this small, relative to the weight, was not learnt
 _PREFIXES: Mapping[Family, Mapping[str, str]] = MappingProxyType(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from webui.errors import BadRequest
 from webui.weights.convert.original_names import unet_name
-from webui.weights.tensors import Weights
+from webui.weights.formats.tensors import Weights
 
 Method = Literal["weighted_sum", "add_difference", "ties", "dare_linear", "dare_ties"]
 BLOCKS = ("BASE", *(f"IN{n:02}" for n in range(12)), "M00", *(f"OUT{n:02}" for n in range(12)))

@@ -1,6 +1,6 @@
 """Weights under the names of their makers' files, from those that diffusers' and transformers' classes use.
 
-The other direction of `webui.weights.naming`, for SD1 and its relatives, and Flux.
+The other direction of `webui.weights.loading.naming`, for SD1 and its relatives, and Flux.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 
 from webui.errors import BadFile
 from webui.weights.checkpoint import Part
-from webui.weights.naming_flux import original_flux
-from webui.weights.tensors import Weights
-from webui.weights.unet_names import attending_blocks, original_name
+from webui.weights.formats.tensors import Weights
+from webui.weights.loading.naming_flux import original_flux
+from webui.weights.recognition.unet_names import attending_blocks, original_name
 
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _OPEN_CLIP = (

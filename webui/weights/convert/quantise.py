@@ -21,7 +21,7 @@ from webui.errors import BadRequest
 from webui.storage import new_file
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.convert.original_names import to_original
-from webui.weights.tensors import Weights
+from webui.weights.formats.tensors import Weights
 
 _ARCHITECTURES: Mapping[Family, str] = MappingProxyType(
     {Family.SD1: "sd1", Family.SD2: "sd2", Family.SDXL: "sdxl", Family.FLUX: "flux"}

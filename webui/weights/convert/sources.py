@@ -8,11 +8,11 @@ import torch
 
 from webui.errors import BadFile, BadRequest
 from webui.weights.checkpoint import Checkpoint, scaling_of
-from webui.weights.load import load_vae
-from webui.weights.naming import rename
-from webui.weights.networks import build
-from webui.weights.tensors import Weights, read_tensors
-from webui.weights.vae_files import identify_vae
+from webui.weights.formats.tensors import Weights, read_tensors
+from webui.weights.loading.load import load_vae
+from webui.weights.loading.naming import rename
+from webui.weights.loading.networks import build
+from webui.weights.recognition.vae_files import identify_vae
 
 DTYPES = {
     "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn,

@@ -13,8 +13,8 @@ from webui.weights.convert.merging import Recipe, merge, parse_blocks
 from webui.weights.convert.quantise import write_gguf
 from webui.weights.convert.sources import DTYPES, cast, read_part, read_vae
 from webui.weights.convert.writing import original_weights, write_file, write_folder
-from webui.weights.identify import identify
-from webui.weights.tensors import Weights
+from webui.weights.formats.tensors import Weights
+from webui.weights.recognition.identify import identify
 
 
 def carry_out(work: ModelWork) -> Iterator[WorkProgress]:

@@ -18,7 +18,7 @@ from webui.storage import new_file, new_folder, replace_file
 from webui.weights.checkpoint import Checkpoint, NoiseSchedule
 from webui.weights.convert.folder_texts import write_texts
 from webui.weights.convert.original_names import open_clip_names, to_original
-from webui.weights.tensors import Weights
+from webui.weights.formats.tensors import Weights
 
 _TEXTS = (".json", ".txt", ".model", ".md")  # of a folder: configurations, tokenizers, cards
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."

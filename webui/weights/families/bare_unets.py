@@ -11,9 +11,9 @@ from webui.domain.models import PartSlot
 from webui.weights.checkpoint import Part
 from webui.weights.families.parts import find_prefix
 from webui.weights.families.unets import UNET_PLACE
-from webui.weights.headers import Header
-from webui.weights.shapes import Shapes, count, part_of_header
-from webui.weights.unet_names import attending_blocks, original_name
+from webui.weights.formats.headers import Header
+from webui.weights.recognition.shapes import Shapes, count, part_of_header
+from webui.weights.recognition.unet_names import attending_blocks, original_name
 
 CLIP_L = 768  # numbers that it gives for each token
 POOLED = 1280  # numbers that CLIP-G gives for a text as a whole

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 _LARGEST = 1_000_000  # any number in a configuration; the vocabulary is the largest one
 _DEEPEST = 100  # layers of a text encoder, blocks of a level, levels

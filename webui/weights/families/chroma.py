@@ -9,7 +9,7 @@ from webui.domain.models import Family, ModelDefaults
 from webui.weights.families.checks import Configs, check_levels, unusable
 from webui.weights.families.family import T5_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WORDS = "a Chroma"
 

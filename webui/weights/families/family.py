@@ -10,7 +10,7 @@ from typing import Any
 from webui.domain.models import Family, ModelDefaults, PartSlot
 from webui.weights.checkpoint import AnySchedule, Checkpoint, Part
 from webui.weights.families.checks import Configs
-from webui.weights.headers import Header
+from webui.weights.formats.headers import Header
 
 CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
 T5_TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast", "MT5Tokenizer"})

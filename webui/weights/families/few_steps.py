@@ -13,7 +13,7 @@ from typing import Any
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.metadata import read_metadata
+from webui.weights.formats.metadata import read_metadata
 
 TOLD_GUIDANCE = 8.5  # the usual one that LCM's networks are told
 

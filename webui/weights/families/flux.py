@@ -10,9 +10,9 @@ from webui.weights.families.checks import Configs, check_levels, check_size, unu
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
 from webui.weights.families.parts import find_parts, find_prefix, scaled
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import part_of_header
-from webui.weights.transformer_shapes import describe_flux
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import part_of_header
+from webui.weights.recognition.transformer_shapes import describe_flux
 
 WORDS = "a Flux"
 SCALE, SHIFT = 0.3611, 0.1159  # of its latents

@@ -13,7 +13,7 @@ from webui.weights.families.checks import Configs, check_levels, unusable
 from webui.weights.families.chroma import check_axes
 from webui.weights.families.family import QWEN_TOKENIZERS, FamilyFiles, FolderFacts
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WORDS = "a Flux.2"
 _MISTRAL = "Mistral3ForConditionalGeneration"

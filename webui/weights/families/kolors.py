@@ -8,7 +8,7 @@ from webui.domain.models import Family, ModelDefaults
 from webui.weights.families.checks import Configs, check_levels, unusable
 from webui.weights.families.family import FamilyFiles
 from webui.weights.families.schedules import read_noise_schedule
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WORDS = "a Kolors"
 

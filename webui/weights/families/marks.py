@@ -9,9 +9,9 @@ from statistics import pstdev
 
 from webui.weights.checkpoint import EdmSchedule, NoiseSchedule
 from webui.weights.families.schedules import check_edm
-from webui.weights.headers import Header
-from webui.weights.metadata import read_metadata
-from webui.weights.numbers import read_numbers
+from webui.weights.formats.headers import Header
+from webui.weights.formats.metadata import read_metadata
+from webui.weights.formats.numbers import read_numbers
 
 EDM_MARK = "edm_vpred.sigma_max"
 _EDM_LOWEST = "edm_vpred.sigma_min"

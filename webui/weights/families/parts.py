@@ -9,9 +9,9 @@ from pathlib import Path
 from webui.domain.models import PartSlot
 from webui.weights.checkpoint import Part
 from webui.weights.families.checks import check_size
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import describe_vae, part_of_header
-from webui.weights.text_files import find_text_encoder
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import describe_vae, part_of_header
+from webui.weights.recognition.text_files import find_text_encoder
 
 TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """What the names of a transformer's tensors begin with, in a checkpoint or a file of its own."""

@@ -9,7 +9,7 @@ from webui.domain.models import Family, ModelDefaults
 from webui.weights.checkpoint import Checkpoint, EdmSchedule
 from webui.weights.families import sdxl
 from webui.weights.families.checks import Configs, unusable
-from webui.weights.headers import Header
+from webui.weights.formats.headers import Header
 
 WORDS = "a Playground"
 SCALE = 0.5  # of its latents

@@ -9,7 +9,7 @@ from webui.weights.families.checks import Configs, unusable
 from webui.weights.families.chroma import check_axes
 from webui.weights.families.family import QWEN_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_stretched_schedule
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WORDS = "a Qwen-Image"
 _OF_RELATIVES = ("guidance_embeds", "zero_cond_t", "use_additional_t_cond", "use_layer3d_rope")

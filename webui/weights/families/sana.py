@@ -9,7 +9,7 @@ from webui.weights.families.checks import Configs, unusable
 from webui.weights.families.family import GEMMA_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_solver_flow_schedule
 from webui.weights.families.transformers import check_latents, check_numbers, check_text
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WORDS = "a Sana"
 CHANNELS = 32

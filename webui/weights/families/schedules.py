@@ -7,7 +7,7 @@ from pathlib import Path
 
 from webui.weights.checkpoint import EdmSchedule, FlowSchedule, NoiseSchedule
 from webui.weights.families.family import FolderFacts
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 _DAMAGED = "its scheduler_config.json is damaged"
 _UNSUPPORTED = "it was trained on a noise schedule that is not supported"

@@ -24,8 +24,8 @@ from webui.weights.families.unets import (
     find_shapes,
     make_parts,
 )
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import describe_text, describe_unet, describe_vae
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import describe_text, describe_unet, describe_vae
 
 WORDS = "an SD1"
 SD2_WIDTH = 1024  # of its text encoder

@@ -20,8 +20,8 @@ from webui.weights.families.unets import (
     find_shapes,
     make_parts,
 )
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import Shapes, count_heads, describe_open_clip_states, describe_unet, describe_vae
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import Shapes, count_heads, describe_open_clip_states, describe_unet, describe_vae
 
 WORDS = "an SD2"
 _TEXT = "cond_stage_model.model."

@@ -10,10 +10,10 @@ from webui.weights.families.checks import Configs, check_levels, check_size, unu
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
 from webui.weights.families.parts import TRANSFORMERS, find_parts, scaled
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import part_of_header
-from webui.weights.text_files import projected
-from webui.weights.transformer_shapes import describe_sd3
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import part_of_header
+from webui.weights.recognition.text_files import projected
+from webui.weights.recognition.transformer_shapes import describe_sd3
 
 WORDS = "an SD3"
 SCALE, SHIFT = 1.5305, 0.0609  # of its latents

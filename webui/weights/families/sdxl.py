@@ -26,9 +26,9 @@ from webui.weights.families.unets import (
     find_shapes,
     make_parts,
 )
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
-from webui.weights.text_files import projected
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
+from webui.weights.recognition.text_files import projected
 
 WORDS = "an SDXL"
 SCALE = 0.13025  # of its latents

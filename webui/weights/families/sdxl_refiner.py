@@ -22,8 +22,8 @@ from webui.weights.families.unets import (
     find_shapes,
     make_parts,
 )
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import describe_open_clip, describe_unet_xl, describe_vae
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import describe_open_clip, describe_unet_xl, describe_vae
 
 WORDS = "an SDXL refiner"
 TOLD = 5  # numbers besides the text: height and width, where it was cropped, how good-looking it is

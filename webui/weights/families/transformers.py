@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from webui.weights.families.checks import Configs, check_levels, unusable
-from webui.weights.headers import bad_model
+from webui.weights.formats.headers import bad_model
 
 WIDTHS = ("d_model", "hidden_size")  # what T5 and language models call the numbers they give for each token
 

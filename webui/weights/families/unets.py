@@ -9,8 +9,8 @@ from typing import Any
 
 from webui.weights.checkpoint import VARIANTS, Part
 from webui.weights.families.checks import Configs, check_levels
-from webui.weights.headers import Header, bad_model
-from webui.weights.shapes import Shapes, part_of_header
+from webui.weights.formats.headers import Header, bad_model
+from webui.weights.recognition.shapes import Shapes, part_of_header
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

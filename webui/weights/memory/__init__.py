@@ -15,7 +15,7 @@ from webui.weights.memory.devices import (
 )
 from webui.weights.memory.placement import Placement, choose_placement
 from webui.weights.memory.resident import Resident
-from webui.weights.memory_facts import EngineOptions, JobFacts, MemoryMode
+from webui.weights.memory_plan.facts import EngineOptions, JobFacts, MemoryMode
 
 __all__ = [
     "EngineOptions",

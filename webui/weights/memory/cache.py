@@ -12,12 +12,12 @@ import psutil
 
 from webui.domain.plan import ModelRef
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.load import load
+from webui.weights.loading.load import load
 from webui.weights.memory.devices import choose_device, describe_device, free_unused, measure_room
 from webui.weights.memory.placement import Placement, choose_placement
 from webui.weights.memory.resident import Resident
-from webui.weights.memory_facts import CheckpointFacts, EngineOptions, JobFacts
-from webui.weights.memory_plan import MemoryPlan, plan_memory
+from webui.weights.memory_plan.facts import CheckpointFacts, EngineOptions, JobFacts
+from webui.weights.memory_plan.plan import MemoryPlan, plan_memory
 
 log = logging.getLogger(__name__)
 

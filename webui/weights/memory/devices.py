@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from webui.weights.memory_facts import DeviceFacts, EngineOptions
+from webui.weights.memory_plan.facts import DeviceFacts, EngineOptions
 
 
 def choose_device(options: EngineOptions, part: str = "") -> torch.device:

@@ -9,7 +9,7 @@ from webui.domain.models import Family
 from webui.weights.checkpoint import Checkpoint, count_parameters
 from webui.weights.memory.devices import choose_device, measure_room
 from webui.weights.memory.placement import Placement
-from webui.weights.memory_facts import EngineOptions, MemoryMode
+from webui.weights.memory_plan.facts import EngineOptions, MemoryMode
 
 _WORKING_MEMORY = 2 * 2**30  # latents, activations and the caches of libraries, roughly; on top of the weights
 

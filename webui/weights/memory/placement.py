@@ -10,8 +10,8 @@ from torch import Tensor
 
 from webui.weights.checkpoint import Checkpoint
 from webui.weights.memory.devices import choose_device, describe_device
-from webui.weights.memory_facts import CheckpointFacts, EngineOptions, JobFacts, MemoryMode
-from webui.weights.memory_plan import MemoryPlan, plan_memory
+from webui.weights.memory_plan.facts import CheckpointFacts, EngineOptions, JobFacts, MemoryMode
+from webui.weights.memory_plan.plan import MemoryPlan, plan_memory
 
 
 @dataclass(frozen=True)

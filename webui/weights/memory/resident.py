@@ -10,14 +10,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from webui.weights.load import Networks
-from webui.weights.load_quantised import cast, recast
+from webui.weights.loading.load import Networks
+from webui.weights.loading.quantised import cast, recast
+from webui.weights.loading.tokenizers import PieceTokenizer, Tokenizer
 from webui.weights.memory.devices import drop_what_it_held, free_unused, is_out_of_memory, measure_room
 from webui.weights.memory.placement import Placement
 from webui.weights.memory.streaming import align, start_streaming, stop_streaming
-from webui.weights.memory_facts import MemoryMode
-from webui.weights.memory_plan import MODES, SMALL_VAE, choose_tile
-from webui.weights.tokenizers import PieceTokenizer, Tokenizer
+from webui.weights.memory_plan.facts import MemoryMode
+from webui.weights.memory_plan.plan import MODES, SMALL_VAE, choose_tile
 
 log = logging.getLogger(__name__)
 

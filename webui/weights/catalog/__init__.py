@@ -1,0 +1,1 @@
+"""The models on the disk: found, named, described on cards, remembered with their hashes."""

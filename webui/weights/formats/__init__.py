@@ -1,0 +1,1 @@
+"""Weight files of every format: what they declare, checked, and their tensors."""

@@ -1,0 +1,1 @@
+"""Networks and tokenizers, built and filled from files."""

@@ -1,0 +1,35 @@
+"""Embeddings (textual inversion) on the disk: what their headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from webui.domain.models import Kind
+from webui.errors import BadFile
+from webui.weights.catalog.model_facts import ModelFacts
+from webui.weights.recognition.kinds import refuse_other_kind, tell_kind
+from webui.weights.recognition.lora_files import family_named, read_any
+
+TABLES = ("emb_params", "clip_l", "clip_g")
+"""The tensors of vectors: A1111's for SD 1 and 2, and both of SDXL's text encoders."""
+
+_FAMILIES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl"}
+"""Numbers of one vector over all text encoders → the family."""
+
+
+def identify_embedding(path: Path) -> ModelFacts:
+    """Return how many vectors an embedding has and how long each is over all text encoders; `BadFile` for others."""
+    _, header = read_any(path, "embedding")
+    if tell_kind(header) is not Kind.EMBEDDING:
+        refuse_other_kind(path, header, Kind.EMBEDDING, field="embedding")
+        raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
+    known = [facts for name, facts in header.items() if name in TABLES or name.startswith("string_to_param")]
+    shapes = [(1, *facts.shape)[-2:] for facts in known or header.values() if facts.shape]
+    if not shapes:
+        raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
+    length = sum(shape[1] for shape in shapes)
+    return ModelFacts(
+        family=family_named(_FAMILIES.get(length, "")),
+        details={"vectors": shapes[0][0], "length": length},
+    )
