@@ -250,7 +250,9 @@ def negative_test(model: AnyModel, scorer: Scorer, count: int = 40) -> list[dict
 
 
 @torch.no_grad()
-def evaluate(folder: Path, out: Path, count: int = 500, *, full: bool = True, guidance: float = 5.0) -> dict[str, Any]:
+def evaluate(
+    folder: Path, out: Path, count: int = 500, *, full: bool = True, guidance: float = 5.0, negative: str | None = None
+) -> dict[str, Any]:
     """All figures; three quarters of the prompts name one thing, one quarter two."""
     out.mkdir(parents=True, exist_ok=True)
     model, scorer = load_model(folder), Scorer.load()
@@ -259,7 +261,7 @@ def evaluate(folder: Path, out: Path, count: int = 500, *, full: bool = True, gu
     pairs = [pair_question(rng) for _ in range(count - len(singles))]
     questions = singles + pairs
     began = time.process_time()
-    pictures = model.draw([question.prompt for question in questions], seed=1, guidance=guidance)
+    pictures = model.draw([question.prompt for question in questions], negative, seed=1, guidance=guidance)
     seconds = (time.process_time() - began) / len(questions)
     codes = scorer.codes(pictures)
     together = agreement(questions, codes)
@@ -297,11 +299,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("pocket-figures"))
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--negative", help="for all prompts; Flux then takes a second look, instead of being told")
     parser.add_argument("--quick", action="store_true", help="only the prompts: no negatives, no ceiling")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    scores = evaluate(options.folder, options.out, options.count, full=not options.quick, guidance=options.guidance)
+    scores = evaluate(
+        options.folder, options.out, options.count,
+        full=not options.quick, guidance=options.guidance, negative=options.negative,
+    )  # fmt: skip
     print(json.dumps(scores, indent=2))
 
 
