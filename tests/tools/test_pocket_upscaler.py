@@ -74,7 +74,7 @@ def test_training_learns_and_ships_what_it_learnt(tmp_path: Path, monkeypatch: p
     small, large = pocket.draw_pairs(8, 1, (pocket.shrink,), 128)
     network = pocket.new_network()
     before = pocket.psnr([pocket.enlarge(network, each) for each in small], large)
-    steps = pocket.train(network, small, large, minutes=2 / 60)
+    steps = pocket.train(network, small, large, minutes=8 / 60)
     after = pocket.psnr([pocket.enlarge(network, each) for each in small], large)
     assert steps > 5 and after > before + 3
     path = tmp_path / "new" / "x2.safetensors"
