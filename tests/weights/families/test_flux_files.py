@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
 
+from tests.broken_folders import Break, change_config, change_json, change_scheduler, check_refusal
 from tests.tiny_flux import WORDS, make_folder
 from tests.tiny_models import write_json
 from webui.domain.models import Family, ModelDefaults
@@ -38,10 +37,6 @@ def folder(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["dev"], tmp_path / "copy"))
 
 
-def change(file: Path, **changes: Any) -> None:
-    write_json(file, json.loads(file.read_text("utf-8")) | changes)
-
-
 def test_what_is_read(folders: dict[str, Path]) -> None:
     dev, schnell = identify(folders["dev"]), identify(folders["schnell"])
     assert (dev.family, dev.layout, dev.denoiser, dev.variant) == (Family.FLUX, "diffusers", "transformer", "")
@@ -53,13 +48,13 @@ def test_what_is_read(folders: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("name", ["FluxImg2ImgPipeline", "FluxInpaintPipeline"])
 def test_other_pipelines_of_the_same_parts(folder: Path, name: str) -> None:
-    change(folder / "model_index.json", _class_name=name)
+    change_json(folder / "model_index.json", _class_name=name)
     assert identify(folder).family is Family.FLUX
 
 
 @pytest.mark.parametrize(("told", "length"), [(512, 512), (48, 48), (1e30, 2**16), (10**30, 2**16), (None, None)])
 def test_how_much_of_a_text_is_read(folder: Path, told: float | None, length: int | None) -> None:
-    change(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
+    change_json(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
     assert identify(folder).text_length == length
 
 
@@ -70,7 +65,7 @@ def test_nothing_says_how_much_of_a_text_is_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("told", [0, -5, "many", float("nan")])
 def test_a_senseless_length_of_texts(folder: Path, told: object) -> None:
-    change(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
+    change_json(folder / "tokenizer_2" / "tokenizer_config.json", model_max_length=told)
     with pytest.raises(BadFile, match=r"its tokenizer_2/tokenizer_config\.json gives a text .* tokens"):
         identify(folder)
 
@@ -121,52 +116,40 @@ def test_a_large_text_encoder_takes_half_the_memory_on_a_cpu_too(
 # What is wrong
 
 
-def _config(part: str, **changes: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / part / "config.json", **changes)
-
-
-def _scheduler(**changes: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / "scheduler" / "scheduler_config.json", **changes)
-
-
 def _without_pieces(folder: Path) -> None:
     (folder / "tokenizer_2" / "tokenizer.json").unlink()
 
 
-BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "channels": (_config("transformer", in_channels=32), "16 channels"),
-    "latents": (_config("vae", latent_channels=4), "16 channels"),
-    "scale": (_config("vae", scaling_factor=0), "its vae"),
-    "shift": (_config("vae", shift_factor="much"), "its vae"),
-    "levels": (_config("vae", block_out_channels=[32, 32]), "8 times"),
-    "axes": (_config("transformer", axes_dims_rope=[4, 6, 8]), "its transformer"),
-    "odd axes": (_config("transformer", axes_dims_rope=["a", 6, 6]), "its transformer"),
-    "depth": (_config("transformer", num_single_layers=5000), "its transformer"),
-    "pooled": (_config("transformer", pooled_projection_dim=768), "first text encoder do not fit"),
-    "states": (_config("text_encoder_2", d_model=64), "second text encoder do not fit"),
+BREAKAGES: dict[str, tuple[Break, str]] = {
+    "channels": (change_config("transformer", in_channels=32), "16 channels"),
+    "latents": (change_config("vae", latent_channels=4), "16 channels"),
+    "scale": (change_config("vae", scaling_factor=0), "its vae"),
+    "shift": (change_config("vae", shift_factor="much"), "its vae"),
+    "levels": (change_config("vae", block_out_channels=[32, 32]), "8 times"),
+    "axes": (change_config("transformer", axes_dims_rope=[4, 6, 8]), "its transformer"),
+    "odd axes": (change_config("transformer", axes_dims_rope=["a", 6, 6]), "its transformer"),
+    "depth": (change_config("transformer", num_single_layers=5000), "its transformer"),
+    "pooled": (change_config("transformer", pooled_projection_dim=768), "first text encoder do not fit"),
+    "states": (change_config("text_encoder_2", d_model=64), "second text encoder do not fit"),
     "no tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer_2"), "tokenizer_2/tokenizer.json is missing"),
     "no tokenizer of pieces": (_without_pieces, "tokenizer_2/tokenizer.json is missing"),
     "no T5": (lambda folder: shutil.rmtree(folder / "text_encoder_2"), "text_encoder_2/config.json is missing"),
     "another encoder": (
-        lambda folder: change(folder / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"]),
+        lambda folder: change_json(folder / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"]),
         "names no usable text_encoder_2",
     ),
-    "another scheduler": (_scheduler(_class_name="EulerDiscreteScheduler"), "not supported"),
-    "terminal": (_scheduler(shift_terminal=0.1), "not supported"),
-    "linear shift": (_scheduler(time_shift_type="linear"), "not supported"),
-    "no shift": (_scheduler(shift=0), "not supported"),
-    "sequence": (_scheduler(base_image_seq_len=5000), "not supported"),
-    "words": (_scheduler(shift="three"), "damaged"),
+    "another scheduler": (change_scheduler(_class_name="EulerDiscreteScheduler"), "not supported"),
+    "terminal": (change_scheduler(shift_terminal=0.1), "not supported"),
+    "linear shift": (change_scheduler(time_shift_type="linear"), "not supported"),
+    "no shift": (change_scheduler(shift=0), "not supported"),
+    "sequence": (change_scheduler(base_image_seq_len=5000), "not supported"),
+    "words": (change_scheduler(shift="three"), "damaged"),
 }
 
 
 @pytest.mark.parametrize("case", BREAKAGES)
 def test_broken_folders_say_what_is_wrong(case: str, folder: Path) -> None:
-    break_it, words = BREAKAGES[case]
-    break_it(folder)
-    with pytest.raises(BadFile) as caught:
-        identify(folder)
-    assert words in str(caught.value)
+    check_refusal(folder, *BREAKAGES[case])
 
 
 def test_a_tokenizer_of_a_handful_of_tokens_is_refused(folder: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
+from tests.broken_folders import Break, change_json, check_refusal
 from tests.tiny_models import write_json
 from tests.tiny_xl import INDEX, make_folder, make_networks, make_single_file, original_weights
 from webui.domain.models import Family
@@ -186,11 +186,7 @@ def test_damaged_files_say_what_is_wrong(case: str, tmp_path: Path) -> None:
         identify(tmp_path / "model.safetensors")
 
 
-def change_json(file: Path, **changes: object) -> None:
-    write_json(file, json.loads(file.read_text()) | changes)
-
-
-BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+BREAKAGES: dict[str, tuple[Break, str]] = {
     "no second tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer_2"), "it has no tokenizer_2"),
     "no second text encoder": (
         lambda folder: (folder / "text_encoder_2" / "model.safetensors").unlink(),
@@ -229,11 +225,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("case", BREAKAGES)
 def test_broken_folders_say_what_is_wrong(case: str, xl_folder: Path, tmp_path: Path) -> None:
-    break_it, words = BREAKAGES[case]
-    folder = Path(shutil.copytree(xl_folder, tmp_path / "copy"))
-    break_it(folder)
-    with pytest.raises(BadFile, match=words):
-        identify(folder)
+    check_refusal(Path(shutil.copytree(xl_folder, tmp_path / "copy")), *BREAKAGES[case])
 
 
 @pytest.mark.parametrize("pipeline", ["StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"])

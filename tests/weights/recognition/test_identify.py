@@ -8,7 +8,6 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.broken_folders import Break, change_json, check_refusal
 from tests.pickled_files import CALLS
-from tests.tiny_models import original_weights, write_json
+from tests.tiny_models import original_weights
 from webui.domain.models import Family
 from webui.errors import BadFile
 from webui.weights.checkpoint import count_parameters
@@ -201,16 +201,12 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
 
 
-def change_json(file: Path, **changes: object) -> None:
-    write_json(file, json.loads(file.read_text()) | changes)
-
-
 def replace_vae(folder: Path, content: bytes) -> None:
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     (folder / "vae" / "diffusion_pytorch_model.bin").write_bytes(content)
 
 
-BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+BREAKAGES: dict[str, tuple[Break, str]] = {
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "model_index.json is missing"),
     "index is not JSON": (lambda folder: (folder / "model_index.json").write_text("{"), "not valid JSON"),
     "index is a list": (lambda folder: (folder / "model_index.json").write_text("[]"), "not a JSON object"),
@@ -277,11 +273,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("case", BREAKAGES)
 def test_broken_folders_say_what_is_wrong(case: str, folder: Path) -> None:
-    break_it, words = BREAKAGES[case]
-    break_it(folder)
-    with pytest.raises(BadFile) as caught:
-        identify(folder)
-    assert words in str(caught.value)
+    check_refusal(folder, *BREAKAGES[case])
 
 
 def test_shards_and_variants_are_found(folder: Path) -> None:

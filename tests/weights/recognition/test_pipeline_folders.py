@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.broken_folders import Break, change_json, check_refusal
 from tests.tiny_models import write_json
 from tests.tiny_pipelines import make_folder
 from webui.domain.models import Family
@@ -40,10 +41,6 @@ def folder(dit: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(dit, tmp_path / "copy"))
 
 
-def change(file: Path, **changes: Any) -> None:
-    write_json(file, json.loads(file.read_text("utf-8")) | changes)
-
-
 def test_what_is_read(dit: Path) -> None:
     checkpoint = identify(dit)
     assert (checkpoint.family, checkpoint.layout, checkpoint.variant) == (Family.OTHER, "diffusers", "DiT")
@@ -64,7 +61,7 @@ def test_its_card_says_how_it_runs_and_what_it_lacks(dit: Path) -> None:
 
 def test_parts_that_draw_nothing_are_left_out(deepfloyd: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(deepfloyd, tmp_path / "copy"))
-    change(folder / "model_index.json", safety_checker=["deepfloyd_if", "IFSafetyChecker"])
+    change_json(folder / "model_index.json", safety_checker=["deepfloyd_if", "IFSafetyChecker"])
     checkpoint = identify(folder)
     assert set(checkpoint.components) == {"text_encoder", "unet"}
     assert load_pipeline(checkpoint, torch.float32).pipeline.safety_checker is None
@@ -104,7 +101,7 @@ def test_a_small_device_lets_the_parts_take_turns(dit: Path, monkeypatch: pytest
 
 
 def _index(**changes: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / "model_index.json", **changes)
+    return lambda folder: change_json(folder / "model_index.json", **changes)
 
 
 def _pickle(folder: Path) -> None:
@@ -112,7 +109,7 @@ def _pickle(folder: Path) -> None:
     weights.rename(weights.with_suffix(".bin"))
 
 
-BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+BREAKAGES: dict[str, tuple[Break, str]] = {
     "another library": (_index(vae=["subprocess", "Popen"]), "names subprocess.Popen for its vae"),
     "a module of a library": (_index(vae=["diffusers.utils", "Popen"]), "names diffusers.utils.Popen"),
     "a function": (_index(vae=["transformers", "pipeline"]), "names transformers.pipeline"),
@@ -130,18 +127,14 @@ BREAKAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("case", BREAKAGES)
 def test_broken_and_hostile_folders_say_what_is_wrong(case: str, folder: Path) -> None:
-    break_it, words = BREAKAGES[case]
-    break_it(folder)
-    with pytest.raises(BadFile) as caught:
-        identify(folder)
-    assert words in str(caught.value)
+    check_refusal(folder, *BREAKAGES[case])
 
 
 @pytest.mark.parametrize(
     "entry", [["diffusers", "NoSuchClass"], ["diffusers", "DiTPipeline"], ["transformers", "Trainer"]]
 )
 def test_classes_that_are_no_parts_are_not_made(folder: Path, entry: list[str]) -> None:
-    change(folder / "model_index.json", vae=entry)
+    change_json(folder / "model_index.json", vae=entry)
     with pytest.raises(BadFile, match=r"its vae cannot be loaded: .* has no part called"):
         load_pipeline(identify(folder), torch.float32)
 
@@ -154,9 +147,9 @@ def test_code_in_a_folder_never_runs(deepfloyd: Path, tmp_path: Path) -> None:
         for name in ("pipeline", "modeling_own", "tokenization_own", "unet", "__init__"):
             (place / f"{name}.py").write_text(code)
     own = {"AutoModel": "modeling_own.Own", "AutoConfig": "modeling_own.Own", "AutoTokenizer": ["tokenization_own.Own"]}
-    change(folder / "text_encoder" / "config.json", auto_map=own)
-    change(folder / "tokenizer" / "tokenizer_config.json", auto_map=own)
-    change(folder / "unet" / "config.json", auto_map=own)
+    change_json(folder / "text_encoder" / "config.json", auto_map=own)
+    change_json(folder / "tokenizer" / "tokenizer_config.json", auto_map=own)
+    change_json(folder / "unet" / "config.json", auto_map=own)
     load_pipeline(identify(folder), torch.float32)
     assert not mark.exists()
 
@@ -170,7 +163,7 @@ def test_a_tokenizer_without_its_files_is_refused(deepfloyd: Path, tmp_path: Pat
 
 
 def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
-    change(folder / "vae" / "config.json", block_out_channels=[16, 16, 32, 64])
+    change_json(folder / "vae" / "config.json", block_out_channels=[16, 16, 32, 64])
     with pytest.raises(BadFile, match="its vae cannot be loaded"):
         load_pipeline(identify(folder), torch.float32)
 
