@@ -10,7 +10,7 @@ from torch import nn
 from transformers import T5Config, T5EncoderModel
 
 from tests.tiny_flux import write_piece_tokenizer
-from tests.tiny_models import write_json
+from tests.tiny_models import write_folder
 
 WIDTH = 40  # of T5
 SCHEDULER = {
@@ -57,10 +57,6 @@ def make_vae() -> AutoencoderKL:
 
 def make_folder(path: Path, seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, make_networks(seed), INDEX, SCHEDULER)
     write_piece_tokenizer(path / "tokenizer")
     return path

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
 
-from tests.tiny_models import vae_key, write_json, write_tokenizer
+from tests.tiny_models import vae_key, write_folder, write_tokenizer
 
 WIDTHS = 32, 40  # of CLIP and of T5
 WORDS = ("cat", "dog", "dull", "castle", "night", "photo", "bird", "at", "of", "a")
@@ -75,12 +75,9 @@ def make_networks(kind: str, seed: int = 0) -> dict[str, nn.Module]:
 
 def make_folder(path: Path, kind: str = "dev", seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(kind, seed).items():
-        network.save_pretrained(path / name)
     pipelines = {"fill": "FluxFillPipeline", "control": "FluxControlPipeline", "kontext": "FluxKontextPipeline"}
-    write_json(path / "model_index.json", INDEX | {"_class_name": pipelines.get(kind, "FluxPipeline")})
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULERS.get(kind, SCHEDULERS["dev"]))
+    index = INDEX | {"_class_name": pipelines.get(kind, "FluxPipeline")}
+    write_folder(path, make_networks(kind, seed), index, SCHEDULERS.get(kind, SCHEDULERS["dev"]))
     write_tokenizer(path / "tokenizer")
     write_piece_tokenizer(path / "tokenizer_2")
     return path

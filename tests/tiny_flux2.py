@@ -18,7 +18,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tests.tiny_models import write_json
+from tests.tiny_models import write_folder
 from tests.tiny_texts import VOCABULARY, write_qwen_tokenizer
 from tests.tiny_z_image import write_chat_tokenizer
 
@@ -102,10 +102,7 @@ def write_mistral_tokenizer(path: Path) -> None:
 
 def make_folder(path: Path, kind: str = "klein", seed: int = 0, *, distilled: bool = False) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(kind, seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", DEV_INDEX if kind == "dev" else INDEX | {"is_distilled": distilled})
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    index = DEV_INDEX if kind == "dev" else INDEX | {"is_distilled": distilled}
+    write_folder(path, make_networks(kind, seed), index, SCHEDULER)
     (write_mistral_tokenizer if kind == "dev" else write_chat_tokenizer)(path / "tokenizer")
     return path

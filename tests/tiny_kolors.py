@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from tests.tiny_dits import make_vae
-from tests.tiny_models import write_json
+from tests.tiny_models import write_folder
 from tests.tiny_texts import write_pieces
 from webui.weights.formats.sentencepieces import Piece
 
@@ -64,19 +64,13 @@ def make_networks(seed: int = 0) -> dict[str, nn.Module]:
 
 def make_folder(path: Path, seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
-    write_json(
-        path / "model_index.json",
-        {
-            "_class_name": "KolorsPipeline", "force_zeros_for_empty_prompt": False,
-            "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["kolors", "ChatGLMModel"],
-            "tokenizer": ["kolors", "ChatGLMTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-        },
-    )  # fmt: skip
+    index = {
+        "_class_name": "KolorsPipeline", "force_zeros_for_empty_prompt": False,
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["kolors", "ChatGLMModel"],
+        "tokenizer": ["kolors", "ChatGLMTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }  # fmt: skip
+    write_folder(path, make_networks(seed), index, SCHEDULER)
     grown = dict.fromkeys(word[:end] for word in WORDS for end in range(1, len(word) + 1))
     letters = [chr(number) for number in range(33, 127)]
     octets = [Piece(f"<0x{number:02X}>", 0.0, 6) for number in range(256)]

@@ -69,13 +69,20 @@ def make_networks(seed: int = 0, channels: int = 4, unet_changes: Mapping[str, A
     return {name: network.eval() for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder))}
 
 
+def write_folder(
+    path: Path, networks: Mapping[str, nn.Module], index: Mapping[str, Any], scheduler: Mapping[str, Any]
+) -> None:
+    """Write what a diffusers folder holds beside its tokenizers to `path`, which must not exist."""
+    path.mkdir(parents=True)
+    for name, network in networks.items():
+        network.save_pretrained(path / name)
+    write_json(path / "model_index.json", index)
+    write_json(path / "scheduler" / "scheduler_config.json", scheduler)
+
+
 def make_folder(path: Path, seed: int = 0, channels: int = 4, unet_changes: Mapping[str, Any] = {}) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed, channels, unet_changes).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, make_networks(seed, channels, unet_changes), INDEX, SCHEDULER)
     write_tokenizer(path / "tokenizer")
     return path
 

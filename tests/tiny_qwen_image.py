@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from tests.tiny_models import write_json
+from tests.tiny_models import write_folder
 from tests.tiny_texts import VOCABULARY, write_qwen_tokenizer
 
 WIDTH = 32  # of Qwen
@@ -57,10 +57,6 @@ def make_qwen_vl() -> Qwen2_5_VLForConditionalGeneration:
 
 def make_folder(path: Path, seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, make_networks(seed), INDEX, SCHEDULER)
     write_qwen_tokenizer(path / "tokenizer")
     return path

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests import tiny_xl
-from tests.tiny_models import SCHEDULER, unet_key, vae_key, write_json, write_tokenizer
+from tests.tiny_models import SCHEDULER, unet_key, vae_key, write_folder, write_tokenizer
 from tests.tiny_xl import POOLED, WIDTHS, open_clip_weights
 
 INDEX = tiny_xl.INDEX | {
@@ -41,11 +41,7 @@ def make_networks(seed: int = 0) -> dict[str, nn.Module]:
 
 def make_folder(path: Path, seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, make_networks(seed), INDEX, SCHEDULER)
     write_tokenizer(path / "tokenizer_2", padding="!")
     return path
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests import tiny_models
-from tests.tiny_models import INDEX, SCHEDULER, unet_key, vae_key, write_json, write_tokenizer
+from tests.tiny_models import INDEX, SCHEDULER, unet_key, vae_key, write_folder, write_tokenizer
 from tests.tiny_xl import open_clip_weights
 
 WIDTH, LAYERS = 64, 4  # of the whole text encoder; folders have all layers but the last
@@ -51,11 +51,7 @@ def _make_text(layers: int) -> CLIPTextModel:
 
 def make_folder(path: Path, seed: int = 0, channels: int = 4, prediction: str = "v_prediction") -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed, channels).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER | {"prediction_type": prediction})
+    write_folder(path, make_networks(seed, channels), INDEX, SCHEDULER | {"prediction_type": prediction})
     write_tokenizer(path / "tokenizer", padding="!")
     return path
 

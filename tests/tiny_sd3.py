@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from tests.tiny_flux import vae_weights, write_piece_tokenizer
-from tests.tiny_models import write_json, write_tokenizer
+from tests.tiny_models import write_folder, write_tokenizer
 
 CLIP_WIDTHS = 24, 40  # three to five, as in the real ones
 STATES = 72
@@ -78,13 +78,11 @@ def _clip_config(width: int, layers: int, activation: str) -> CLIPTextConfig:
 
 def make_folder(path: Path, kind: str = "3.5", seed: int = 0, *, t5: bool = True) -> Path:
     """Write a diffusers folder to `path`, with or without T5, and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(kind, seed).items():
-        if t5 or name != "text_encoder_3":
-            network.save_pretrained(path / name)
+    networks = make_networks(kind, seed)
+    if not t5:
+        networks.pop("text_encoder_3")
     index = INDEX if t5 else INDEX | {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
-    write_json(path / "model_index.json", index)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, networks, index, SCHEDULER)
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2", padding="!")
     if t5:

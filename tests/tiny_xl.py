@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from tests.tiny_models import SCHEDULER, unet_key, vae_key, write_json, write_tokenizer
+from tests.tiny_models import SCHEDULER, unet_key, vae_key, write_folder, write_tokenizer
 
 WIDTHS = 32, 48  # of the text encoders
 POOLED = 40
@@ -81,12 +81,8 @@ def make_folder(
     **index: object,
 ) -> Path:
     """Write a diffusers folder to `path` and return it; other keywords go into its index."""
-    path.mkdir(parents=True)
     networks = make_networks(seed, channels, unet_changes=unet_changes, vae_changes=vae_changes)
-    for name, network in networks.items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX | index)
-    write_json(path / "scheduler" / "scheduler_config.json", scheduler)
+    write_folder(path, networks, INDEX | index, scheduler)
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2", padding="!")
     return path

@@ -10,7 +10,7 @@ from diffusers import ZImageTransformer2DModel
 from torch import nn
 
 from tests.tiny_chroma import make_vae
-from tests.tiny_models import write_json
+from tests.tiny_models import write_folder, write_json
 from tests.tiny_texts import make_qwen, write_qwen_tokenizer
 
 WIDTH = 32  # of Qwen
@@ -44,11 +44,7 @@ def make_networks(seed: int = 0) -> dict[str, nn.Module]:
 
 def make_folder(path: Path, seed: int = 0) -> Path:
     """Write a diffusers folder to `path` and return it."""
-    path.mkdir(parents=True)
-    for name, network in make_networks(seed).items():
-        network.save_pretrained(path / name)
-    write_json(path / "model_index.json", INDEX)
-    write_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_folder(path, make_networks(seed), INDEX, SCHEDULER)
     write_chat_tokenizer(path / "tokenizer")
     return path
 
