@@ -13,7 +13,6 @@ from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
 from webui.engine.families.flux import (
     LATENT_TO_RGB,
-    PATCH,
     SHRINK,
     TRAIN_STEPS,
     latent_shape,
@@ -22,6 +21,7 @@ from webui.engine.families.flux import (
     places,
     unpack,
 )
+from webui.engine.families.patches import PATCH, fill_up
 from webui.engine.families.pieces import read_row, weigh_states
 from webui.weights.memory import Resident
 
@@ -40,7 +40,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
-        even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
+        even = fill_up(latents)
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
         if (rows, columns) not in known:
             known[rows, columns] = model.place(places(rows, columns)), model.place(torch.zeros(condition.length, 3))

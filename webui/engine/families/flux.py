@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from webui.domain.models import KONTEXT
 from webui.domain.plan import EmphasisMode
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import FlowLevels, NoiseLevels, Predict
 from webui.engine.families.clip import emphasise, read_beginning
+from webui.engine.families.patches import PATCH, fill_up
 from webui.prompt.attention import Break
 from webui.prompt.tokens import Encode, weigh_tokens
 from webui.weights.checkpoint import FlowSchedule
@@ -23,7 +23,6 @@ from webui.weights.memory import Resident
 
 LATENT_CHANNELS = 16
 SHRINK = 8  # pixels per latent, each way
-PATCH = 2  # latents per token, each way
 TRAIN_STEPS = 1000  # what the network multiplies its timestep by
 LONGEST = 512  # tokens of T5 that dev was trained on
 LONGEST_SCHNELL = 256
@@ -73,7 +72,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
-        even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
+        even = fill_up(latents)
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
         layers = even.split(LATENT_CHANNELS, 1) if apart else (even,)
         key = rows, columns, len(layers), condition.length

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
-from webui.engine.families.flux import PATCH, SHRINK, TRAIN_STEPS, noise_levels, pack, unpack
+from webui.engine.families.flux import SHRINK, TRAIN_STEPS, noise_levels, pack, unpack
+from webui.engine.families.patches import PATCH, fill_up
 from webui.engine.families.pieces import read_row, weigh_states
 from webui.weights.memory import Resident
 
@@ -98,7 +98,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
-        even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
+        even = fill_up(latents)
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
         key = rows, columns, condition.length
         if key not in known:

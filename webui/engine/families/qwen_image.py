@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
-from webui.engine.families.flux import PATCH, SHRINK, TRAIN_STEPS, latent_shape, noise_levels, pack, unpack
+from webui.engine.families.flux import SHRINK, TRAIN_STEPS, latent_shape, noise_levels, pack, unpack
+from webui.engine.families.patches import PATCH, fill_up
 from webui.engine.families.pieces import read_row, weigh_states
 from webui.weights.memory import Resident
 
@@ -57,7 +57,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
-        even = _even(latents)
+        even = fill_up(latents)
         rows, columns = even.shape[-2] // PATCH, even.shape[-1] // PATCH
         output = network(
             hidden_states=pack(even).to(dtype),
@@ -76,14 +76,9 @@ def keep_norms(guided: Tensor, unguided: Tensor) -> Tensor:
     """Return `guided` [B,C,h,w] with the norm that each token of `unguided` has, as the model's makers have it."""
     height, width = guided.shape[-2:]
     rows, columns = -(-height // PATCH), -(-width // PATCH)
-    wide, narrow = (pack(_even(each)).norm(dim=-1, keepdim=True) for each in (guided, unguided))
+    wide, narrow = (pack(fill_up(each)).norm(dim=-1, keepdim=True) for each in (guided, unguided))
     ratio = (narrow / wide).expand(-1, -1, PATCH**2)
     return guided * unpack(ratio, rows, columns)[..., :height, :width]
-
-
-def _even(latents: Tensor) -> Tensor:
-    height, width = latents.shape[-2:]
-    return functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
 
 
 @torch.inference_mode()

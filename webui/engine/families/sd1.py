@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import EdmLevels, NoiseLevels, Predict
 from webui.engine.families.clip import Rows, encode_text
-from webui.engine.families.distilled import tell_guidance, told_guidance
+from webui.engine.families.distilled import told_guidance
+from webui.engine.families.unets import ask_unet
 from webui.errors import BadRequest
 from webui.weights.checkpoint import EdmSchedule, NoiseSchedule
 from webui.weights.memory import Resident
@@ -46,14 +47,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
     dtype = model.dtype("unet")
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        output = network(
-            latents.to(dtype),
-            timestep,
-            encoder_hidden_states=condition.states,
-            return_dict=False,
-            **tell_guidance(network, condition, dtype),
-        )
-        return output[0].float()
+        return ask_unet(network, dtype, latents, timestep, condition)
 
     return predict
 

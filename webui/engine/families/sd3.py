@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from webui.engine.condition import Condition, Encoding
-from webui.engine.denoise import FlowLevels, NoiseLevels, Predict
+from webui.engine.denoise import Predict
 from webui.engine.families.clip import read_beginning
+from webui.engine.families.flux import SHRINK, latent_shape, noise_levels
+from webui.engine.families.patches import fill_up
 from webui.engine.families.pieces import read_row, weigh_states
-from webui.weights.checkpoint import FlowSchedule
 from webui.weights.memory import Resident
 
-LATENT_CHANNELS = 16
-SHRINK = 8  # pixels per latent, each way
-PATCH = 2  # latents per token, each way
+__all__ = ["LATENT_TO_RGB", "SHRINK", "encode", "latent_shape", "make_predict", "noise_levels"]
+
 LONGEST = 256  # tokens of T5
 
 # Latent channel → red, green, blue in -1 … 1: what other programs found by least squares.
@@ -44,18 +44,6 @@ LATENT_TO_RGB: Sequence[tuple[float, float, float]] = (
 )
 
 
-def noise_levels(model: Resident, size: tuple[int, int]) -> NoiseLevels:
-    """Return the sigmas the model was trained on, for pictures of `size` (width and height, pixels)."""
-    assert isinstance(model.checkpoint.noise, FlowSchedule)
-    patch = SHRINK * PATCH
-    return FlowLevels(model.checkpoint.noise, -(-size[0] // patch) * -(-size[1] // patch))
-
-
-def latent_shape(width: int, height: int) -> tuple[int, int, int]:
-    """Return [C,h,w] of the latents of one image of `width` × `height` pixels."""
-    return LATENT_CHANNELS, height // SHRINK, width // SHRINK
-
-
 def make_predict(model: Resident, network: nn.Module) -> Predict:
     """Return the network call. Float32 latents enter and leave it; inside it computes in its own dtype.
 
@@ -65,7 +53,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
 
     def predict(latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         height, width = latents.shape[-2:]
-        even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
+        even = fill_up(latents)
         output = network(
             hidden_states=even.to(dtype),
             timestep=timestep.expand(latents.shape[0]),

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
 from webui.engine.families.clip import Rows, encode_text
-from webui.engine.families.distilled import tell_guidance, told_guidance
+from webui.engine.families.distilled import told_guidance
 from webui.engine.families.sd1 import SHRINK, latent_shape, noise_levels
+from webui.engine.families.unets import ask_unet
 from webui.weights.memory import Resident
 
 __all__ = ["LATENT_TO_RGB", "SHRINK", "encode", "latent_shape", "make_predict", "noise_levels"]
@@ -38,15 +39,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
         if (batch, height, width) not in known:
             known[batch, height, width] = model.place(tell_size(width, height).expand(batch, -1))
         told = {"text_embeds": condition.pooled, "time_ids": known[batch, height, width]}
-        output = network(
-            latents.to(dtype),
-            timestep,
-            encoder_hidden_states=condition.states,
-            added_cond_kwargs=told,
-            return_dict=False,
-            **tell_guidance(network, condition, dtype),
-        )
-        return output[0].float()
+        return ask_unet(network, dtype, latents, timestep, condition, added_cond_kwargs=told)
 
     return predict
 
@@ -64,28 +57,29 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
 
     An empty negative prompt is nothing at all where the model says so. Clip skip does not apply.
     """
-    pooled: list[Tensor] = []
 
     def encode_first(rows: Rows) -> Tensor:
         with model.on_device("text_encoder") as encoder:
             return encoder(model.place(torch.tensor(rows)), output_hidden_states=True).hidden_states[-2].float()
 
-    def encode_second(rows: Rows) -> Tensor:
-        states, whole = read_with_pooled(model, rows)
-        pooled.append(whole)
-        return states
-
     first = encode_text(model.tokenizers["text_encoder"], text, encoding, encode_first)
-    second = encode_text(model.tokenizers["text_encoder_2"], text, encoding, encode_second)
+    second, pooled = encode_by_second(model, text, encoding)
     states, guidance = torch.cat([first, second], -1), told_guidance(model, encoding)
     if negative and not text and model.checkpoint.zero_negative:
-        return Condition(torch.zeros_like(states), torch.zeros_like(pooled[0]), guidance)
-    return Condition(states, pooled[0], guidance)
+        return Condition(torch.zeros_like(states), torch.zeros_like(pooled), guidance)
+    return Condition(states, pooled, guidance)
 
 
-def read_with_pooled(model: Resident, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Return the second encoder's last but one states [n,77,D] of n rows of 77 tokens, and its view [P] of the first
-    row as a whole."""
-    with model.on_device("text_encoder_2") as encoder:
-        seen = encoder(model.place(torch.tensor(rows)), output_hidden_states=True)
-    return seen.hidden_states[-2].float(), seen.text_embeds[0].float()
+def encode_by_second(model: Resident, text: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
+    """Return the second encoder's last but one states [77 · chunks,D] of a text, and its view [P] of the first chunk as
+    a whole."""
+    pooled: list[Tensor] = []
+
+    def encode_rows(rows: Rows) -> Tensor:
+        with model.on_device("text_encoder_2") as encoder:
+            seen = encoder(model.place(torch.tensor(rows)), output_hidden_states=True)
+        pooled.append(seen.text_embeds[0].float())
+        return seen.hidden_states[-2].float()
+
+    states = encode_text(model.tokenizers["text_encoder_2"], text, encoding, encode_rows)
+    return states, pooled[0]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
-from webui.engine.families.clip import Rows, encode_text
 from webui.engine.families.sd1 import SHRINK, latent_shape, noise_levels
-from webui.engine.families.sdxl import LATENT_TO_RGB, read_with_pooled
+from webui.engine.families.sdxl import LATENT_TO_RGB, encode_by_second
+from webui.engine.families.unets import ask_unet
 from webui.weights.memory import Resident
 
 __all__ = ["LATENT_TO_RGB", "SHRINK", "encode", "latent_shape", "make_predict", "noise_levels"]
@@ -33,14 +33,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
             known[height, width] = model.place(size)
         sizes = known[height, width].expand(batch, -1)
         told = {"text_embeds": condition.pooled, "time_ids": torch.cat([sizes, condition.score.unsqueeze(1)], 1)}
-        output = network(
-            latents.to(dtype),
-            timestep,
-            encoder_hidden_states=condition.states,
-            added_cond_kwargs=told,
-            return_dict=False,
-        )
-        return output[0].float()
+        return ask_unet(network, dtype, latents, timestep, condition, added_cond_kwargs=told)
 
     return predict
 
@@ -52,15 +45,8 @@ def encode(model: Resident, text: str, encoding: Encoding, *, negative: bool = F
 
     An empty negative prompt is nothing at all where the model says so. Clip skip does not apply.
     """
-    pooled: list[Tensor] = []
-
-    def encode_rows(rows: Rows) -> Tensor:
-        states, whole = read_with_pooled(model, rows)
-        pooled.append(whole)
-        return states
-
-    states = encode_text(model.tokenizers["text_encoder_2"], text, encoding, encode_rows)
+    states, pooled = encode_by_second(model, text, encoding)
     score = model.place(torch.tensor(NEGATIVE_SCORE if negative else SCORE))
     if negative and not text and model.checkpoint.zero_negative:
-        return Condition(torch.zeros_like(states), torch.zeros_like(pooled[0]), score=score)
-    return Condition(states, pooled[0], score=score)
+        return Condition(torch.zeros_like(states), torch.zeros_like(pooled), score=score)
+    return Condition(states, pooled, score=score)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from webui.engine.condition import Condition, Encoding
 from webui.engine.denoise import Predict
-from webui.engine.families.flux import LATENT_TO_RGB, PATCH, SHRINK, TRAIN_STEPS, latent_shape, noise_levels
+from webui.engine.families.flux import LATENT_TO_RGB, SHRINK, TRAIN_STEPS, latent_shape, noise_levels
+from webui.engine.families.patches import fill_up
 from webui.engine.families.pieces import read_row, weigh_states
 from webui.weights.memory import Resident
 
@@ -35,7 +35,7 @@ def make_predict(model: Resident, network: nn.Module) -> Predict:
             assert condition.mask is not None
             seen[:] = [(condition, [row[mask] for row, mask in zip(condition.states, condition.mask, strict=True)])]
         height, width = latents.shape[-2:]
-        even = functional.pad(latents, (0, width % PATCH, 0, height % PATCH), mode="replicate")
+        even = fill_up(latents)
         output = network(
             list(even.to(dtype).unsqueeze(2)),
             (1 - timestep / TRAIN_STEPS).expand(latents.shape[0]),
