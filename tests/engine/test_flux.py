@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,40 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from torch import Tensor
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import (
+    MASKED,
+    PICTURE,
+    PlanMaker,
+    check_batch,
+    check_inpainting,
+    difference,
+    latents_of,
+    load_pipeline,
+    noise_of,
+    photo,
+    picture_of,
+    pictures_of,
+    plans_of,
+    preview_sizes,
+)
 from tests.tiny_flux import SCHEDULERS, WIDTHS, make_folder
 from tests.tiny_models import write_json
 from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, Plan, PreviewPlan
 from webui.domain.sampling import SCHEDULES
-from webui.domain.start import FromImage, FromMaskedImage
+from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import vae
 from webui.engine.condition import Condition, Encoding
-from webui.engine.control import Control
-from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
+from webui.engine.engine import Engine, EngineOptions
 from webui.engine.families import flux
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident, cache
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-PICTURE, MASK = "a" * 64, "c" * 64
 LENGTHS = {"dev": 512, "schnell": 256}
 KINDS = tuple(LENGTHS)
 
@@ -53,8 +62,7 @@ def plan_flux(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
 
     def make(*, kind: str = "dev", **changes: Any) -> Plan:
         usual = {"guidance": 1.0, "distilled_guidance": 3.5 if kind == "dev" else None}
-        plan = make_plan(path=folders[kind], **{**usual, **changes})
-        return plan.replace(model=plan.model.replace(family=Family.FLUX))
+        return plans_of(make_plan, Family.FLUX, path=folders[kind], **usual)(**changes)
 
     return make
 
@@ -66,29 +74,7 @@ def model(models: Models, plan_flux: PlanMaker) -> Resident:
 
 @pytest.fixture(scope="module")
 def pipelines(folders: dict[str, Path]) -> dict[str, Any]:
-    return {kind: load_pipeline(folder) for kind, folder in folders.items()}
-
-
-def load_pipeline(folder: Path) -> Any:
-    loaded = diffusers.FluxPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
-
-
-def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:
-    happened = engine.run(plan, Control(), {name * 64: image for name, image in inputs.items()})
-    return [np.asarray(item.image, np.int16) for item in happened if isinstance(item, ImageReady)]
-
-
-def photo(width: int = 64, height: int = 64) -> Image.Image:
-    image = Image.new("RGB", (width, height), "navy")
-    ImageDraw.Draw(image).ellipse((8, 8, width - 8, height - 8), "orange")
-    return image
-
-
-def noise_of(plan: Plan) -> Tensor:
-    shape = (1, 16, plan.height // 8, plan.width // 8)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(plan.images[0].seed))
+    return {kind: load_pipeline(diffusers.FluxPipeline, folder) for kind, folder in folders.items()}
 
 
 # Texts
@@ -217,7 +203,7 @@ def test_the_same_picture_as_diffusers(
     with torch.inference_mode():
         theirs = pipelines["dev"].vae.decode(latents / 0.3611 + 0.1159, return_dict=False)[0]
     expected = ((theirs[0] / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
-    assert np.abs(run(engine, plan)[0] - expected).max() <= 1
+    assert np.abs(picture_of(engine, plan) - expected).max() <= 1
 
 
 def test_a_picture_is_mixed_with_noise_as_by_diffusers(
@@ -236,7 +222,7 @@ def test_a_picture_is_mixed_with_noise_as_by_diffusers(
         sigmas=np.linspace(1, 1 / 5, 5)[2:], latents=flux.pack(start), output_type="latent",
     ).images  # fmt: skip
     expected = np.asarray(vae.decode(model, flux.unpack(theirs, 4, 4)[0]), np.int16)
-    assert np.abs(run(engine, plan, a=photo())[0] - expected).max() <= 1
+    assert np.abs(picture_of(engine, plan, a=photo()) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M", "Heun"])
@@ -246,11 +232,7 @@ def test_batches_are_single_images(models: Models, plan_flux: PlanMaker, sampler
     if sampler == "Euler a":
         plan = plan.replace(sampling=plan.sampling.replace(eta=1.0))
     prompts = "a cat", "bird " * 80, "a [castle:dog:2]"
-    images = [image.replace(prompt=prompt) for image, prompt in zip(plan.images, prompts, strict=True)]
-    together = latents_of(plan.replace(images=tuple(images)), models)
-    for image, latents in zip(images, together, strict=True):
-        alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
-        assert difference(latents, alone[0]) < 1e-4
+    check_batch(plan, prompts, models)
 
 
 def test_joined_prompts(models: Models, plan_flux: PlanMaker) -> None:
@@ -275,13 +257,7 @@ def test_every_memory_mode_draws_the_same(
 
 
 def test_inpainting_keeps_what_is_not_masked(engine: Engine, models: Models, plan_flux: PlanMaker) -> None:
-    mask = Image.new("L", (64, 64), 0)
-    ImageDraw.Draw(mask).rectangle((32, 0, 63, 63), 255)
-    start = FromMaskedImage(images=(PICTURE,), mask=MASK, strength=1.0, mask_blur=0)
-    (painted,) = run(engine, plan_flux(start=start), a=photo(), c=mask)
-    before = np.asarray(photo(), np.int16)
-    assert (painted[:, :32] == before[:, :32]).all()
-    assert np.abs(painted[:, 32:] - before[:, 32:]).mean() > 10
+    check_inpainting(engine, plan_flux(start=MASKED))
 
 
 @pytest.mark.parametrize(
@@ -292,19 +268,17 @@ def test_a_second_pass(engine: Engine, plan_flux: PlanMaker, upscaler: UpscalerR
         width=96, height=96, enlarged=(96, 96), upscaler=upscaler, steps=2, strength=0.5, sampler="Euler",
         schedule="Automatic", guidance=1.0, sampling=plan_flux().sampling,
     )  # fmt: skip
-    (picture,) = run(engine, plan_flux(hires=hires))
-    assert picture.shape == (96, 96, 3)
+    assert picture_of(engine, plan_flux(hires=hires)).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("method", ["Approx", "Full"])
 def test_previews(engine: Engine, plan_flux: PlanMaker, method: str) -> None:
     plan = plan_flux(preview=PreviewPlan(every=1, method=method))
-    previews = [item.image for item in engine.run(plan, Control()) if isinstance(item, PreviewImage)]
-    assert [image.size for image in previews] == [(64, 64)] * 3
+    assert preview_sizes(engine, plan) == [(64, 64)] * 3
 
 
 def test_the_transformer_is_named_in_the_facts(engine: Engine, plan_flux: PlanMaker) -> None:
-    run(engine, plan_flux())
+    pictures_of(engine, plan_flux())
     facts = engine.facts()
     assert facts["dtype"] == "float32"
     assert set(facts["dtypes"]) == {"transformer", "vae", "text_encoder", "text_encoder_2"}  # type: ignore[call-overload]

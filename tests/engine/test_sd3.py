@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +9,37 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from torch import Tensor
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import (
+    MASKED,
+    PICTURE,
+    PlanMaker,
+    check_batch,
+    check_inpainting,
+    difference,
+    latents_of,
+    load_pipeline,
+    noise_of,
+    photo,
+    picture_of,
+    plans_of,
+    preview_sizes,
+)
 from tests.tiny_sd3 import SCHEDULER, STATES, make_folder, make_single_file
 from webui.domain.models import Family
 from webui.domain.plan import HiresPlan, Plan, PreviewPlan
-from webui.domain.start import FromImage, FromMaskedImage
+from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import vae
 from webui.engine.condition import Condition, Encoding
-from webui.engine.control import Control
-from webui.engine.engine import Engine, ImageReady, PreviewImage
+from webui.engine.engine import Engine
 from webui.engine.families import sd3
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-PICTURE, MASK = "a" * 64, "c" * 64
 KINDS = ("3", "3.5", "3.5 without T5")
 
 
@@ -46,8 +54,7 @@ def plan_sd3(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
     """Return a function like `make_plan` for a tiny SD3."""
 
     def make(*, kind: str = "3.5", **changes: Any) -> Plan:
-        plan = make_plan(**{"path": folders[kind], "guidance": 3.0, **changes})
-        return plan.replace(model=plan.model.replace(family=Family.SD3))
+        return plans_of(make_plan, Family.SD3, path=folders[kind], guidance=3.0)(**changes)
 
     return make
 
@@ -59,32 +66,11 @@ def model(models: Models, plan_sd3: PlanMaker) -> Resident:
 
 @pytest.fixture(scope="module")
 def pipelines(folders: dict[str, Path]) -> dict[str, Any]:
-    return {kind: load_pipeline(folder) for kind, folder in folders.items()}
-
-
-def load_pipeline(folder: Path) -> Any:
-    without = {} if (folder / "text_encoder_3").is_dir() else {"text_encoder_3": None, "tokenizer_3": None}
-    loaded = diffusers.StableDiffusion3Pipeline.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, **without
-    )
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
-
-
-def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:
-    happened = engine.run(plan, Control(), {name * 64: image for name, image in inputs.items()})
-    return [np.asarray(item.image, np.int16) for item in happened if isinstance(item, ImageReady)]
-
-
-def photo(width: int = 64, height: int = 64) -> Image.Image:
-    image = Image.new("RGB", (width, height), "navy")
-    ImageDraw.Draw(image).ellipse((8, 8, width - 8, height - 8), "orange")
-    return image
-
-
-def noise_of(plan: Plan) -> Tensor:
-    shape = (1, 16, plan.height // 8, plan.width // 8)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(plan.images[0].seed))
+    without = {"text_encoder_3": None, "tokenizer_3": None}
+    return {
+        kind: load_pipeline(diffusers.StableDiffusion3Pipeline, folder, **(without if "without" in kind else {}))
+        for kind, folder in folders.items()
+    }
 
 
 def encode(model: Resident, text: str, **encoding: Any) -> Condition:
@@ -163,18 +149,14 @@ def test_a_picture_is_mixed_with_noise_as_by_diffusers(
         latents=(1 - sigma) * clean + sigma * noise_of(plan), output_type="latent",
     ).images  # fmt: skip
     expected = np.asarray(vae.decode(model, theirs[0]), np.int16)
-    assert np.abs(run(engine, plan, a=photo())[0] - expected).max() <= 1
+    assert np.abs(picture_of(engine, plan, a=photo()) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M"])
 def test_batches_are_single_images(models: Models, plan_sd3: PlanMaker, sampler: str) -> None:
     plan = plan_sd3(count=2, sampler=sampler)
     prompts = ("a cat", "a long photo of a dog [at a castle:in the night:0.5], at night " * 8)
-    images = [image.replace(prompt=prompt) for image, prompt in zip(plan.images, prompts, strict=True)]
-    together = latents_of(plan.replace(images=tuple(images)), models)
-    for image, latents in zip(images, together, strict=True):
-        alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
-        assert difference(latents, alone[0]) < 1e-4
+    check_batch(plan, prompts, models)
 
 
 def test_sides_of_an_odd_number_of_latents(models: Models, plan_sd3: PlanMaker) -> None:
@@ -183,13 +165,7 @@ def test_sides_of_an_odd_number_of_latents(models: Models, plan_sd3: PlanMaker) 
 
 
 def test_inpainting_keeps_what_is_not_masked(engine: Engine, plan_sd3: PlanMaker) -> None:
-    mask = Image.new("L", (64, 64), 0)
-    ImageDraw.Draw(mask).rectangle((32, 0, 63, 63), 255)
-    start = FromMaskedImage(images=(PICTURE,), mask=MASK, strength=1.0, mask_blur=0)
-    (painted,) = run(engine, plan_sd3(start=start), a=photo(), c=mask)
-    before = np.asarray(photo(), np.int16)
-    assert (painted[:, :32] == before[:, :32]).all()
-    assert np.abs(painted[:, 32:] - before[:, 32:]).mean() > 10
+    check_inpainting(engine, plan_sd3(start=MASKED))
 
 
 def test_a_second_pass(engine: Engine, plan_sd3: PlanMaker) -> None:
@@ -197,12 +173,10 @@ def test_a_second_pass(engine: Engine, plan_sd3: PlanMaker) -> None:
         width=96, height=96, enlarged=(96, 96), upscaler=UpscalerRef(name="Latent", kind="latent"), steps=2,
         strength=0.5, sampler="Euler", schedule="Automatic", guidance=1.0, sampling=plan_sd3().sampling,
     )  # fmt: skip
-    (picture,) = run(engine, plan_sd3(hires=hires))
-    assert picture.shape == (96, 96, 3)
+    assert picture_of(engine, plan_sd3(hires=hires)).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("method", ["Approx", "Full"])
 def test_previews(engine: Engine, plan_sd3: PlanMaker, method: str) -> None:
     plan = plan_sd3(preview=PreviewPlan(every=1, method=method))
-    previews = [item.image for item in engine.run(plan, Control()) if isinstance(item, PreviewImage)]
-    assert [image.size for image in previews] == [(64, 64)] * 3
+    assert preview_sizes(engine, plan) == [(64, 64)] * 3
