@@ -21,13 +21,19 @@ from webui.weights.families.unets import (
     VAE_PLACE,
     Place,
     check_unet,
-    find_shapes,
     make_parts,
+    read_configs,
 )
 from webui.weights.formats.headers import Header, bad_model
-from webui.weights.recognition.shapes import describe_text, describe_unet, describe_vae
+from webui.weights.recognition.shapes import Shapes, describe_text, describe_unet, describe_vae
 
 WORDS = "an SD1"
+CLASSES = {
+    "unet": frozenset({"UNet2DConditionModel"}),
+    "vae": frozenset({"AutoencoderKL"}),
+    "text_encoder": frozenset({"CLIPTextModel"}),
+    "tokenizer": CLIP_TOKENIZERS,
+}
 SD2_WIDTH = 1024  # of its text encoder
 # The second is that of some early files.
 _TEXTS = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")
@@ -65,19 +71,17 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     prefix = next((prefix for prefix in _TEXTS if f"{prefix}{CLIP_MARK}" in header), _TEXTS[0])
     text = Place("CLIPTextModel", prefix, CLIP_MARK, "text encoder")
     places = {"unet": UNET_PLACE, "vae": VAE_PLACE, "text_encoder": text}
-    shapes = find_shapes(path, header, places)
-    try:
-        configs = {
-            "unet": describe_unet(shapes["unet"]),
-            "vae": describe_vae(shapes["vae"]),
-            "text_encoder": describe_text(shapes["text_encoder"]),
-        }
-    except (KeyError, IndexError, ValueError) as error:
-        raise bad_model(path, f"not {WORDS} checkpoint: {error}") from error
-    for part, config in configs.items():
-        check_size(path, part, config)
+    configs = read_configs(path, header, WORDS, places, _describe)
     _check(path, configs)
     return Checkpoint(path, Family.SD1, "original", make_parts(path, places, configs), noise=read_marks(path, header))
+
+
+def _describe(shapes: Mapping[str, Shapes]) -> Configs:
+    return {
+        "unet": describe_unet(shapes["unet"]),
+        "vae": describe_vae(shapes["vae"]),
+        "text_encoder": describe_text(shapes["text_encoder"]),
+    }
 
 
 FILES = FamilyFiles(
@@ -93,12 +97,7 @@ FILES = FamilyFiles(
             "LatentConsistencyModelImg2ImgPipeline",
         }
     ),
-    classes={
-        "unet": frozenset({"UNet2DConditionModel"}),
-        "vae": frozenset({"AutoencoderKL"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "tokenizer": CLIP_TOKENIZERS,
-    },
+    classes=CLASSES,
     read_noise=read_noise_schedule,
     check=_check,
     single_file=_read_single_file,

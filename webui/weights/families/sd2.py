@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.families.checks import Configs, check_size
-from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, Json, ReadJson
+from webui.weights.families.checks import Configs
+from webui.weights.families.family import FamilyFiles, Json, ReadJson
 from webui.weights.families.marks import read_marks_of_sd2
 from webui.weights.families.schedules import read_noise_schedule
+from webui.weights.families.sd1 import CLASSES
 from webui.weights.families.unets import (
     OPEN_CLIP,
     OPEN_CLIP_MARK,
@@ -17,8 +19,8 @@ from webui.weights.families.unets import (
     VAE_PLACE,
     Place,
     check_unet,
-    find_shapes,
     make_parts,
+    read_configs,
 )
 from webui.weights.formats.headers import Header, bad_model
 from webui.weights.recognition.shapes import Shapes, count_heads, describe_open_clip_states, describe_unet, describe_vae
@@ -42,18 +44,7 @@ def _check(path: Path, configs: Configs) -> None:
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     if not any(name.startswith(_TEXT) for name in header):
         return None
-    shapes = find_shapes(path, header, _PLACES)
-    try:
-        unet = describe_unet(shapes["unet"])
-        configs = {
-            "unet": unet | {"attention_head_dim": count_heads(unet["block_out_channels"])},
-            "vae": describe_vae(shapes["vae"]),
-            "text_encoder": _describe_text(shapes["text_encoder"]),
-        }
-    except (KeyError, IndexError, ValueError) as error:
-        raise bad_model(path, f"not {WORDS} checkpoint: {error}") from error
-    for part, config in configs.items():
-        check_size(path, part, config)
+    configs = read_configs(path, header, WORDS, _PLACES, _describe)
     _check(path, configs)
     noise = read_marks_of_sd2(path, header, configs["unet"]["in_channels"])
     return Checkpoint(
@@ -64,6 +55,15 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         noise=noise,
         defaults=_defaults_of_size(768 if noise.prediction == "v_prediction" else 512),
     )
+
+
+def _describe(shapes: Mapping[str, Shapes]) -> Configs:
+    unet = describe_unet(shapes["unet"])
+    return {
+        "unet": unet | {"attention_head_dim": count_heads(unet["block_out_channels"])},
+        "vae": describe_vae(shapes["vae"]),
+        "text_encoder": _describe_text(shapes["text_encoder"]),
+    }
 
 
 def _describe_text(shapes: Shapes) -> dict[str, object]:
@@ -92,12 +92,7 @@ FILES = FamilyFiles(
     pipelines=frozenset(
         {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
     ),
-    classes={
-        "unet": frozenset({"UNet2DConditionModel"}),
-        "vae": frozenset({"AutoencoderKL"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "tokenizer": CLIP_TOKENIZERS,
-    },
+    classes=CLASSES,
     read_noise=read_noise_schedule,
     claims=_claims,
     check=_check,

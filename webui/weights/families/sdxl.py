@@ -10,7 +10,7 @@ from webui.domain.models import Family, PartSlot
 from webui.weights.checkpoint import Checkpoint, Part
 from webui.weights.families.bare_unets import CLIP_L, POOLED, BareUnet, find_bare_unet, scale_vae, vae_slot
 from webui.weights.families.checks import Configs, check_size
-from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
+from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles, FolderFacts
 from webui.weights.families.marks import read_marks
 from webui.weights.families.schedules import read_noise_schedule
 from webui.weights.families.unets import (
@@ -23,11 +23,11 @@ from webui.weights.families.unets import (
     Place,
     check_told,
     check_unet,
-    find_shapes,
     make_parts,
+    read_configs,
 )
-from webui.weights.formats.headers import Header, bad_model
-from webui.weights.recognition.shapes import describe_open_clip, describe_text, describe_unet_xl, describe_vae
+from webui.weights.formats.headers import Header
+from webui.weights.recognition.shapes import Shapes, describe_open_clip, describe_text, describe_unet_xl, describe_vae
 from webui.weights.recognition.text_files import projected
 
 WORDS = "an SDXL"
@@ -86,19 +86,7 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         return _read_bare(path, header, bare)
     if _SIZES not in header and not any(name.startswith("conditioner.embedders.") for name in header):
         return None
-    shapes = find_shapes(path, header, _PLACES)
-    try:
-        second = describe_open_clip(shapes["text_encoder_2"])
-        configs = {
-            "unet": describe_unet_xl(shapes["unet"], second["projection_dim"], TOLD),
-            "vae": describe_vae(shapes["vae"]) | {"scaling_factor": SCALE},
-            "text_encoder": describe_text(shapes["text_encoder"]),
-            "text_encoder_2": second,
-        }
-    except (KeyError, IndexError, ValueError) as error:
-        raise bad_model(path, f"not {WORDS} checkpoint: {error}") from error
-    for part, config in configs.items():
-        check_size(path, part, config)
+    configs = read_configs(path, header, WORDS, _PLACES, _describe)
     _check(path, configs)
     return Checkpoint(
         path,
@@ -108,6 +96,28 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         noise=read_marks(path, header),
         zero_negative=True,
     )
+
+
+def _describe(shapes: Mapping[str, Shapes]) -> Configs:
+    return {
+        **describe_with_second_text(shapes, TOLD),
+        "text_encoder": describe_text(shapes["text_encoder"]),
+    }
+
+
+def describe_with_second_text(shapes: Mapping[str, Shapes], numbers: int) -> Configs:
+    """Return the configurations of VAE, second text encoder, and a UNet told that one's view and so many `numbers`."""
+    text = describe_open_clip(shapes["text_encoder_2"])
+    return {
+        "unet": describe_unet_xl(shapes["unet"], text["projection_dim"], numbers),
+        "vae": describe_vae(shapes["vae"]) | {"scaling_factor": SCALE},
+        "text_encoder_2": text,
+    }
+
+
+def is_empty_nothing(facts: FolderFacts) -> bool:
+    """Tell whether a folder's model is told nothing at all for an empty negative prompt."""
+    return facts.index.get("force_zeros_for_empty_prompt", True) is True
 
 
 FILES = FamilyFiles(
@@ -131,7 +141,7 @@ FILES = FamilyFiles(
     },
     read_noise=read_noise_schedule,
     check=_check,
-    zero_negative=lambda facts: facts.index.get("force_zeros_for_empty_prompt", True) is True,
+    zero_negative=is_empty_nothing,
     single_file=_read_single_file,
     fit=_fit,
 )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.checkpoint import Checkpoint
-from webui.weights.families.checks import Configs, check_size
+from webui.weights.families.checks import Configs
 from webui.weights.families.family import CLIP_TOKENIZERS, FamilyFiles
 from webui.weights.families.marks import read_marks
 from webui.weights.families.schedules import read_noise_schedule
-from webui.weights.families.sdxl import SCALE
+from webui.weights.families.sdxl import describe_with_second_text, is_empty_nothing
 from webui.weights.families.unets import (
     OPEN_CLIP,
     OPEN_CLIP_MARK,
@@ -19,11 +19,10 @@ from webui.weights.families.unets import (
     Place,
     check_told,
     check_unet,
-    find_shapes,
     make_parts,
+    read_configs,
 )
-from webui.weights.formats.headers import Header, bad_model
-from webui.weights.recognition.shapes import describe_open_clip, describe_unet_xl, describe_vae
+from webui.weights.formats.headers import Header
 
 WORDS = "an SDXL refiner"
 TOLD = 5  # numbers besides the text: height and width, where it was cropped, how good-looking it is
@@ -47,18 +46,7 @@ def _defaults(configs: Configs) -> ModelDefaults:
 def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
     if not any(name.startswith(_TEXT) for name in header):
         return None
-    shapes = find_shapes(path, header, _PLACES)
-    try:
-        text = describe_open_clip(shapes["text_encoder_2"])
-        configs = {
-            "unet": describe_unet_xl(shapes["unet"], text["projection_dim"], TOLD),
-            "vae": describe_vae(shapes["vae"]) | {"scaling_factor": SCALE},
-            "text_encoder_2": text,
-        }
-    except (KeyError, IndexError, ValueError) as error:
-        raise bad_model(path, f"not {WORDS} checkpoint: {error}") from error
-    for part, config in configs.items():
-        check_size(path, part, config)
+    configs = read_configs(path, header, WORDS, _PLACES, lambda shapes: describe_with_second_text(shapes, TOLD))
     _check(path, configs)
     return Checkpoint(
         path,
@@ -85,6 +73,6 @@ FILES = FamilyFiles(
     read_noise=read_noise_schedule,
     check=_check,
     defaults=_defaults,
-    zero_negative=lambda facts: facts.index.get("force_zeros_for_empty_prompt", True) is True,
+    zero_negative=is_empty_nothing,
     single_file=_read_single_file,
 )

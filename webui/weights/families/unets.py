@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from webui.weights.checkpoint import VARIANTS, Part
-from webui.weights.families.checks import Configs, check_levels
+from webui.weights.families.checks import Configs, check_levels, check_size
 from webui.weights.formats.headers import Header, bad_model
 from webui.weights.recognition.shapes import Shapes, part_of_header
 
@@ -18,6 +18,10 @@ CLIP_MARK = "embeddings.token_embedding.weight"
 OPEN_CLIP_MARK = "token_embedding.weight"
 OPEN_CLIP = "open_clip"
 """The layout of a text encoder in OpenCLIP's names; it pads texts with a token of its own."""
+
+
+Describe = Callable[[Mapping[str, Shapes]], Configs]
+"""(shapes of each part) → configurations; raises `KeyError`, `IndexError` or `ValueError` for those of no network."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,19 @@ UNET_PLACE = Place("UNet2DConditionModel", UNET, "input_blocks.0.0.weight", "UNe
 VAE_PLACE = Place("AutoencoderKL", VAE, "decoder.conv_in.weight", "VAE")
 
 
-def find_shapes(path: Path, header: Header, places: Mapping[str, Place]) -> dict[str, Shapes]:
+def read_configs(path: Path, header: Header, words: str, places: Mapping[str, Place], describe: Describe) -> Configs:
+    """Return the configuration of each part of a single file; raise `BadFile` when one is missing or makes no sense."""
+    shapes = _find_shapes(path, header, places)
+    try:
+        configs = describe(shapes)
+    except (KeyError, IndexError, ValueError) as error:
+        raise bad_model(path, f"not {words} checkpoint: {error}") from error
+    for part, config in configs.items():
+        check_size(path, part, config)
+    return configs
+
+
+def _find_shapes(path: Path, header: Header, places: Mapping[str, Place]) -> dict[str, Shapes]:
     """Return the shapes of each part; raise `BadFile` naming the parts that are missing."""
     missing = [place.words for place in places.values() if f"{place.prefix}{place.mark}" not in header]
     if missing:
