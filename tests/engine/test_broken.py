@@ -21,8 +21,7 @@ from webui.engine.denoise import Predict
 from webui.engine.engine import Engine, EngineOptions, ImageReady
 from webui.engine.families import sd1
 from webui.engine.samplers import Step
-from webui.weights import memory
-from webui.weights.memory import Resident
+from webui.weights.memory import Resident, devices
 
 PlanMaker = Callable[..., Plan]
 BROKEN = float("nan")
@@ -51,7 +50,7 @@ def differ(one: Image.Image, other: Image.Image) -> float:
 @pytest.fixture
 def half_engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Return an engine whose networks compute in bfloat16, whatever this machine would choose."""
-    monkeypatch.setattr(memory, "_cpu_computes_bf16", lambda: True)
+    monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: True)
     return Engine(EngineOptions(use_cpu=frozenset({"all"}), precision="half"))
 
 
