@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from webui.domain.models import Family, ModelDefaults
-from webui.weights.families.checks import Configs, check_levels, unusable
+from webui.weights.families.checks import Configs, check_levels
 from webui.weights.families.family import T5_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_flow_schedule
+from webui.weights.families.transformers import check_axes
 from webui.weights.formats.headers import bad_model
 
 WORDS = "a Chroma"
@@ -23,15 +23,6 @@ def _check(path: Path, configs: Configs) -> None:
     check_axes(path, transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128), 3)
     if transformer.get("joint_attention_dim", 4096) != configs["text_encoder"].get("d_model", 512):
         raise bad_model(path, "its transformer and its text encoder do not fit together")
-
-
-def check_axes(path: Path, axes: Any, head: Any, count: int) -> None:
-    """Refuse a transformer whose heads are not shared out to the `count` coordinates of a token."""
-    usable = isinstance(axes, list | tuple) and all(
-        isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes
-    )
-    if not usable or len(axes) != count or sum(axes) != head:
-        raise unusable(path, "transformer")
 
 
 def _defaults(configs: Configs) -> ModelDefaults:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from webui.domain.models import CONTROLLED, KONTEXT, Family, ModelDefaults, PartSlot
 from webui.weights.checkpoint import FLUX_VARIANTS, Checkpoint, FlowSchedule, Part
-from webui.weights.families.checks import Configs, check_levels, check_size, unusable
+from webui.weights.families.checks import Configs, check_levels
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
-from webui.weights.families.parts import find_parts, find_prefix, scaled
+from webui.weights.families.parts import find_prefix, read_parts, scaled
 from webui.weights.families.schedules import read_flow_schedule
+from webui.weights.families.transformers import check_axes, check_scales
 from webui.weights.formats.headers import Header, bad_model
 from webui.weights.recognition.shapes import part_of_header
 from webui.weights.recognition.transformer_shapes import describe_flux
@@ -39,10 +40,7 @@ def _check_transformer(path: Path, configs: Configs) -> None:
     outputs = transformer.get("out_channels") or channels
     if channels not in tuple(FLUX_VARIANTS) or (outputs, transformer.get("patch_size", 1)) != (64, 1):
         raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
-    axes, head = transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128)
-    even = isinstance(axes, list | tuple) and all(isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes)
-    if not even or len(axes) != 3 or sum(axes) != head:
-        raise unusable(path, "transformer")
+    check_axes(path, transformer.get("axes_dims_rope", (16, 56, 56)), transformer.get("attention_head_dim", 128), 3)
 
 
 def _check_vae(path: Path, configs: Configs) -> None:
@@ -50,9 +48,7 @@ def _check_vae(path: Path, configs: Configs) -> None:
     if vae.get("latent_channels", 4) != 16:
         raise bad_model(path, "not a Flux checkpoint: its latents do not have 16 channels")
     check_levels(path, WORDS, vae)
-    scales = vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0
-    if not all(isinstance(number, int | float) for number in scales) or scales[0] <= 0:
-        raise unusable(path, "vae")
+    check_scales(path, vae)
 
 
 def _check_texts(path: Path, configs: Configs) -> None:
@@ -104,12 +100,9 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         transformer = describe_flux(part_of_header(header, prefix))
     except (KeyError, IndexError, ValueError, StopIteration) as error:
         raise bad_model(path, f"not {WORDS} checkpoint: it lacks {error}") from error
-    check_size(path, "transformer", transformer)
     slots = _slots({"transformer": transformer})
-    parts = {
-        "transformer": Part("FluxTransformer2DModel", transformer, (path,), "original", prefix),
-        **find_parts(path, header, slots, _fit),
-    }
+    network = Part("FluxTransformer2DModel", transformer, (path,), "original", prefix)
+    parts = read_parts(path, header, network, slots, _fit)
     configs = {name: part.config for name, part in parts.items()}
     _check(path, configs)
     noise = _DEV if transformer["guidance_embeds"] else _SCHNELL

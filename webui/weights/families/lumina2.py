@@ -8,7 +8,7 @@ from webui.domain.models import Family, ModelDefaults
 from webui.weights.families.checks import Configs, unusable
 from webui.weights.families.family import GEMMA_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_flow_schedule
-from webui.weights.families.transformers import check_latents, check_numbers, check_text
+from webui.weights.families.transformers import check_axes, check_latents, check_numbers, check_text
 
 WORDS = "a Lumina 2"
 _NUMBERS = "hidden_size", "num_layers", "num_attention_heads", "num_kv_heads"
@@ -18,10 +18,9 @@ def _check(path: Path, configs: Configs) -> None:
     check_latents(path, WORDS, configs, 16)
     transformer = configs["transformer"]
     check_numbers(path, "transformer", transformer, *_NUMBERS)
-    axes = transformer.get("axes_dim_rope", (32, 32, 32))
-    even = isinstance(axes, list | tuple) and all(type(axis) is int and axis > 0 and axis % 2 == 0 for axis in axes)
     width, heads = transformer.get("hidden_size", 2304), transformer.get("num_attention_heads", 24)
-    if not even or len(axes) != 3 or sum(axes) * heads != width or transformer.get("patch_size", 2) != 2:
+    check_axes(path, transformer.get("axes_dim_rope", (32, 32, 32)), width / heads, 3)
+    if transformer.get("patch_size", 2) != 2:
         raise unusable(path, "transformer")
     check_text(path, configs, transformer.get("cap_feat_dim", 1024))
 

@@ -28,6 +28,12 @@ def find_prefix(header: Header, mark: str) -> str | None:
     return next((prefix for prefix in TRANSFORMERS if f"{prefix}{mark}" in header), None)
 
 
+def read_parts(path: Path, header: Header, transformer: Part, slots: Iterable[PartSlot], fit: Fit) -> dict[str, Part]:
+    """Return the parts of a checkpoint's file, by component: its `transformer`, and what it holds besides."""
+    check_size(path, "transformer", transformer.config)
+    return {"transformer": transformer, **find_parts(path, header, slots, fit)}
+
+
 def find_parts(path: Path, header: Header, slots: Iterable[PartSlot], fit: Fit) -> dict[str, Part]:
     """Return the parts that a checkpoint's file holds besides its transformer, by component."""
     parts: dict[str, Part] = {}

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from webui.domain.models import Family, ModelDefaults, PartSlot
 from webui.weights.checkpoint import Checkpoint, FlowSchedule, Part
-from webui.weights.families.checks import Configs, check_levels, check_size, unusable
+from webui.weights.families.checks import Configs, check_levels, unusable
 from webui.weights.families.family import CLIP_TOKENIZERS, T5_TOKENIZERS, FamilyFiles
-from webui.weights.families.parts import TRANSFORMERS, find_parts, scaled
+from webui.weights.families.parts import TRANSFORMERS, read_parts, scaled
 from webui.weights.families.schedules import read_flow_schedule
+from webui.weights.families.transformers import check_scales
 from webui.weights.formats.headers import Header, bad_model
 from webui.weights.recognition.shapes import part_of_header
 from webui.weights.recognition.text_files import projected
@@ -29,9 +30,7 @@ def _check(path: Path, configs: Configs) -> None:
         raise unusable(path, "transformer")
     if vae is not None:
         check_levels(path, WORDS, vae)
-        scales = vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0
-        if not all(isinstance(number, int | float) for number in scales) or scales[0] <= 0:
-            raise unusable(path, "vae")
+        check_scales(path, vae)
     _check_texts(path, configs)
 
 
@@ -91,12 +90,9 @@ def _read_single_file(path: Path, header: Header) -> Checkpoint | None:
         transformer = describe_sd3(part_of_header(header, prefix))
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise bad_model(path, f"not {WORDS} checkpoint: it lacks {error}") from error
-    check_size(path, "transformer", transformer)
     slots = _slots({"transformer": transformer})
-    parts = {
-        "transformer": Part("SD3Transformer2DModel", transformer, (path,), "original", prefix),
-        **find_parts(path, header, slots, _fit),
-    }
+    network = Part("SD3Transformer2DModel", transformer, (path,), "original", prefix)
+    parts = read_parts(path, header, network, slots, _fit)
     configs = {name: part.config for name, part in parts.items()}
     _check(path, configs)
     return Checkpoint(

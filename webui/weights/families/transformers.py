@@ -20,9 +20,23 @@ def check_latents(path: Path, words: str, configs: Configs, channels: int, *, sh
         raise bad_model(path, f"not {words} checkpoint: its latents do not have {channels} channels")
     if shrinks:
         check_levels(path, words, vae)
-    shift = vae.get("shift_factor") or 0.0
-    if not _is_positive(vae.get("scaling_factor", 1.0)) or not isinstance(shift, int | float):
+    check_scales(path, vae)
+
+
+def check_scales(path: Path, vae: Mapping[str, Any]) -> None:
+    """Refuse a VAE whose latents cannot be scaled and shifted as it says."""
+    scale, shift = vae.get("scaling_factor", 1.0), vae.get("shift_factor") or 0.0
+    if not all(isinstance(number, int | float) for number in (scale, shift)) or scale <= 0:
         raise unusable(path, "vae")
+
+
+def check_axes(path: Path, axes: Any, head: Any, count: int) -> None:
+    """Refuse a transformer whose heads are not shared out to the `count` coordinates of a token."""
+    usable = isinstance(axes, list | tuple) and all(
+        isinstance(axis, int) and axis > 0 and axis % 2 == 0 for axis in axes
+    )
+    if not usable or len(axes) != count or sum(axes) != head:
+        raise unusable(path, "transformer")
 
 
 def check_numbers(path: Path, part: str, config: Mapping[str, Any], *names: str) -> None:
@@ -36,7 +50,3 @@ def check_text(path: Path, configs: Configs, width: object, encoder: str = "text
     config = configs[encoder]
     if width is None or width not in [config[name] for name in WIDTHS if name in config]:
         raise bad_model(path, f"its transformer and its {encoder} do not fit together")
-
-
-def _is_positive(number: object) -> bool:
-    return isinstance(number, int | float) and number > 0

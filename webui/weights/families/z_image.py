@@ -6,9 +6,9 @@ from pathlib import Path
 
 from webui.domain.models import Family, ModelDefaults
 from webui.weights.families.checks import Configs, check_levels, unusable
-from webui.weights.families.chroma import check_axes
 from webui.weights.families.family import QWEN_TOKENIZERS, FamilyFiles
 from webui.weights.families.schedules import read_flow_schedule
+from webui.weights.families.transformers import check_axes
 from webui.weights.formats.headers import bad_model
 
 WORDS = "a Z-Image"
