@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -16,10 +18,11 @@ from webui.domain.plan import Plan
 from webui.domain.start import FromMaskedImage
 from webui.engine import families
 from webui.engine.control import Control
-from webui.engine.engine import Engine, ImageReady, PreviewImage
+from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
 from webui.engine.generate import Batch, draw
 from webui.engine.models import Models
 from webui.images.canvas import Canvas
+from webui.weights.memory import cache
 
 PlanMaker = Callable[..., Plan]
 PICTURE, MASK = "a" * 64, "c" * 64  # the names of inputs
@@ -96,6 +99,15 @@ def check_batch(plan: Plan, prompts: Sequence[str], models: Models, most: float 
         alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
         assert difference(latents, alone[0]) < most
     return together
+
+
+def check_memory_mode(plan: Plan, models: Models, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw `plan` in a memory mode: its latents are those that `models`, of none, draw."""
+    expected = latents_of(plan, models)
+    choose = cache.choose_placement
+    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
+    saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
+    assert difference(latents_of(plan, saving), expected) < 1e-5
 
 
 def check_inpainting(engine: Engine, plan: Plan) -> None:

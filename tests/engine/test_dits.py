@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +9,45 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import (
+    MASKED,
+    PICTURE,
+    PlanMaker,
+    check_batch,
+    check_inpainting,
+    check_memory_mode,
+    difference,
+    latents_of,
+    load_pipeline,
+    noise_of,
+    photo,
+    picture_of,
+    pictures_of,
+    plans_of,
+    preview_sizes,
+)
 from tests.tiny_dits import KINDS, PIPELINES, SCHEDULERS, make_folder
 from webui.domain.models import Family
 from webui.domain.plan import Plan, PreviewPlan
-from webui.domain.start import FromImage, FromMaskedImage
+from webui.domain.start import FromImage
 from webui.engine import families, previews, vae
 from webui.engine.condition import Condition, Encoding, stack
-from webui.engine.control import Control
-from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
+from webui.engine.engine import Engine
 from webui.engine.families.sana import read_instruction
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.engine.starts import latent_mask
 from webui.errors import BadRequest
 from webui.weights.loading.load import load
-from webui.weights.memory import Resident, cache
+from webui.weights.memory import Resident
 from webui.weights.recognition.identify import identify
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-PICTURE, MASK = "a" * 64, "c" * 64
 STEPS = 5
 LONG = "dog castle, " * 200
 
@@ -55,13 +66,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def pipeline(folders: dict[str, Path], kind: str) -> Any:
-    return load_pipeline(kind, folders[kind])
-
-
-def load_pipeline(kind: str, folder: Path) -> Any:
-    pipeline = getattr(diffusers, PIPELINES[kind]).from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return load_pipeline(getattr(diffusers, PIPELINES[kind]), folders[kind])
 
 
 @pytest.fixture(scope="module")
@@ -76,30 +81,13 @@ def plan_dit(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
             "schedule": "Simple" if flow else "Uniform",
             "negative": "dull dog",
         }
-        plan = make_plan(path=folders[kind], **{**usual, **changes})
-        return plan.replace(model=plan.model.replace(family=Family(kind)))
+        return plans_of(make_plan, Family(kind), path=folders[kind], **usual)(**changes)
 
     return make
 
 
 def model_of(models: Models, plan: Plan) -> Resident:
     return models.get(plan.model).resident
-
-
-def noise_of(plan: Plan) -> Tensor:
-    shape = families.find(plan.model.family).latent_shape(plan.width, plan.height)
-    return torch.randn((1, *shape), generator=torch.Generator().manual_seed(plan.images[0].seed))
-
-
-def photo(width: int = 64, height: int = 64) -> Image.Image:
-    image = Image.new("RGB", (width, height), "navy")
-    ImageDraw.Draw(image).ellipse((8, 8, width - 8, height - 8), "orange")
-    return image
-
-
-def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:
-    happened = engine.run(plan, Control(), {name * 64: image for name, image in inputs.items()})
-    return [np.asarray(item.image, np.int16) for item in happened if isinstance(item, ImageReady)]
 
 
 # Texts
@@ -207,18 +195,14 @@ def test_the_same_picture_as_diffusers(
     with torch.inference_mode():
         theirs = coder.decode(own, return_dict=False)[0]
     expected = ((theirs[0] / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
-    assert np.abs(run(engine, plan)[0] - expected).max() <= 1
+    assert np.abs(picture_of(engine, plan) - expected).max() <= 1
 
 
 def test_batches_are_single_images(models: Models, plan_dit: PlanMaker, kind: str) -> None:
     """With prompts of different length, one that changes on the way, and one of two branches."""
     plan = plan_dit(kind, count=3, sampler="DPM++ 2M", guidance=2.0)
     prompts = "bird " * 80, "a [castle:dog:2]", "a cat AND a castle at night :0.5"
-    images = [image.replace(prompt=prompt) for image, prompt in zip(plan.images, prompts, strict=True)]
-    together = latents_of(plan.replace(images=tuple(images)), models)
-    for image, latents in zip(images, together, strict=True):
-        alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
-        assert difference(latents, alone[0]) < 1e-3
+    check_batch(plan, prompts, models, 1e-3)
 
 
 @pytest.mark.parametrize("prompt", ["a castle", "a cat AND a castle", "a [cat:castle:1]"])
@@ -229,45 +213,34 @@ def test_prompts_matter(models: Models, plan_dit: PlanMaker, kind: str, prompt: 
 
 @pytest.mark.parametrize("size", [(72, 88), (104, 64)])
 def test_every_size_that_can_be_chosen(engine: Engine, plan_dit: PlanMaker, kind: str, size: tuple[int, int]) -> None:
-    (picture,) = run(engine, plan_dit(kind, width=size[0], height=size[1]))
+    picture = picture_of(engine, plan_dit(kind, width=size[0], height=size[1]))
     assert picture.shape == (size[1], size[0], 3)
 
 
 def test_a_picture_is_gone_on_with(engine: Engine, plan_dit: PlanMaker, kind: str) -> None:
     """The less strength, the more is left of it; all of a picture that the VAE can keep."""
     weak, strong = (
-        run(engine, plan_dit(kind, start=FromImage(images=(PICTURE,), strength=strength)), a=photo())[0]
+        picture_of(engine, plan_dit(kind, start=FromImage(images=(PICTURE,), strength=strength)), a=photo())
         for strength in (0.2, 1.0)
     )
     assert np.abs(weak - strong).mean() > 1
 
 
 def test_inpainting_keeps_what_is_not_masked(engine: Engine, plan_dit: PlanMaker, kind: str) -> None:
-    mask = Image.new("L", (64, 64), 0)
-    ImageDraw.Draw(mask).rectangle((32, 0, 63, 63), 255)
-    start = FromMaskedImage(images=(PICTURE,), mask=MASK, strength=1.0, mask_blur=0)
-    (painted,) = run(engine, plan_dit(kind, start=start), a=photo(), c=mask)
-    before = np.asarray(photo(), np.int16)
-    assert (painted[:, :32] == before[:, :32]).all()
-    assert np.abs(painted[:, 32:] - before[:, 32:]).mean() > 10
+    check_inpainting(engine, plan_dit(kind, start=MASKED))
 
 
 @pytest.mark.parametrize("method", ["Approx", "Full"])
 def test_previews(engine: Engine, plan_dit: PlanMaker, kind: str, method: str) -> None:
     plan = plan_dit(kind, preview=PreviewPlan(every=2, method=method))
-    previews = [item.image for item in engine.run(plan, Control()) if isinstance(item, PreviewImage)]
-    assert [image.size for image in previews] == [(64, 64)] * 2
+    assert preview_sizes(engine, plan) == [(64, 64)] * 2
 
 
 @pytest.mark.parametrize("mode", ["medvram", "lowvram"])
 def test_every_memory_mode_draws_the_same(
     models: Models, plan_dit: PlanMaker, kind: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = latents_of(plan_dit(kind), models)
-    choose = cache.choose_placement
-    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
-    saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
-    assert difference(latents_of(plan_dit(kind), saving), expected) < 1e-5
+    check_memory_mode(plan_dit(kind), models, mode, monkeypatch)
 
 
 def test_half_precision(models: Models, plan_dit: PlanMaker, folders: dict[str, Path], kind: str) -> None:
@@ -304,9 +277,9 @@ def test_pixart_alpha_is_told_the_size(models: Models, plan_dit: PlanMaker) -> N
 
 
 def test_auraflow_knows_so_many_places(engine: Engine, plan_dit: PlanMaker) -> None:
-    assert len(run(engine, plan_dit("auraflow", width=128, height=128))) == 1
+    assert len(pictures_of(engine, plan_dit("auraflow", width=128, height=128))) == 1
     with pytest.raises(BadRequest, match="at most 128 pixels"):
-        run(engine, plan_dit("auraflow", width=136, height=64))
+        pictures_of(engine, plan_dit("auraflow", width=136, height=64))
 
 
 def test_masks_of_pictures_that_are_no_whole_latents() -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import difference, latents_of, load_pipeline
 from tests.tiny_models import taesd_weights
 from tests.tiny_xl import make_folder, original_weights
 from webui.domain.models import Family
@@ -65,9 +65,8 @@ def plan_edm(make_plan: PlanMaker, folders: Mapping[str, Path]) -> PlanMaker:
     return make
 
 
-def load_pipeline(folder: Path) -> Any:
-    loaded = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    loaded.set_progress_bar_config(disable=True)
+def load_edm_pipeline(folder: Path) -> Any:
+    loaded = load_pipeline(diffusers.StableDiffusionXLPipeline, folder)
     loaded.scheduler = diffusers.EDMEulerScheduler.from_config(loaded.scheduler.config)
     return loaded
 
@@ -89,7 +88,7 @@ def test_the_same_latents_as_diffusers(
     models: Models, plan_edm: PlanMaker, folders: Mapping[str, Path], name: str
 ) -> None:
     plan = plan_edm(name, width=96, guidance=3.0)
-    theirs = draw_theirs(load_pipeline(folders[name]), plan, models, "latent")
+    theirs = draw_theirs(load_edm_pipeline(folders[name]), plan, models, "latent")
     assert difference(latents_of(plan, models), theirs) < 1e-3
 
 
@@ -98,7 +97,7 @@ def test_the_same_picture_as_diffusers(
 ) -> None:
     """Decoded with each channel's own mean and spread."""
     plan = plan_edm("playground")
-    [theirs] = draw_theirs(load_pipeline(folders["playground"]), plan, models, "np")
+    [theirs] = draw_theirs(load_edm_pipeline(folders["playground"]), plan, models, "np")
     [ours] = [np.asarray(item.image) for item in engine.run(plan, Control()) if isinstance(item, ImageReady)]
     assert np.abs(ours - (theirs * 255)).max() <= 1.1
 
@@ -110,7 +109,7 @@ def test_pictures_become_latents_as_with_diffusers(
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
     means, deviations = (torch.tensor(numbers).reshape(1, 4, 1, 1) for numbers in (MEANS, DEVIATIONS))
     with torch.inference_mode():
-        own = load_pipeline(folders["playground"]).vae.encode(pixels).latent_dist.mean
+        own = load_edm_pipeline(folders["playground"]).vae.encode(pixels).latent_dist.mean
     ours = encode(models.get(plan_edm("playground").model).resident, picture)
     assert torch.allclose(ours, ((own - means) * 0.5 / deviations)[0], atol=1e-5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.engine_parts import (
     PlanMaker,
     check_batch,
     check_inpainting,
+    check_memory_mode,
     difference,
     latents_of,
     load_pipeline,
@@ -38,11 +38,11 @@ from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import vae
 from webui.engine.condition import Condition, Encoding
-from webui.engine.engine import Engine, EngineOptions
+from webui.engine.engine import Engine
 from webui.engine.families import flux
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
-from webui.weights.memory import Resident, cache
+from webui.weights.memory import Resident
 
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -249,11 +249,7 @@ def test_sides_of_an_odd_number_of_latents(models: Models, plan_flux: PlanMaker)
 def test_every_memory_mode_draws_the_same(
     models: Models, plan_flux: PlanMaker, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = latents_of(plan_flux(), models)
-    choose = cache.choose_placement
-    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
-    saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
-    assert difference(latents_of(plan_flux(), saving), expected) < 1e-5
+    check_memory_mode(plan_flux(), models, mode, monkeypatch)
 
 
 def test_inpainting_keeps_what_is_not_masked(engine: Engine, models: Models, plan_flux: PlanMaker) -> None:

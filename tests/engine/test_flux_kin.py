@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import PlanMaker, difference, latents_of, load_pipeline, noise_of, photo, plans_of
 from tests.tiny_flux import make_folder, make_single_file
 from webui.domain.models import CONTROLLED, KONTEXT, Family
 from webui.domain.plan import Plan
@@ -24,7 +23,6 @@ from webui.engine.models import Models
 from webui.images.canvas import Canvas
 from webui.weights.recognition.identify import identify
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 PIPELINES = {
@@ -43,38 +41,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def plan_flux(make_plan: PlanMaker, folders: dict[str, Path]) -> PlanMaker:
     def make(kind: str, **changes: Any) -> Plan:
-        plan = make_plan(path=folders[kind], **{"guidance": 1.0, "distilled_guidance": 3.5, **changes})
-        return plan.replace(model=plan.model.replace(family=Family.FLUX))
+        usual = {"guidance": 1.0, "distilled_guidance": 3.5}
+        return plans_of(make_plan, Family.FLUX, path=folders[kind], **usual)(**changes)
 
     return make
 
 
 @pytest.fixture(scope="module")
 def pipelines(folders: dict[str, Path]) -> dict[str, Any]:
-    loaded = {
-        kind: pipeline.from_pretrained(folders[kind], dtype=torch.float32, local_files_only=True)
-        for kind, pipeline in PIPELINES.items()
-    }
-    for pipeline in loaded.values():
-        pipeline.set_progress_bar_config(disable=True)
-    return loaded
-
-
-def photo() -> Image.Image:
-    image = Image.new("RGB", (64, 96), "navy")
-    ImageDraw.Draw(image).ellipse((8, 8, 56, 80), "orange")
-    return image
+    return {kind: load_pipeline(pipeline, folders[kind]) for kind, pipeline in PIPELINES.items()}
 
 
 def half_mask() -> Image.Image:
     mask = Image.new("L", (64, 96), 0)
     ImageDraw.Draw(mask).rectangle((20, 30, 63, 95), 255)
     return mask
-
-
-def noise_of(plan: Plan) -> Tensor:
-    shape = (1, 16, plan.height // 8, plan.width // 8)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(plan.images[0].seed))
 
 
 def masked(mask: Image.Image) -> FromMaskedImage:
@@ -98,9 +79,9 @@ def test_fill_is_shown_what_diffusers_shows(
     pipelines: dict[str, Any], models: Models, plan_flux: PlanMaker, mask: Image.Image
 ) -> None:
     plan = plan_flux("fill", start=masked(mask), width=64, height=96)
-    beside = see_beside(models.get(plan.model).resident, plan, [Canvas(photo(), mask)], 1, (12, 8))
+    beside = see_beside(models.get(plan.model).resident, plan, [Canvas(photo(64, 96), mask)], 1, (12, 8))
     assert beside is not None and beside.shape == (1, 16 + 64, 12, 8)
-    assert difference(flux.pack(beside), packed_by_diffusers(pipelines["fill"], photo(), mask)) < 1e-4
+    assert difference(flux.pack(beside), packed_by_diffusers(pipelines["fill"], photo(64, 96), mask)) < 1e-4
 
 
 def test_fill_without_a_picture_paints_all(models: Models, plan_flux: PlanMaker) -> None:
@@ -121,9 +102,9 @@ def test_fill_draws_the_same_latents_as_diffusers(
     plan = plan_flux("fill", start=masked(mask), width=64, height=96, steps=5)
     theirs = pipelines["fill"](
         plan.images[0].prompt, guidance_scale=3.5, width=64, height=96, num_inference_steps=5,
-        image=photo(), mask_image=mask, latents=flux.pack(noise_of(plan)), output_type="latent",
+        image=photo(64, 96), mask_image=mask, latents=flux.pack(noise_of(plan)), output_type="latent",
     ).images  # fmt: skip
-    ours = latents_of(plan, models, [Canvas(photo(), mask)])
+    ours = latents_of(plan, models, [Canvas(photo(64, 96), mask)])
     assert difference(ours, flux.unpack(theirs, 6, 4)) < 1e-3
 
 
@@ -132,10 +113,11 @@ def test_kontext_draws_the_same_latents_as_diffusers(
 ) -> None:
     plan = plan_flux("kontext", start=FromImage(images=("a" * 64,), strength=1.0), width=64, height=96, steps=5)
     theirs = pipelines["kontext"](
-        image=photo(), prompt=plan.images[0].prompt, guidance_scale=3.5, width=64, height=96, num_inference_steps=5,
-        latents=flux.pack(noise_of(plan)), output_type="latent", max_area=64 * 96, _auto_resize=False,
+        image=photo(64, 96), prompt=plan.images[0].prompt, guidance_scale=3.5, width=64, height=96,
+        num_inference_steps=5, latents=flux.pack(noise_of(plan)), output_type="latent", max_area=64 * 96,
+        _auto_resize=False,
     ).images  # fmt: skip
-    assert difference(latents_of(plan, models, [Canvas(photo())]), flux.unpack(theirs, 6, 4)) < 1e-3
+    assert difference(latents_of(plan, models, [Canvas(photo(64, 96))]), flux.unpack(theirs, 6, 4)) < 1e-3
 
 
 def test_kontext_draws_from_words_alone_too(pipelines: dict[str, Any], models: Models, plan_flux: PlanMaker) -> None:
@@ -155,10 +137,10 @@ def test_what_follows_a_picture_draws_the_same_latents_as_diffusers(
     distribution = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution
     monkeypatch.setattr(distribution, "sample", lambda drawn, generator=None: drawn.mean)
     theirs = pipelines["control"](
-        control_image=photo(), prompt=plan.images[0].prompt, guidance_scale=3.5, width=64, height=96,
+        control_image=photo(64, 96), prompt=plan.images[0].prompt, guidance_scale=3.5, width=64, height=96,
         num_inference_steps=5, latents=flux.pack(noise_of(plan)), output_type="latent",
     ).images  # fmt: skip
-    assert difference(latents_of(plan, models, [Canvas(photo())]), flux.unpack(theirs, 6, 4)) < 1e-3
+    assert difference(latents_of(plan, models, [Canvas(photo(64, 96))]), flux.unpack(theirs, 6, 4)) < 1e-3
 
 
 def test_what_they_are(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import check_batch, difference, latents_of
 from tests.tiny_kolors import SCHEDULER, WIDTH, make_chat_glm, make_folder, make_networks
 from tests.tiny_models import write_json
 from webui.domain.models import Family
@@ -174,11 +174,7 @@ def test_the_same_latents_as_diffusers(
 def test_batches_are_single_images(models: Models, plan_kolors: PlanMaker) -> None:
     plan = plan_kolors(count=3, sampler="DPM++ 2M", guidance=2.0)
     prompts = "dog " * 80, "a [castle:dog:2]", "a cat AND a castle :0.5"
-    images = [image.replace(prompt=prompt) for image, prompt in zip(plan.images, prompts, strict=True)]
-    together = latents_of(plan.replace(images=tuple(images)), models)
-    for image, latents in zip(images, together, strict=True):
-        alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
-        assert difference(latents, alone[0]) < 1e-3
+    together = check_batch(plan, prompts, models, 1e-3)
     assert difference(together[1], together[0]) > 1e-3
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import numpy as np
@@ -12,11 +10,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import PlanMaker, difference, latents_of, load_pipeline, plans_of
 from tests.tiny_models import SCHEDULER
 from tests.tiny_sd2 import WIDTH, make_folder, make_single_file
 from webui.domain.models import Family
-from webui.domain.plan import Plan, RefinerPlan
+from webui.domain.plan import RefinerPlan
 from webui.domain.start import FromMaskedImage
 from webui.engine.condition import Encoding
 from webui.engine.control import Control
@@ -25,7 +23,6 @@ from webui.engine.families import sd1
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 STEPS = 6
@@ -39,23 +36,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plan_sd2(make_plan: PlanMaker, folder: Path) -> PlanMaker:
     """Return a function like `make_plan` for the tiny SD2."""
-
-    def make(*, path: Path = folder, **changes: Any) -> Plan:
-        plan = make_plan(path=path, **changes)
-        return plan.replace(model=plan.model.replace(family=Family.SD2))
-
-    return make
-
-
-def load_pipeline(folder: Path) -> Any:
-    loaded = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
+    return plans_of(make_plan, Family.SD2, path=folder)
 
 
 def test_texts_are_encoded_as_by_diffusers(folder: Path, models: Models, plan_sd2: PlanMaker) -> None:
     with torch.inference_mode():
-        states, _ = load_pipeline(folder).encode_prompt("a photo of a cat", "cpu", 1, False)
+        states, _ = load_pipeline(diffusers.StableDiffusionPipeline, folder).encode_prompt(
+            "a photo of a cat", "cpu", 1, False
+        )
     condition = sd1.encode(models.get(plan_sd2().model).resident, "a photo of a cat", Encoding())
     assert condition.states.shape == (77, WIDTH)
     assert difference(condition.states, states[0]) < 1e-5
@@ -65,7 +53,7 @@ def test_texts_are_encoded_as_by_diffusers(folder: Path, models: Models, plan_sd
 def test_the_same_latents_as_diffusers(models: Models, plan_sd2: PlanMaker, tmp_path: Path, prediction: str) -> None:
     folder = make_folder(tmp_path / prediction, prediction=prediction)
     plan = plan_sd2(path=folder, schedule="Karras", guidance=6.0, steps=STEPS, width=96)
-    pipeline, resident = load_pipeline(folder), models.get(plan.model).resident
+    pipeline, resident = load_pipeline(diffusers.StableDiffusionPipeline, folder), models.get(plan.model).resident
     pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(
         SCHEDULER | {"prediction_type": prediction, "use_karras_sigmas": True, "timestep_spacing": "linspace",
                      "steps_offset": 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,16 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import (
+    PlanMaker,
+    check_batch,
+    check_memory_mode,
+    difference,
+    latents_of,
+    load_pipeline,
+    picture_of,
+    plans_of,
+)
 from tests.tiny_models import SCHEDULER
 from tests.tiny_xl import POOLED, WIDTHS, make_folder, make_single_file
 from webui.domain.models import Family
@@ -22,14 +30,12 @@ from webui.domain.plan import HiresPlan, Plan
 from webui.domain.start import FromImage, FromMaskedImage
 from webui.domain.upscaling import UpscalerRef
 from webui.engine.condition import Condition, Encoding
-from webui.engine.control import Control
-from webui.engine.engine import Engine, EngineOptions, ImageReady
+from webui.engine.engine import Engine
 from webui.engine.families import sdxl
 from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 STEPS = 6
@@ -49,12 +55,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plan_xl(make_plan: PlanMaker, folder: Path) -> PlanMaker:
     """Return a function like `make_plan` for the tiny SDXL."""
-
-    def make(*, path: Path = folder, **changes: Any) -> Plan:
-        plan = make_plan(path=path, **changes)
-        return plan.replace(model=plan.model.replace(family=Family.SDXL))
-
-    return make
+    return plans_of(make_plan, Family.SDXL, path=folder)
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +65,7 @@ def model(models: Models, plan_xl: PlanMaker) -> Resident:
 
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> Any:
-    return load_pipeline(folder)
-
-
-def load_pipeline(folder: Path) -> Any:
-    loaded = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
-
-
-def run(engine: Engine, plan: Plan, **inputs: Image.Image) -> list[np.ndarray]:
-    happened = engine.run(plan, Control(), {name * 64: image for name, image in inputs.items()})
-    return [np.asarray(item.image, np.int16) for item in happened if isinstance(item, ImageReady)]
+    return load_pipeline(diffusers.StableDiffusionXLPipeline, folder)
 
 
 # Texts
@@ -238,7 +228,7 @@ def test_the_same_picture_as_diffusers(pipeline: Any, engine: Engine, models: Mo
     with torch.inference_mode():
         theirs = pipeline.vae.decode(latents / 0.13025, return_dict=False)[0]
     expected = ((theirs[0] / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
-    assert np.abs(run(engine, plan)[0] - expected).max() <= 1
+    assert np.abs(picture_of(engine, plan) - expected).max() <= 1
 
 
 def test_both_layouts_draw_the_same(models: Models, plan_xl: PlanMaker, file: Path) -> None:
@@ -251,11 +241,7 @@ def test_batches_are_single_images(models: Models, plan_xl: PlanMaker) -> None:
     """With prompts of different length, and one that changes on the way."""
     plan = plan_xl(count=3)
     prompts = "a cat", "bird " * 80, "a [castle:house:2]"
-    images = [image.replace(prompt=prompt) for image, prompt in zip(plan.images, prompts, strict=True)]
-    together = latents_of(plan.replace(images=tuple(images)), models)
-    for image, latents in zip(images, together, strict=True):
-        alone = latents_of(plan.replace(images=(image,), batch_size=1), models)
-        assert difference(latents, alone[0]) < 1e-4
+    check_batch(plan, prompts, models)
 
 
 def test_joined_prompts(models: Models, plan_xl: PlanMaker) -> None:
@@ -267,19 +253,7 @@ def test_joined_prompts(models: Models, plan_xl: PlanMaker) -> None:
 def test_every_memory_mode_draws_the_same(
     models: Models, plan_xl: PlanMaker, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from webui.weights.memory import Placement, cache
-
-    plan = plan_xl()
-    expected = latents_of(plan, models)
-    choose = cache.choose_placement
-
-    def choose_saving(options: EngineOptions, checkpoint: Any, *_: Any) -> Placement:
-        placement = choose(options, checkpoint)
-        return Placement(placement.device, placement.dtypes, mode)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(cache, "choose_placement", choose_saving)
-    saving = Models(EngineOptions(use_cpu=frozenset({"all"}), half=False))
-    assert difference(latents_of(plan, saving), expected) < 1e-5
+    check_memory_mode(plan_xl(), models, mode, monkeypatch)
 
 
 # What all families share
@@ -293,9 +267,9 @@ def photo() -> Image.Image:
 def test_a_picture_is_the_start(engine: Engine, plan_xl: PlanMaker) -> None:
     def distance(strength: float) -> float:
         plan = plan_xl(start=FromImage(images=(PICTURE,), strength=strength), steps=8)
-        return float(np.abs(run(engine, plan, a=photo())[0] - base).mean())
+        return float(np.abs(picture_of(engine, plan, a=photo()) - base).mean())
 
-    base = run(engine, plan_xl(start=FromImage(images=(PICTURE,), strength=0.01), steps=8), a=photo())[0]
+    base = picture_of(engine, plan_xl(start=FromImage(images=(PICTURE,), strength=0.01), steps=8), a=photo())
     assert distance(0.2) < distance(0.9)
 
 
@@ -305,7 +279,7 @@ def test_what_is_not_masked_stays(engine: Engine, plan_xl: PlanMaker, tmp_path: 
     mask = Image.new("L", (64, 64))
     ImageDraw.Draw(mask).rectangle((16, 16, 32, 32), fill=255)
     plan = plan_xl(path=path, start=FromMaskedImage(images=(PICTURE,), mask=MASK, strength=1.0, mask_blur=0))
-    [picture] = run(engine, plan, a=photo(), c=mask)
+    picture = picture_of(engine, plan, a=photo(), c=mask)
     before = np.asarray(photo(), np.int16)
     outside = np.asarray(mask) == 0
     assert (picture[outside] == before[outside]).all()
@@ -321,7 +295,7 @@ def test_a_second_pass(engine: Engine, plan_xl: PlanMaker, upscaler: UpscalerRef
         width=128, height=96, enlarged=(128, 96), steps=2, strength=0.6, upscaler=upscaler, sampler=plan.sampler,
         schedule=plan.schedule, guidance=plan.guidance, sampling=plan.sampling,
     )  # fmt: skip
-    [picture] = run(engine, plan.replace(hires=hires))
+    picture = picture_of(engine, plan.replace(hires=hires))
     assert picture.shape == (96, 128, 3)
-    [other] = run(engine, plan.replace(hires=hires, images=(plan.images[0].replace(hires_prompt="a castle"),)))
+    other = picture_of(engine, plan.replace(hires=hires, images=(plan.images[0].replace(hires_prompt="a castle"),)))
     assert np.abs(picture - other).max() > 0
