@@ -346,8 +346,11 @@ def test_options_change_all_or_nothing(tmp_path: Path) -> None:
 def _change_options(site: Site) -> None:
     def shown() -> dict[str, Any]:
         options = site.client.get("/sdapi/v1/options").json()
-        # The hash becomes known in the meantime, and with it the title.
-        return {name: value for name, value in options.items() if name not in ("sd_model_checkpoint", "sd_checkpoint_hash")}
+        known_later = (
+            "sd_model_checkpoint",
+            "sd_checkpoint_hash",
+        )  # the title holds the hash, which is computed meanwhile
+        return {name: value for name, value in options.items() if name not in known_later}
 
     before = shown()
     answer = site.client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "no_such": 1})
