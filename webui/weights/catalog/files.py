@@ -41,10 +41,6 @@ _SUFFIXES = (".safetensors", ".sft", ".gguf", *PICKLE_SUFFIXES)
 _CHECKPOINT_SUFFIXES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth")
 
 
-def _any_weights(name: str, root: Path) -> bool:
-    return name.endswith(_SUFFIXES)
-
-
 def _checkpoint_facts(path: Path) -> ModelFacts:
     found = identify(path)
     whole = path.is_file()
@@ -87,51 +83,26 @@ CHECKPOINTS = Sort(
     words="Model",
     home="models/Stable-diffusion",
 )
-UPSCALERS = Sort(
-    kind=Kind.UPSCALER,
-    wants=_any_weights,
-    folder_mark="config.json",
-    identify=_upscaler_facts,
-    field="upscaler",
-    words="Upscaler",
-    home="models/ESRGAN",
-)
-LORAS = Sort(
-    kind=Kind.LORA,
-    wants=_any_weights,
-    folder_mark="adapter_config.json",
-    identify=identify_lora,
-    field="lora",
-    words="LoRA",
-    home="models/Lora",
-)
-CONTROLNETS = Sort(
-    kind=Kind.CONTROLNET,
-    wants=_any_weights,
-    folder_mark="config.json",
-    identify=identify_control,
-    field="controlnet",
-    words="ControlNet",
-    home="models/ControlNet",
-)
-EMBEDDINGS = Sort(
-    kind=Kind.EMBEDDING,
-    wants=_any_weights,
-    folder_mark="",
-    identify=identify_embedding,
-    field="embedding",
-    words="Embedding",
-    home="models/embeddings",
-)
-TEXT_ENCODERS = Sort(
-    kind=Kind.TEXT_ENCODER,
-    wants=_any_weights,
-    folder_mark="config.json",
-    identify=identify_encoder,
-    field="text_encoder",
-    words="Text encoder",
-    home="models/text_encoder",
-)
+
+
+def _weights(kind: Kind, words: str, home: str, identify: Callable[[Path], ModelFacts], folder_mark: str = "") -> Sort:
+    """Return a sort for which every file of weights in its folders may be a model."""
+    return Sort(
+        kind=kind,
+        wants=lambda name, root: name.endswith(_SUFFIXES),
+        folder_mark=folder_mark,
+        identify=identify,
+        field=kind.value,
+        words=words,
+        home=home,
+    )
+
+
+UPSCALERS = _weights(Kind.UPSCALER, "Upscaler", "models/ESRGAN", _upscaler_facts, "config.json")
+LORAS = _weights(Kind.LORA, "LoRA", "models/Lora", identify_lora, "adapter_config.json")
+CONTROLNETS = _weights(Kind.CONTROLNET, "ControlNet", "models/ControlNet", identify_control, "config.json")
+EMBEDDINGS = _weights(Kind.EMBEDDING, "Embedding", "models/embeddings", identify_embedding)
+TEXT_ENCODERS = _weights(Kind.TEXT_ENCODER, "Text encoder", "models/text_encoder", identify_encoder, "config.json")
 
 
 def vaes_among(checkpoint_dirs: Collection[Path]) -> Sort:

@@ -149,18 +149,13 @@ def describe_vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def describe_text(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    vocabulary, width = shapes["embeddings.token_embedding.weight"]
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
-        "num_hidden_layers": count(shapes, r"encoder\.layers\.(\d+)\."),
-        "num_attention_heads": max(1, width // 64),
-        "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
-        "projection_dim": width,
-        "hidden_act": "quick_gelu",
-        "layer_norm_eps": 1e-5,
-    }
+    return _describe_clip(
+        words=shapes["embeddings.token_embedding.weight"],
+        feed=shapes["encoder.layers.0.mlp.fc1.weight"],
+        layers=count(shapes, r"encoder\.layers\.(\d+)\."),
+        places=shapes["embeddings.position_embedding.weight"],
+        activation="quick_gelu",
+    )
 
 
 def describe_open_clip(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -170,16 +165,30 @@ def describe_open_clip(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def describe_open_clip_states(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Return the same for one whose view of a text as a whole is not asked for: the file may lack the projection."""
-    vocabulary, width = shapes["token_embedding.weight"]
+    return _describe_clip(
+        words=shapes["token_embedding.weight"],
+        feed=shapes["transformer.resblocks.0.mlp.c_fc.weight"],
+        layers=count(shapes, r"transformer\.resblocks\.(\d+)\."),
+        places=shapes["positional_embedding"],
+        activation="gelu",
+    )
+
+
+def _describe_clip(
+    words: tuple[int, ...], feed: tuple[int, ...], layers: int, places: tuple[int, ...], activation: str
+) -> dict[str, Any]:
+    """Return transformers' configuration of a CLIP text encoder, from the shapes of what it knows of words and places
+    and of its first layer's feed-forward."""
+    vocabulary, width = words
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
-        "num_hidden_layers": count(shapes, r"transformer\.resblocks\.(\d+)\."),
+        "intermediate_size": feed[0],
+        "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // 64),
-        "max_position_embeddings": shapes["positional_embedding"][0],
+        "max_position_embeddings": places[0],
         "projection_dim": width,
-        "hidden_act": "gelu",
+        "hidden_act": activation,
         "layer_norm_eps": 1e-5,
     }
 
