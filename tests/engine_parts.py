@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from webui.domain.models import Family
-from webui.domain.plan import Plan
+from webui.domain.plan import HiresPlan, Plan
 from webui.domain.start import FromMaskedImage
+from webui.domain.upscaling import UpscalerRef
 from webui.engine import families
 from webui.engine.control import Control
 from webui.engine.engine import Engine, EngineOptions, ImageReady, PreviewImage
@@ -44,6 +45,15 @@ def load_pipeline(pipeline: Any, folder: Path, **parts: Any) -> Any:
     loaded = pipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **parts)
     loaded.set_progress_bar_config(disable=True)
     return loaded
+
+
+def with_second_pass(plan: Plan, upscaler: UpscalerRef) -> Plan:
+    """Return `plan` with a second pass of two steps at 96×96."""
+    hires = HiresPlan(
+        width=96, height=96, enlarged=(96, 96), upscaler=upscaler, steps=2, strength=0.5, sampler="Euler",
+        schedule="Automatic", guidance=1.0, sampling=plan.sampling,
+    )  # fmt: skip
+    return plan.replace(hires=hires)
 
 
 def photo(width: int = 64, height: int = 64) -> Image.Image:

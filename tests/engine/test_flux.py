@@ -28,11 +28,12 @@ from tests.engine_parts import (
     pictures_of,
     plans_of,
     preview_sizes,
+    with_second_pass,
 )
 from tests.tiny_flux import SCHEDULERS, WIDTHS, make_folder
 from tests.tiny_models import write_json
 from webui.domain.models import Family
-from webui.domain.plan import HiresPlan, Plan, PreviewPlan
+from webui.domain.plan import Plan, PreviewPlan
 from webui.domain.sampling import SCHEDULES
 from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
@@ -260,11 +261,8 @@ def test_inpainting_keeps_what_is_not_masked(engine: Engine, models: Models, pla
     "upscaler", [UpscalerRef(name="Latent", kind="latent"), UpscalerRef(name="Lanczos", kind="plain")]
 )
 def test_a_second_pass(engine: Engine, plan_flux: PlanMaker, upscaler: UpscalerRef) -> None:
-    hires = HiresPlan(
-        width=96, height=96, enlarged=(96, 96), upscaler=upscaler, steps=2, strength=0.5, sampler="Euler",
-        schedule="Automatic", guidance=1.0, sampling=plan_flux().sampling,
-    )  # fmt: skip
-    assert picture_of(engine, plan_flux(hires=hires)).shape == (96, 96, 3)
+    plan = with_second_pass(plan_flux(), upscaler)
+    assert picture_of(engine, plan).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("method", ["Approx", "Full"])

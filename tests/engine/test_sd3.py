@@ -24,10 +24,11 @@ from tests.engine_parts import (
     picture_of,
     plans_of,
     preview_sizes,
+    with_second_pass,
 )
 from tests.tiny_sd3 import SCHEDULER, STATES, make_folder, make_single_file
 from webui.domain.models import Family
-from webui.domain.plan import HiresPlan, Plan, PreviewPlan
+from webui.domain.plan import Plan, PreviewPlan
 from webui.domain.start import FromImage
 from webui.domain.upscaling import UpscalerRef
 from webui.engine import vae
@@ -169,11 +170,8 @@ def test_inpainting_keeps_what_is_not_masked(engine: Engine, plan_sd3: PlanMaker
 
 
 def test_a_second_pass(engine: Engine, plan_sd3: PlanMaker) -> None:
-    hires = HiresPlan(
-        width=96, height=96, enlarged=(96, 96), upscaler=UpscalerRef(name="Latent", kind="latent"), steps=2,
-        strength=0.5, sampler="Euler", schedule="Automatic", guidance=1.0, sampling=plan_sd3().sampling,
-    )  # fmt: skip
-    assert picture_of(engine, plan_sd3(hires=hires)).shape == (96, 96, 3)
+    plan = with_second_pass(plan_sd3(), UpscalerRef(name="Latent", kind="latent"))
+    assert picture_of(engine, plan).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("method", ["Approx", "Full"])

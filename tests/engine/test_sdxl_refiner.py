@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import torch
 from PIL import Image
 
 from tests import tiny_xl
-from tests.engine_parts import difference, latents_of
+from tests.engine_parts import PlanMaker, difference, latents_of, load_pipeline, plans_of
 from tests.tiny_models import SCHEDULER
 from tests.tiny_refiner import make_folder, make_single_file
 from tests.tiny_xl import POOLED, WIDTHS
 from webui.domain.models import Family
-from webui.domain.plan import Plan, RefinerPlan
+from webui.domain.plan import RefinerPlan
 from webui.domain.start import FromImage
 from webui.engine.condition import Encoding
 from webui.engine.families import sdxl_refiner
@@ -26,7 +25,6 @@ from webui.engine.models import Models
 from webui.engine.schedules import find_sigmas
 from webui.images.canvas import Canvas
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 STEPS = 6
@@ -40,21 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plan_refiner(make_plan: PlanMaker, folder: Path) -> PlanMaker:
     """Return a function like `make_plan` for the tiny refiner."""
-
-    def make(*, path: Path = folder, **changes: Any) -> Plan:
-        plan = make_plan(path=path, **changes)
-        return plan.replace(model=plan.model.replace(family=Family.SDXL_REFINER))
-
-    return make
+    return plans_of(make_plan, Family.SDXL_REFINER, path=folder)
 
 
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> Any:
-    loaded = diffusers.StableDiffusionXLImg2ImgPipeline.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
-    )
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
+    return load_pipeline(diffusers.StableDiffusionXLImg2ImgPipeline, folder)
 
 
 def euler(**changes: Any) -> Any:
