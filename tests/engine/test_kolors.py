@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tests.engine_parts import check_batch, difference, latents_of
+from tests.engine_parts import PlanMaker, check_batch, difference, latents_of, plans_of
 from tests.tiny_kolors import SCHEDULER, WIDTH, make_chat_glm, make_folder, make_networks
 from tests.tiny_models import write_json
 from webui.domain.models import Family
-from webui.domain.plan import Plan, PreviewPlan
+from webui.domain.plan import PreviewPlan
 from webui.domain.start import FromMaskedImage
 from webui.engine.condition import Condition, Encoding
 from webui.engine.control import Control
@@ -33,7 +32,6 @@ from webui.weights.loading.networks import build
 from webui.weights.memory import Resident
 from webui.weights.recognition.identify import identify
 
-PlanMaker = Callable[..., Plan]
 # diffusers' schedulers turn tensors into numpy arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 STEPS = 5
@@ -52,12 +50,7 @@ def networks() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def plan_kolors(make_plan: PlanMaker, folder: Path) -> PlanMaker:
     """Return a function like `make_plan` for a tiny Kolors."""
-
-    def make(**changes: Any) -> Plan:
-        plan = make_plan(path=folder, **{"steps": STEPS, "schedule": "Uniform", "negative": "dull dog", **changes})
-        return plan.replace(model=plan.model.replace(family=Family.KOLORS))
-
-    return make
+    return plans_of(make_plan, Family.KOLORS, path=folder, steps=STEPS, schedule="Uniform", negative="dull dog")
 
 
 @pytest.fixture(scope="module")
