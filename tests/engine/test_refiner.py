@@ -157,20 +157,27 @@ def test_where_memory_has_no_room_for_two_the_first_goes(
     monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=0, total=2**40))
     residents: list[weakref.ref[Any]] = []
     alive: list[int] = []
-    load = ModelCache.load
+    load, load_networks = ModelCache.load, cache.load
 
-    def watched(cache: ModelCache, *given: Any) -> Any:
-        gc.collect()
-        alive.append(sum(each() is not None for each in residents))
-        resident = load(cache, *given)
+    def watched(kept: ModelCache, *given: Any) -> Any:
+        resident = load(kept, *given)
         residents.append(weakref.ref(resident))
         return resident
 
+    def watched_networks(checkpoint: Any, dtypes: Any, make_room: Callable[[], None]) -> Any:
+        def then_count() -> None:
+            make_room()
+            gc.collect()
+            alive.append(sum(each() is not None for each in residents))
+
+        return load_networks(checkpoint, dtypes, then_count)
+
     monkeypatch.setattr(ModelCache, "load", watched)
+    monkeypatch.setattr(cache, "load", watched_networks)
     plan = make_plan(schedule="Uniform", tiling="x", refiner=refine(other_model, 0.5))
     small = Engine(options)
     made = [np.asarray(item.image) for item in small.run(plan, Control()) if isinstance(item, ImageReady)]
-    assert alive == [0, 0], "nothing holds the first model when the second is loaded"
+    assert alive == [0, 0], "nothing holds the first model when the second is read"
     assert small.facts()["models"] == ("other",)
     monkeypatch.undo()
     usual = [np.asarray(item.image) for item in Engine(options).run(plan, Control()) if isinstance(item, ImageReady)]
