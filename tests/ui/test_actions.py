@@ -259,4 +259,4 @@ def test_the_page_knows_whether_a_model_is_told_a_guidance(studio: Studio, told:
     model = studio.current_model()
     assert model is not None
     model = model.replace(defaults=model.defaults.replace(distilled_guidance=told))
-    assert actions.about(model)["told_guidance"] is (told is not None)
+    assert actions.about(model)["told_guidance"] == told

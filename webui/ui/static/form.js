@@ -136,6 +136,15 @@ class PageForm {
 
   // Model proposals and examples
 
+  /** Offer the guidance that the network is told, if it is; what the user typed stays. Gradio shows 0 for nothing. */
+  tellGuidance(usual) {
+    const input = this.input("distilled_guidance");
+    const isOwn = Number(input.value) !== 0 && Number(input.value) !== this.usualGuidance;
+    this.block("distilled_guidance").hidden = usual === null;
+    if (!isOwn || usual === null) type(input, usual ?? 0);
+    this.usualGuidance = usual;
+  }
+
   say(text) {
     this.note.replaceChildren();
     if (!text) return;
@@ -250,7 +259,7 @@ function shownModel(message) {
   for (const form of Object.values(forms)) {
     form.examples = message.examples ?? [];
     form.drawExamples();
-    byId(`${form.page}_distilled_cfg_scale`).hidden = !message.told_guidance;
+    form.tellGuidance(message.told_guidance ?? null);
   }
   window.dispatchEvent(new CustomEvent("easel:model", { detail: message }));
 }
