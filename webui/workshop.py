@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +17,8 @@ from pydantic import TypeAdapter
 
 from webui.domain.model_work import AskedWork, ExtractWork, ModelWork, QuantiseWork, WorkProgress, WorkView
 from webui.domain.models import Kind, ModelInfo
-from webui.errors import BadRequest, EaselError, NotFound
+from webui.errors import BadRequest, NotFound
+from webui.planner.shelf import about
 from webui.storage import check_name
 
 log = logging.getLogger(__name__)
@@ -114,13 +114,11 @@ class Workshop:
         """Return the fields of `asked` with files in place of names."""
         fields = dict(asked)
         for name in ("source", "first", "second", "base", "tuned", "vae"):
-            if fields.get(name):
+            if fields.get(name) is not None:
                 kind = Kind.VAE if name == "vae" else Kind.CHECKPOINT
-                with _about(name):
+                with about(name):
                     fields[name] = self._find(kind, fields[name]).path
-            elif name in fields:
-                fields[name] = None
-        with _about("target"):
+        with about("target"):
             fields["target"] = self._target(asked)
         return fields
 
@@ -217,12 +215,3 @@ def _hand_over(pipe: IO[str], work: ModelWork) -> None:
         pipe.close()
     except BrokenPipeError:
         pass  # it ended already; what it said tells why
-
-
-@contextmanager
-def _about(name: str) -> Iterator[None]:
-    """Let errors from within speak of the field `name`."""
-    try:
-        yield
-    except EaselError as error:
-        raise type(error)(error.message, hint=error.hint, field=name) from error

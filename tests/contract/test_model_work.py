@@ -22,6 +22,8 @@ def test_work_is_taken_and_told(site: Site) -> None:
     ("asked", "status", "word"),
     [
         ({"kind": "convert", "source": "nowhere", "target": "x"}, 404, "nowhere"),
+        ({"kind": "convert", "source": "", "target": "x"}, 404, "source"),
+        ({"kind": "convert", "source": "tiny", "vae": "", "target": "x"}, 404, "VAE"),
         ({"kind": "convert", "source": "tiny", "target": "../x"}, 403, "character"),
         ({"kind": "convert", "source": "tiny", "target": "x", "precision": "fp64"}, 422, "precision"),
         ({"kind": "merge", "first": "tiny", "second": "tiny", "target": "x", "share": 1e9}, 422, "share"),

@@ -38,7 +38,7 @@ class ConvertWork(Data, Generic[Source]):
 class MergeWork(Data, Generic[Source]):
     """Two models and, for all methods but the weighted sum, what both come from (`base`) made into one.
 
-    See `weights.convert.merging.Recipe`.
+    See `weights.convert.merging.Recipe`; layout, precision and VAE as in `ConvertWork`.
     """
 
     kind: Literal["merge"] = "merge"
@@ -51,6 +51,7 @@ class MergeWork(Data, Generic[Source]):
     blocks: Annotated[str, Field(max_length=1000)] = ""  # shares of the UNet's blocks, with commas between them
     density: Annotated[float, Field(gt=0, le=1)] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    layout: Layout = "original"
     precision: Precision | None = "fp16"
     vae: Source | None = None
 

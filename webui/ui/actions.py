@@ -156,13 +156,21 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], values: Mapping
 def about(model: ModelInfo | None) -> dict[str, Any]:
     """Return what the page shows of a model."""
     if model is None:
-        return {"name": None, "title": None, "description": "", "examples": [], "told_guidance": None}
+        return {
+            "name": None,
+            "title": None,
+            "description": "",
+            "examples": [],
+            "told_guidance": None,
+            "is_hashed": False,
+        }
     return {
         "name": model.name,
         "title": model.title,
         "description": model.description,
         "examples": list(model.examples),
         "told_guidance": model.defaults.distilled_guidance,
+        "is_hashed": model.sha256 is not None,
     }
 
 

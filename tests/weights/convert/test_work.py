@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests import tiny_flux, tiny_models, tiny_refiner, tiny_sd2, tiny_xl
+from tests import tiny_flux, tiny_models, tiny_refiner, tiny_sd2, tiny_sd3, tiny_xl
 from webui.domain.model_work import ConvertWork, ExtractWork, MergeWork, ModelWork, QuantiseWork
 from webui.domain.models import Family
 from webui.errors import BadFile, BadRequest
@@ -154,6 +154,17 @@ def test_a_merge_of_equals_changes_nothing(tmp_path: Path, method: str) -> None:
     work = {"first": paths[0], "second": paths[0], "base": paths[1], "method": method, "density": 1.0}
     merged = do(MergeWork(**work, target=tmp_path / "x.safetensors", precision=None))  # type: ignore[arg-type]
     assert_same(weights_of(merged), weights_of(paths[0]), tolerance=1e-5)
+
+
+def test_a_merge_may_become_a_folder(tmp_path: Path) -> None:
+    """The only form of families whose original layout cannot be written."""
+    sources = [tiny_sd3.make_folder(tmp_path / str(seed), seed=seed) for seed in range(2)]
+    work = {"first": sources[0], "second": sources[1], "share": 1.0, "precision": None}
+    with pytest.raises(BadRequest, match=r"Write a diffusers folder|cannot be written"):
+        do(MergeWork(**work, target=tmp_path / "x.safetensors"))  # type: ignore[arg-type]
+    merged = do(MergeWork(**work, layout="diffusers", target=tmp_path / "x"))  # type: ignore[arg-type]
+    name = "transformer"
+    assert_same({name: weights_of(merged)[name]}, {name: weights_of(sources[1])[name]})
 
 
 def test_merges_that_make_no_sense(folders: dict[Family, Path], tmp_path: Path) -> None:

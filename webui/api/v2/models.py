@@ -15,7 +15,6 @@ from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS
 from webui.studio import Studio
 
 PREVIEW_SIDE = 512  # pixels
-MAX_NAME = 1000  # characters
 
 _IMAGE_HEADERS: Mapping[str, str] = {
     "Cache-Control": "private, no-cache",  # kept, but asked about each time: a picture can be replaced

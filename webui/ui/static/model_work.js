@@ -7,13 +7,14 @@ import { toast } from "./toast.js";
 
 const EVERY = 1000; // milliseconds between two looks at running work
 
+const LAYOUT = { name: "layout", label: "Layout", choices: ["original", "diffusers"], names: { original: "One file", diffusers: "Diffusers folder" } };
 const PRECISION = { name: "precision", label: "Precision", choices: ["fp16", "bf16", "fp32", "fp8", ""], names: { "": "As it is" } };
 const VAE = { name: "vae", label: "VAE to bake in", kind: "vae", isFree: true };
 const KINDS = {
   convert: {
     label: "Convert",
     about: "Another layout or precision; what is not used, such as EMA weights, is left out.",
-    fields: [{ name: "source", label: "Checkpoint", kind: "checkpoint" }, { name: "layout", label: "Layout", choices: ["original", "diffusers"], names: { original: "One file", diffusers: "Diffusers folder" } }, PRECISION, VAE],
+    fields: [{ name: "source", label: "Checkpoint", kind: "checkpoint" }, LAYOUT, PRECISION, VAE],
   },
   merge: {
     label: "Merge",
@@ -30,6 +31,7 @@ const KINDS = {
       },
       { name: "share", label: "Share of B (M)", number: 0.5, step: 0.05 },
       { name: "blocks", label: "Block weights", text: "" },
+      LAYOUT,
       PRECISION,
       VAE,
     ],

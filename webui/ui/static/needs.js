@@ -2,6 +2,7 @@
 
 import { byId, make } from "./dom.js";
 import { forms } from "./form.js";
+import { news } from "./jobs.js";
 import { number, t } from "./page.js";
 import { post } from "./server.js";
 
@@ -12,13 +13,14 @@ let place = null;
 let timer = null;
 let asked = 0; // requests, so that late answers are dropped
 let isKnown = false; // whether the worker has told what its device has
+let isHashed = false; // whether the model is: else planning would read all of it, which is for Generate to ask
 
 const gigabytes = (bytes) => t("{n} GB", { n: number(bytes / 1e9, 1) });
 const shownForm = () => Object.values(forms).find((form) => byId(`tab_${form.page}`).classList.contains("selected"));
 
 async function look() {
   const form = shownForm();
-  place.hidden = !form || !isKnown;
+  place.hidden = !form || !isKnown || !isHashed;
   if (place.hidden) return;
   const call = ++asked;
   const request = Object.fromEntries(FIELDS.map((name) => [name, Number(form.input(name).value)]));
@@ -50,7 +52,13 @@ export function hear(worker) {
 export function build() {
   place = make("span", { id: "easel_needs", hidden: true });
   for (const form of Object.values(forms)) for (const name of FIELDS) form.block(name).addEventListener("input", soon);
-  for (const name of ["easel:model", "easel:page"]) window.addEventListener(name, soon);
+  const note = (value) => {
+    isHashed = value;
+    soon();
+  };
+  window.addEventListener("easel:page", soon);
+  window.addEventListener("easel:model", ({ detail }) => note(detail.is_hashed));
+  news.addEventListener("end", () => note(true)); // whatever ran, ran with it
   soon();
   return place;
 }

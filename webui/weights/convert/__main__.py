@@ -15,14 +15,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from webui.domain.model_work import MOST_RANK, ModelWork
+from webui.domain.model_work import MOST_RANK, Layout, MergeMethod, ModelWork, Precision, QuantisedType
 from webui.errors import EaselError
-
-_PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,10 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(work: ModelWork, *, as_json: bool) -> int:
     from webui.weights.convert.work import carry_out  # torch takes seconds, which `--help` need not
 
+    answers = sys.stdout
     try:
-        for progress in carry_out(work):
-            line = progress.model_dump_json() if as_json else f"[{progress.done + 1}/{progress.total}] {progress.text}"
-            print(line, flush=True)
+        with redirect_stdout(sys.stderr):  # what libraries print is no answer
+            for progress in carry_out(work):
+                line = f"[{progress.done + 1}/{progress.total}] {progress.text}"
+                print(progress.model_dump_json() if as_json else line, file=answers, flush=True)
     except EaselError as error:
         if as_json:
             print(json.dumps({"error": error.message, "hint": error.hint, "field": error.field}), flush=True)
@@ -69,9 +71,6 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = kinds.add_parser("convert", help="another layout or precision, without what is not used")
     convert.add_argument("source", type=Path)
-    convert.add_argument(
-        "--layout", choices=("original", "diffusers"), help="one file, or a folder (default: one file)"
-    )
     convert.add_argument("--vae", type=Path, help="a VAE to bake in")
     convert.add_argument("--leave-out", nargs="*", metavar="COMPONENT", help="such as text_encoder or vae")
 
@@ -79,14 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("first", type=Path)
     merge.add_argument("second", type=Path)
     merge.add_argument("base", type=Path, nargs="?", help="what both come from")
-    merge.add_argument("--method", choices=("weighted_sum", "add_difference", "ties", "dare_linear", "dare_ties"))
+    merge.add_argument("--method", choices=get_args(MergeMethod))
     merge.add_argument("--share", type=float, help="of the second model (default: 0.5)")
     merge.add_argument("--blocks", help="25 shares, for the blocks of the UNet")
     merge.add_argument("--density", type=float, help="of what TIES and DARE keep (default: 0.5)")
     merge.add_argument("--seed", type=int, help="for what DARE drops (default: 0)")
     merge.add_argument("--vae", type=Path, help="a VAE to bake in")
     for each in (convert, merge):
-        each.add_argument("--precision", choices=_PRECISIONS, help="default: fp16")
+        each.add_argument("--layout", choices=get_args(Layout), help="one file, or a folder (default: one file)")
+        each.add_argument("--precision", choices=get_args(Precision), help="default: fp16")
 
     extract = kinds.add_parser("extract", help="a LoRA from the difference between two models")
     extract.add_argument("tuned", type=Path)
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     quantise = kinds.add_parser("quantise", help="the denoiser as a GGUF file")
     quantise.add_argument("source", type=Path)
-    quantise.add_argument("--type", choices=("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "BF16", "F16"))
+    quantise.add_argument("--type", choices=get_args(QuantisedType))
     for each in (convert, merge, extract, quantise):
         each.add_argument("-o", "--target", type=Path, required=True, metavar="FILE")
     return parser

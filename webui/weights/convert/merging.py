@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from webui.domain.model_work import MergeMethod
 from webui.errors import BadRequest
 from webui.weights.convert.original_names import unet_name
 from webui.weights.formats.tensors import Weights
 
-Method = Literal["weighted_sum", "add_difference", "ties", "dare_linear", "dare_ties"]
 BLOCKS = ("BASE", *(f"IN{n:02}" for n in range(12)), "M00", *(f"OUT{n:02}" for n in range(12)))
 """The blocks of an SD1 UNet, in the order in which block weights are written (SDXL's use the first nine of a side)."""
 
@@ -29,7 +28,7 @@ class Recipe:
     by their names in `BLOCKS`; BASE is all that is no block. `seed` decides what DARE drops.
     """
 
-    method: Method
+    method: MergeMethod
     share: float = 0.5
     blocks: Mapping[str, float] | None = None
     density: float = 0.5

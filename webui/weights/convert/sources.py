@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
+from webui.domain.model_work import Precision
 from webui.errors import BadFile, BadRequest
 from webui.weights.checkpoint import Checkpoint, scaling_of
 from webui.weights.formats.tensors import Weights, read_tensors
@@ -14,9 +17,9 @@ from webui.weights.loading.naming import rename
 from webui.weights.loading.networks import build
 from webui.weights.recognition.vae_files import identify_vae
 
-DTYPES = {
-    "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn,
-}  # fmt: skip
+DTYPES: Mapping[Precision | None, torch.dtype] = MappingProxyType(
+    {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+)
 
 
 def read_part(checkpoint: Checkpoint, component: str) -> Weights:

@@ -47,11 +47,9 @@ def _convert(work: ConvertWork[Path]) -> Iterator[WorkProgress]:
     parts: dict[str, Weights] = {}
     for number, component in enumerate(components):
         yield WorkProgress(done=number, total=len(components) + 1, text=component)
-        parts[component] = cast(read_part(checkpoint, component), DTYPES.get(work.precision or ""))
-    if work.vae is not None:
-        parts["vae"] = cast(read_vae(work.vae, checkpoint), DTYPES.get(work.precision or ""))
+        parts[component] = cast(read_part(checkpoint, component), DTYPES.get(work.precision))
     yield WorkProgress(done=len(components), total=len(components) + 1, text=work.target.name)
-    _write(checkpoint, parts, work.target, work.layout, {"easel.made_from": work.source.name})
+    _write(work, checkpoint, parts, {"easel.made_from": work.source.name})
 
 
 def _merge(work: MergeWork[Path]) -> Iterator[WorkProgress]:
@@ -65,12 +63,8 @@ def _merge(work: MergeWork[Path]) -> Iterator[WorkProgress]:
     first, second = identify(work.first), identify(work.second)
     base = identify(work.base) if work.base is not None and recipe.needs_base else None
     for other, field in ((second, "second"), (base, "base")):
-        if other is not None and (other.family, other.variant) != (first.family, first.variant):
-            raise BadRequest(
-                f"{other.path.name} is {_words(other)}, {first.path.name} is {_words(first)}.",
-                hint="Merge models of one family and variant.",
-                field=field,
-            )
+        if other is not None:
+            _check_kin(other, first, field)
     parts: dict[str, Weights] = {}
     total = len(first.components) + 1
     for number, component in enumerate(first.components):
@@ -80,23 +74,16 @@ def _merge(work: MergeWork[Path]) -> Iterator[WorkProgress]:
             layers = first.configs[component].get("layers_per_block", 2) if component == "unet" else None
             below = read_part(base, component) if base is not None else None
             weights = merge(recipe, weights, read_part(second, component), below, layers)
-        parts[component] = cast(weights, DTYPES.get(work.precision or ""))
-    if work.vae is not None:
-        parts["vae"] = cast(read_vae(work.vae, first), DTYPES.get(work.precision or ""))
+        parts[component] = cast(weights, DTYPES.get(work.precision))
     yield WorkProgress(done=total - 1, total=total, text=work.target.name)
     made = [first.path.name, second.path.name, *([base.path.name] if base else [])]
     facts = {"easel.made_from": ", ".join(made), "easel.merge": work.model_dump_json(exclude={"target"})}
-    _write(first, parts, work.target, "diffusers" if work.target.suffix == "" else "original", facts)
+    _write(work, first, parts, facts)
 
 
 def _extract(work: ExtractWork[Path]) -> Iterator[WorkProgress]:
     tuned, base = identify(work.tuned), identify(work.base)
-    if (tuned.family, tuned.variant) != (base.family, base.variant):
-        raise BadRequest(
-            f"{tuned.path.name} is {_words(tuned)}, {base.path.name} is {_words(base)}.",
-            hint="Choose the model it was made from.",
-            field="base",
-        )
+    _check_kin(base, tuned, "base")
     components = [component for component in tuned.components if component != "vae"]
     found: Weights = {}
     for number, component in enumerate(components):
@@ -124,14 +111,30 @@ def _quantise(work: QuantiseWork[Path]) -> Iterator[WorkProgress]:
     write_gguf(work.target, checkpoint, weights, work.type)
 
 
-def _write(
-    checkpoint: Checkpoint, parts: Mapping[str, Weights], target: Path, layout: str, facts: Mapping[str, str]
-) -> None:
-    if layout == "diffusers":
-        write_folder(target, checkpoint, parts, facts)
-        return
-    write_file(target, original_weights(checkpoint, parts), checkpoint.family, target.stem, facts)
+def _check_kin(checkpoint: Checkpoint, first: Checkpoint, field: str) -> None:
+    """Raise `BadRequest` about `field` unless both are of one family and variant."""
+    if (checkpoint.family, checkpoint.variant) != (first.family, first.variant):
+        raise BadRequest(
+            f"{checkpoint.path.name} is {_words(checkpoint)}, {first.path.name} is {_words(first)}.",
+            hint="Choose models of one family and variant.",
+            field=field,
+        )
 
 
 def _words(checkpoint: Checkpoint) -> str:
     return " ".join(word for word in (checkpoint.family.name, checkpoint.variant) if word)
+
+
+def _write(
+    work: ConvertWork[Path] | MergeWork[Path],
+    checkpoint: Checkpoint,
+    parts: Mapping[str, Weights],
+    facts: Mapping[str, str],
+) -> None:
+    """Write what was made of `checkpoint` in the layout that `work` asks for, its VAE baked in."""
+    if work.vae is not None:
+        parts = {**parts, "vae": cast(read_vae(work.vae, checkpoint), DTYPES.get(work.precision))}
+    if work.layout == "diffusers":
+        write_folder(work.target, checkpoint, parts, facts)
+        return
+    write_file(work.target, original_weights(checkpoint, parts), checkpoint.family, work.target.stem, facts)

@@ -27,7 +27,6 @@ _WIDTHS: Mapping[int, str] = {
     1408: "hunyuan_dit",
 }
 """Width of a transformer's tokens → the family."""
-_UNION = ("control_add_embedding.", "controlnet_mode_embedder.", "task_embedding")
 _QWEN_NAMES = ("img_mlp", "img_mod", "txt_mlp")
 _UNSHUFFLED: Mapping[int, str] = {64: "sd1", 192: "sd1", 256: "sdxl", 768: "sdxl"}
 """Numbers that go into a T2I-Adapter: 1 or 3 of a picture's, times the 8×8 or 16×16 of them that one place takes in."""
