@@ -8,7 +8,7 @@ from webui.domain.plan import SheetPlan
 from webui.domain.request import MAX_IMAGES, GenerationRequest
 from webui.domain.sampling import SAMPLERS, find_sampler, find_schedule, split_combined
 from webui.domain.sampling_options import MAX_SEED, SamplingOptions, Variation
-from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage, FromNoise, FromTiles
+from webui.domain.start import FromExtendedImage, FromImage, FromMaskedImage, FromNoise, FromTiles, Reference
 from webui.errors import BadRequest
 from webui.extending.scripts import AnyScript, Expansion, NameKind, Page, Script, Tools, images_of, page_of
 
@@ -33,6 +33,7 @@ __all__ = [
     "Hires",
     "NameKind",
     "Page",
+    "Reference",
     "Refiner",
     "SamplingOptions",
     "Script",
