@@ -286,6 +286,28 @@ class Plan(Data):
     sheets: tuple[SheetPlan, ...] = ()
     keep: bool = True
     notes: tuple[str, ...] = ()  # what the user should know about it, such as a tag that has no effect
+    extensions: Mapping[str, Mapping[str, Any]] = {}  # what extensions need in the worker, by their names
+    pictures: tuple[str, ...] = ()  # stored ones that they need
+    facts: Mapping[str, str] = {}  # what they add to the infotext
+
+    def told(
+        self,
+        name: str,
+        facts: Data,
+        infotext: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+        pictures: Sequence[str] = (),
+    ) -> Plan:
+        """Return the plan with what the extension `name` needs in the worker, and what it says about the image.
+
+        Of `pictures`, references to stored ones, those need not be named that the request's options name.
+        """
+        return self.replace(
+            extensions={**self.extensions, name: facts.model_dump(mode="json")},
+            pictures=tuple(dict.fromkeys((*self.pictures, *pictures))),
+            facts={**self.facts, **(infotext or {})},
+            notes=(*self.notes, *notes),
+        )
 
     def part(self, index: int) -> Plan:
         """Return the plan that image `index` belongs to."""
@@ -467,6 +489,7 @@ def pictures_of(plan: AnyPlan) -> tuple[str, ...]:
         case SeriesPlan():
             parts = plan.parts[:1] if plan.chained else plan.parts
             needed = [reference for part in parts for reference in references(part.start)]
+            needed += [reference for part in plan.parts for reference in part.pictures]
         case _:
-            needed = list(references(plan.start))
+            needed = [*references(plan.start), *plan.pictures]
     return tuple(dict.fromkeys(needed))

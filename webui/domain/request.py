@@ -11,7 +11,7 @@ from webui.domain.frozen import Data
 from webui.domain.passes import GuidanceOptions, Hires, Refiner, ScriptCall, Tiling
 from webui.domain.plan import EmphasisMode
 from webui.domain.sampling_options import MAX_SEED, SamplingOptions, Variation
-from webui.domain.start import MAX_PICTURES, FromNoise, Reference, Start, references
+from webui.domain.start import MAX_PICTURES, FromNoise, Reference, Start, references, references_in
 
 MAX_PROMPT = 50_000  # characters; about 150 chunks of 75 tokens
 MAX_IMAGES = 1_000  # batch size × batch count of one job
@@ -55,6 +55,7 @@ class GenerationRequest(Data):
     refiner: Refiner | None = None
     start: Start = FromNoise()
     script: ScriptCall | None = None
+    extensions: Annotated[Mapping[str, Mapping[str, Any]], Field(max_length=100)] = {}  # their options, by their names
     keep: bool = (
         True  # False: images live in the temporary folder and go with the job (an API call without save_images)
     )
@@ -102,4 +103,4 @@ def pictures_of(request: AnyRequest) -> tuple[str, ...]:
     """Return every stored picture a request needs, each once."""
     if isinstance(request, UpscaleRequest):
         return tuple(dict.fromkeys(request.images))
-    return references(request.start)
+    return tuple(dict.fromkeys((*references(request.start), *references_in(request.extensions))))

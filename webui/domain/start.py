@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,7 +14,8 @@ MAX_PICTURES = 1_000  # of one job
 MAX_PADDING = 256  # pixels
 MAX_EXTENSION = 2048  # pixels
 
-Reference = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_REFERENCE = re.compile(r"[0-9a-f]{64}")
+Reference = Annotated[str, Field(pattern=f"^{_REFERENCE.pattern}$")]
 """A picture in the input store: the SHA-256 of its file."""
 
 Resize = Literal["just_resize", "crop", "fill", "latent"]
@@ -100,3 +103,17 @@ def references(start: Start) -> tuple[str, ...]:
             return ()
         case _:
             return tuple(dict.fromkeys(start.images))
+
+
+def references_in(value: object) -> tuple[str, ...]:
+    """Return every picture that options, or what was made of them, name: each string that has the form of one, once."""
+    match value:
+        case str():
+            return (value,) if _REFERENCE.fullmatch(value) else ()
+        case Mapping():
+            found = [each for inner in value.values() for each in references_in(inner)]
+        case list() | tuple():
+            found = [each for inner in value for each in references_in(inner)]
+        case _:
+            return ()
+    return tuple(dict.fromkeys(found))

@@ -28,19 +28,31 @@ class Encoding:
         return cls(plan.clip_skip, plan.emphasis, plan.comma_backtrack, plan.distilled_guidance)
 
 
+@dataclass(frozen=True)
+class Row:
+    """What a row of the network's batch is for: image `image` of the batch of images, and which `branch` of its prompt
+    (parts that `AND` joins, from 0), or its negative prompt."""
+
+    image: int
+    branch: int = 0
+    is_negative: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """The `states` [T,D] of a text, or [B,T,D] of a batch of them, and for families that want one a `pooled` state [P]
     or [B,P] of each text as a whole; for networks that were distilled so, the `guidance` [] or [B] they shall show; for
     SDXL's refiner, the `score` [] or [B] of how good-looking a picture shall be.
 
-    Where there is a `mask` [T] or [B,T], the network does not see the states that are false in it."""
+    Where there is a `mask` [T] or [B,T], the network does not see the states that are false in it. `rows` tell what
+    each of a batch is for."""
 
     states: Tensor
     pooled: Tensor | None = None
     guidance: Tensor | None = None
     mask: Tensor | None = None
     score: Tensor | None = None
+    rows: tuple[Row, ...] = ()
 
     @property
     def length(self) -> int:
@@ -65,8 +77,8 @@ class Condition:
         return longer if self.mask is None else replace(longer, mask=functional.pad(self.mask, (0, missing)))
 
 
-def stack(conditions: Sequence[Condition]) -> Condition:
-    """Return texts' conditions of one length as that of a batch."""
+def stack(conditions: Sequence[Condition], rows: Sequence[Row] = ()) -> Condition:
+    """Return texts' conditions of one length as that of a batch, one of `rows` for each."""
     pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
     guidance = [condition.guidance for condition in conditions if condition.guidance is not None]
     masks = [condition.mask for condition in conditions if condition.mask is not None]
@@ -77,4 +89,5 @@ def stack(conditions: Sequence[Condition]) -> Condition:
         torch.stack(guidance) if guidance else None,
         torch.stack(masks) if masks else None,
         torch.stack(scores) if scores else None,
+        tuple(rows),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -14,8 +14,10 @@ from webui.domain.plan import AnyPlan, Plan, SeriesPlan, UpscalePlan
 from webui.engine.adapter import Pipelines, generate_by_pipeline
 from webui.engine.control import Control
 from webui.engine.extras import enlarge
+from webui.engine.finishing import finish
 from webui.engine.generate import ImageReady, Output, PreviewImage, generate
 from webui.engine.models import Models
+from webui.engine.run import Modifier
 from webui.engine.series import run_series
 from webui.engine.tiles import generate_tiles
 from webui.errors import EaselError, GenerationError, OutOfMemory
@@ -31,11 +33,11 @@ NO_INPUTS: Mapping[str, Image] = MappingProxyType({})
 class Engine:
     """Runs one plan at a time on one device."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, modifiers: Sequence[Modifier] = ()) -> None:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self._options = options
-        self._models = Models(options)
+        self._models = Models(options, modifiers)
         self._pipelines = Pipelines(options)
 
     def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Output]:
@@ -69,9 +71,11 @@ class Engine:
             yield from generate_by_pipeline(plan, self._pipelines, control)
             return
         self._pipelines.release()
-        with self._models.fitted(plan):
+        with self._models.fitted(plan, inputs):
             make = generate_tiles if plan.tiles else generate
             for happened in make(plan, self._models, control, inputs):
+                if plan.extensions and isinstance(happened, ImageReady):
+                    happened = finish(happened, plan, self._models, control, inputs)
                 yield from self._models.take_notes()
                 yield happened
             yield from self._models.take_notes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +12,34 @@ import torch
 from torch import Tensor
 
 from webui.domain.plan import GuidancePlan
-from webui.engine.condition import Condition, stack
+from webui.engine.condition import Condition, Row, stack
 from webui.engine.conditioning import Conditioning
 from webui.engine.denoise import Denoise, DenoiseGiven, Limit, NoiseLevels
 
 _TINY = 1e-9  # shares of steps are compared up to rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Guiding:
+    """What is combined in one call of the guided denoiser, all of it clean latents as the network predicts them.
+
+    `positive` [R,C,h,w] has a row for each branch of each image's prompt: `owners` name its image (a row of `latents`
+    [B,C,h,w]), `weights` its weight. `negative` [B,C,h,w] is None where it is not needed. `scale` is the guidance.
+    `again()` asks the network once more for the positive rows [R,C,h,w], for what was changed about it meanwhile.
+    """
+
+    latents: Tensor
+    sigma: float
+    positive: Tensor
+    owners: Sequence[int]
+    weights: Sequence[float]
+    negative: Tensor | None
+    scale: float
+    again: Callable[[], Tensor]
+
+
+Combine = Callable[[Guiding], Tensor]
+"""What is combined → the guided clean latents [B,C,h,w]."""
 
 
 def needs_negative(
@@ -91,6 +116,8 @@ def guide(
     shaping: Shaping | None = None,
     beside: Tensor | None = None,
     first_call: int = 0,
+    count: Callable[[], int] | None = None,
+    wrap: Callable[[Combine], Combine] | None = None,
 ) -> Denoise:
     """Return the guided denoiser: negative + Σ weight · guidance · (branch - negative), on the clean latents.
 
@@ -99,12 +126,14 @@ def guide(
     first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls from
     `first_call` on to know which conditions hold, so it serves one run of a sampler. `watch` is told what each call
     predicts without guidance.
+    Where `count` is given, it tells the number of each call instead: a call may then be made more than once. `wrap`
+    changes how the predictions are combined.
     `beside` [B,k,h,w] are further channels that the network sees behind each image's latents. With an image guidance in
     `shaping`, the negative prompts are also denoised without them, and the result moves away from that as well (Brooks
     et al. 2022, arXiv:2211.09800, equation 3).
     (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
     """
-    calls = itertools.count(first_call)
+    count = count or functools.partial(next, itertools.count(first_call))
     prompts = _Prompts.of(positive)
     image_guidance = 1.0 if shaping is None or beside is None else shaping.image_guidance
     needed = needs_negative(positive, guidance, image_guidance)
@@ -114,12 +143,20 @@ def guide(
         denoise, [*negative, *prompts.branches], [*images, *prompts.owners], 2 * len(positive), len(negative)
     )  # fmt: skip
     blind = _Batch(denoise, negative, images, len(positive), len(negative))
+    combine = prompts.combine_all if wrap is None else wrap(prompts.combine_all)
 
     def guided(latents: Tensor, sigma: float) -> Tensor:
-        call = next(calls)
+        call = count()
         seen = latents if beside is None else torch.cat([latents, beside], 1)
-        if not needed:
+
+        def again() -> Tensor:
             return alone.run(prompts.spread(seen), sigma, call)
+
+        def combined(clean: Tensor, without: Tensor | None, scale: float) -> Tensor:
+            return combine(Guiding(latents, sigma, clean, prompts.owners, prompts.weights, without, scale, again))
+
+        if not needed:
+            return combined(again(), None, 1.0)
         acts = shaping is None or shaping.acts(sigma, call)
         if not acts:
             clean = alone.run(prompts.spread(seen), sigma, call)
@@ -129,7 +166,7 @@ def guide(
             without, clean, scale = clean[: len(positive)], clean[len(positive) :], guidance
         if watch is not None:
             watch(without)
-        result = prompts.combine(without, clean, scale)
+        result = combined(clean, without, scale)
         if beside is not None and image_guidance != 1 and acts:
             unseen = blind.run(torch.cat([latents, torch.zeros_like(beside)], 1), sigma, call)
             result = result + (image_guidance - 1) * (without - unseen)
@@ -149,6 +186,10 @@ class _Prompts:
         self.firsts = [owners.index(image) for image in sorted(set(owners))]
         self._plain = plain
 
+    @property
+    def weights(self) -> list[float]:
+        return [branch.weight for branch in self.branches]
+
     @classmethod
     def of(cls, positive: Sequence[Sequence[Conditioning]]) -> _Prompts:
         flat = [branch for branches in positive for branch in branches]
@@ -158,6 +199,12 @@ class _Prompts:
     def spread(self, latents: Tensor) -> Tensor:
         """Return for each branch the latents [C,h,w] of its image."""
         return latents if self._plain else latents[self.owners]
+
+    def combine_all(self, guiding: Guiding) -> Tensor:
+        """Return the guided clean latents, as classifier-free guidance has them; `Combine`."""
+        if guiding.negative is None:
+            return guiding.positive
+        return self.combine(guiding.negative, guiding.positive, guiding.scale)
 
     def combine(self, without: Tensor, clean: Tensor, guidance: float) -> Tensor:
         """Return what the branches' predictions `clean` make of the images' predictions `without` them."""
@@ -189,13 +236,14 @@ class _Batch:
         self._owners = owners
         self._most = most
         self._negatives = negatives
+        self._roles = _roles(owners, negatives)
         self._held: tuple[int, ...] = ()
         self._rows = _Rows(())
 
     def run(self, latents: Tensor, sigma: float, call: int) -> Tensor:
         holding = tuple(each.schedule.at(call) for each in self._conditionings)
         if holding != self._held:
-            self._held, self._rows = holding, _Rows.of(self._conditions(call), self._most)
+            self._held, self._rows = holding, _Rows.of(self._conditions(call), self._roles, self._most)
         return self._rows.denoise(self._denoise, latents, sigma)
 
     def _conditions(self, call: int) -> list[Condition]:
@@ -215,6 +263,16 @@ class _Batch:
         return conditions
 
 
+def _roles(owners: Sequence[int], negatives: int) -> tuple[Row, ...]:
+    """Return what rows are for of which the first `negatives` are those of negative prompts."""
+    branches: Counter[int] = Counter()
+    roles = [Row(image, is_negative=True) for image in owners[:negatives]]
+    for image in owners[negatives:]:
+        roles.append(Row(image, branches[image]))
+        branches[image] += 1
+    return tuple(roles)
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The conditions of a batch, stacked by length.
@@ -226,16 +284,16 @@ class _Rows:
     groups: tuple[tuple[Tensor | None, Condition], ...]  # (indices of the rows, or None for all; their condition)
 
     @classmethod
-    def of(cls, conditions: Sequence[Condition], most: int) -> _Rows:
+    def of(cls, conditions: Sequence[Condition], roles: Sequence[Row], most: int) -> _Rows:
         lengths = sorted({condition.length for condition in conditions})
         if len(lengths) == 1 and len(conditions) <= most:
-            return cls(((None, stack(conditions)),))
+            return cls(((None, stack(conditions, roles)),))
         groups: list[tuple[Tensor | None, Condition]] = []
         for length in lengths:
             rows = [row for row, condition in enumerate(conditions) if condition.length == length]
             for start in range(0, len(rows), most):
                 part = rows[start : start + most]
-                stacked = stack([conditions[row] for row in part])
+                stacked = stack([conditions[row] for row in part], [roles[row] for row in part])
                 groups.append((torch.tensor(part, device=stacked.states.device), stacked))
         return cls(tuple(groups))
 

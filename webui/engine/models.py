@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from PIL.Image import Image
 
 from webui.domain.events import Loading, Noted
 from webui.domain.plan import ModelRef, Plan, SeriesPlan
 from webui.engine.conditioning import Prompts
 from webui.engine.outfit import Outfit, Wardrobe
+from webui.engine.run import Modifier
 from webui.engine.upscale import Upscalers
 from webui.weights.memory import EngineOptions, JobFacts, ModelCache, Resident
 from webui.weights.memory_plan.plan import MemoryPlan
@@ -26,9 +30,15 @@ class Loaded:
 
 
 class Models:
-    """Gives models by reference and loads those that are not in memory."""
+    """Gives models by reference and loads those that are not in memory.
 
-    def __init__(self, options: EngineOptions) -> None:
+    `modifiers` are what extensions do to them; `inputs` are the stored pictures of the plan under way, by reference.
+    """
+
+    def __init__(self, options: EngineOptions, modifiers: Sequence[Modifier] = ()) -> None:
+        self.modifiers = tuple(modifiers)
+        self.inputs: Mapping[str, Image] = MappingProxyType({})
+        self._notes: list[str] = []
         self.upscalers = Upscalers(options)
         self._cache = ModelCache(options)
         self._wardrobe = Wardrobe()
@@ -52,8 +62,9 @@ class Models:
         return self._cache.holds(model)
 
     @contextmanager
-    def fitted(self, plan: Plan) -> Iterator[None]:
+    def fitted(self, plan: Plan, inputs: Mapping[str, Image]) -> Iterator[None]:
         """Let every model that is taken have the VAE, the TAESD and the seams that `plan` asks for, until the end."""
+        self.inputs = inputs
         self._job = JobFacts.of(plan)
         with Outfit(plan, self._wardrobe) as self._outfit:
             try:
@@ -61,6 +72,7 @@ class Models:
             finally:
                 self._outfit = self._job = None
                 self._adapted.clear()
+                self.inputs = MappingProxyType({})
 
     def take(self, model: ModelRef) -> Generator[Loading, None, Loaded]:
         """Return `model` and tell when it is loaded; raise `BadFile` when it cannot be."""
@@ -80,8 +92,14 @@ class Models:
             self._outfit.put_on(resident)
         return Loaded(resident, self._prompts[resident])
 
+    def note(self, texts: Sequence[str]) -> None:
+        """Remember what extensions tell the user, each sentence once."""
+        self._notes.extend(text for text in texts if text not in self._notes)
+
     def take_notes(self) -> Iterator[Noted]:
-        """Yield what was done for want of memory since this was asked last."""
+        """Yield what extensions said, and what was done for want of memory, since this was asked last."""
+        notes, self._notes = self._notes, []
+        yield from (Noted(message=note) for note in notes)
         for _, resident in self._cache.residents:
             yield from (Noted(message=f"Too little memory: {note}.") for note in resident.take_notes())
 

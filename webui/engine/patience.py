@@ -71,4 +71,6 @@ def _in_parts(denoise: DenoiseGiven, latents: Tensor, sigma: float, condition: C
 def _rows(condition: Condition, part: slice) -> Condition:
     """Return a part of a batch's condition."""
     held = {field.name: getattr(condition, field.name) for field in fields(condition)}
-    return replace(condition, **{name: value[part] for name, value in held.items() if isinstance(value, Tensor)})
+    return replace(
+        condition, **{name: value[part] for name, value in held.items() if isinstance(value, (Tensor, tuple))}
+    )

@@ -25,6 +25,7 @@ from webui.engine.models import Loaded, Models
 from webui.engine.noise import NoiseSource, Origin
 from webui.engine.passes import Pass
 from webui.engine.patience import denoise_patiently
+from webui.engine.run import Run, active, blaming, wrap_denoise, wrap_guidance
 from webui.engine.samplers import Setup, Step
 from webui.engine.schedules import find_sigmas
 from webui.weights.memory import Resident
@@ -60,6 +61,7 @@ class Sampling:
         self._sigmas = self._schedule[min(of.schedule_steps - of.steps, len(self._schedule) - 2) :]
         self._refiner = of.refiner
         self._active: _Active | None = None
+        self._run: Run | None = None
         self._open = ExitStack()
         self._calls = 0
         self._unguided: deque[Tensor] = deque(maxlen=1)
@@ -99,7 +101,7 @@ class Sampling:
     @torch.inference_mode()
     def _sample(self) -> Iterator[Step]:
         """Yield the steps from the first one on."""
-        self._active, self._refiner, self._calls = None, self._pass.refiner, 0
+        self._active, self._run, self._refiner, self._calls = None, None, self._pass.refiner, 0
         with ExitStack() as self._open:
             begin, noise = self._begin()
             self._active = self._activate(self._pass.model, begin.latents)
@@ -122,17 +124,23 @@ class Sampling:
             self._hand_over(self._refiner, latents)
         assert self._active is not None
         self._calls += 1
-        return self._active.denoise(latents, sigma)
+        assert self._run is not None
+        self._run.count(self._calls - 1)
+        denoised = self._active.denoise(latents, sigma)
+        self._models.note(self._run.take_notes())
+        return denoised
 
     def _hand_over(self, refiner: RefinerPlan, latents: Tensor) -> None:
         self._open.close()
-        self._refiner = self._active = None
+        self._refiner = self._active = self._run = None
         self._active = self._activate(refiner.model, latents)
 
     def _activate(self, reference: ModelRef, latents: Tensor) -> _Active:
         """Return a model ready to denoise `latents` [B,C,h,w] and their like, under the prompts of the pass."""
         of = self._pass
         loaded = self._models.get(reference)
+        run = self._run_of(reference, loaded.resident)
+        self._enter_patches(run)
         guidance = of.guidance * self._sampler.guidance_share
         edits = loaded.resident.checkpoint.variant == EDITING
         options = of.plan.guiding if edits else of.plan.guiding.replace(image=None)
@@ -152,10 +160,49 @@ class Sampling:
         network = self._open.enter_context(model.on_device(model.denoiser))
         predict = family.make_predict(model, network)
         denoise = make_denoiser(predict, levels, self._sigmas, model.placement.device, latents.shape[1])
-        denoise = denoise_patiently(denoise, model)
+        denoise = denoise_patiently(run.telling(denoise), model)
         shaping = Shaping(options, self._sigmas, levels, families.find_limit(reference.family))
-        guided = guide(denoise, positive, negative, guidance, self._unguided.append, shaping, beside, self._calls)
-        return _Active(loaded, guided)
+        modifiers = active(self._models.modifiers, of.plan)
+        guided = guide(
+            denoise,
+            positive,
+            negative,
+            guidance,
+            self._unguided.append,
+            shaping,
+            beside,
+            count=self._count,
+            wrap=lambda combine: wrap_guidance(combine, modifiers, run),
+        )
+        self._run = run
+        return _Active(loaded, wrap_denoise(guided, modifiers, run))
+
+    def _count(self) -> int:
+        """Return the number of the call under way."""
+        return self._calls - 1
+
+    def _run_of(self, reference: ModelRef, model: Resident) -> Run:
+        of = self._pass
+        family = families.find(reference.family)
+        return Run(
+            plan=of.plan,
+            facts={},
+            model=model,
+            family=reference.family,
+            images=of.images,
+            width=of.width,
+            height=of.height,
+            is_second=of.enlarged is not None,
+            inputs=self._models.inputs,
+            sigmas=self._sigmas,
+            levels=family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps),
+        )
+
+    def _enter_patches(self, run: Run) -> None:
+        for modifier in active(self._models.modifiers, self._pass.plan):
+            for patch in modifier.patches:
+                with blaming(modifier.name):
+                    self._open.enter_context(patch(run.of(modifier.name)))
 
     def _setup(self) -> Setup:
         options = self._pass.sampling

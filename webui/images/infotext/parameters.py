@@ -57,6 +57,7 @@ def parameters_of(plan: Plan, image: ImagePlan) -> dict[str, str]:
         parameters |= _hires(plan, image, plan.hires)
     if plan.refiner:
         parameters |= {"Refiner": title(plan.refiner.model), "Refiner switch at": number(plan.refiner.switch_at)}
+    parameters |= plan.facts
     if plan.infotext.version:
         parameters["Version"] = f"{OWN_VERSION}{__version__}"
     if plan.model.family is Family.OTHER:

@@ -1,7 +1,7 @@
 // Controls drawn from a description instead of one Gradio component each: for settings, groups and scripts' options.
 //
 // A description: {name, label, widget, choices, blank, zero, minimum, maximum, step, default}. `widget` is a key of
-// WIDGETS; `blank` is what stands for null; `zero` says that 0 means null.
+// WIDGETS; `blank` is what stands for null; `zero` says that 0 means null; `keeps` shows a choice that is no longer there.
 
 import { make } from "./dom.js";
 import { t } from "./page.js";
@@ -26,6 +26,10 @@ function select(about, id, changed) {
     wanted = value;
     if (!isKnown) return;
     const options = [...node.options].map((each) => each.value);
+    if (about.keeps && value && !options.includes(value)) {
+      node.append(make("option", { value, textContent: t("{name} (not there)", { name: value }) }));
+      options.push(value);
+    }
     node.value = options.includes(value ?? "") ? (value ?? "") : options.includes(about.default) ? about.default : (options[0] ?? "");
   };
   if (Array.isArray(about.choices)) fill(about.choices);
