@@ -40,7 +40,7 @@ class Prompts:
     def __init__(self, model: Resident) -> None:
         self._model = model
         self._family = families.find(model.checkpoint.family)
-        self._known: OrderedDict[tuple[str, Encoding, bool, torch.dtype], Condition] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Encoding, bool, tuple[str, ...], torch.dtype], Condition] = OrderedDict()
 
     def positive(self, prompt: str, calls: int, encoding: Encoding, behind: int = 0) -> tuple[Conditioning, ...]:
         """Return the branches of `prompt` for a run of `calls` network calls, `behind` such calls of another pass.
@@ -56,7 +56,7 @@ class Prompts:
 
     def encode(self, text: str, encoding: Encoding, *, negative: bool = False) -> Condition:
         """Return the condition of `text`, on the device, in the network's dtype."""
-        key = (text, encoding, negative, self._model.dtype(self._model.denoiser))
+        key = (text, encoding, negative, self._model.wording, self._model.dtype(self._model.denoiser))
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]

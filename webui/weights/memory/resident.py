@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from webui.weights.loading.load import Networks
 from webui.weights.loading.quantised import cast, recast
 from webui.weights.loading.tokenizers import PieceTokenizer, Tokenizer
+from webui.weights.memory.alterations import Alteration, Weights, give, take, weigh
 from webui.weights.memory.devices import drop_what_it_held, free_unused, is_out_of_memory, measure_room
 from webui.weights.memory.placement import Placement
 from webui.weights.memory.streaming import align, start_streaming, stop_streaming
@@ -42,7 +43,7 @@ class Resident:
         self._networks: dict[str, nn.Module] = dict(networks.networks)
         self.vae_is_small = "vae" in self._networks and _is_small(self._networks["vae"])
         # Going back home costs no copy: the weights on the CPU (mostly file pages) are never given up.
-        self._home = {component: network.state_dict() for component, network in self._networks.items()}
+        self._home = {component: Weights(network.state_dict()) for component, network in self._networks.items()}
         self._make_room = make_room
         self._streamed: set[str] = set()
         self._in_use: list[str] = []
@@ -153,7 +154,8 @@ class Resident:
         if component in self._streamed:
             stop_streaming(self._networks[component])
             self._streamed.remove(component)
-        self._networks[component].load_state_dict(self._home[component], assign=True)
+        self._home[component].take_home()
+        self._networks[component].load_state_dict(self._home[component].now, assign=True)
 
     def _should_stream(self, component: str) -> bool:
         if component in self._streamed or component in self.placement.elsewhere:
@@ -195,7 +197,7 @@ class Resident:
         if network is None:
             del self._networks[component], self._home[component]
             return before
-        self._networks[component], self._home[component] = network, network.state_dict()
+        self._networks[component], self._home[component] = network, Weights(network.state_dict())
         if component == "vae":
             self.vae_is_small = _is_small(network)
         if self._should_stream(component):
@@ -216,22 +218,80 @@ class Resident:
 
     def dtype(self, component: str) -> torch.dtype:
         """Return the precision `component` computes in."""
-        weights = self._home[component].values()
+        weights = self._home[component].own.values()
         return next(tensor.dtype for tensor in weights if tensor.is_floating_point())  # quantised ones have none
 
     def recast(self, component: str, dtype: torch.dtype) -> None:
         """Let `component` compute in another precision from now on."""
         self._send_home(component)
-        network = self._networks[component]
-        network.load_state_dict(
-            {name: cast(tensor, dtype) for name, tensor in self._home[component].items()}, assign=True
-        )
+        network, home = self._networks[component], self._home[component]
+        home.own = {name: cast(tensor, dtype) for name, tensor in home.own.items()}
+        for alteration in home.alterations:
+            alteration.tensors = {name: tensor.to(dtype) for name, tensor in alteration.tensors.items()}
+        network.load_state_dict(home.now, assign=True)
         recast(network, dtype)
-        self._home[component] = network.state_dict()
         if self._should_stream(component):
             self._stream(component)
         else:
             network.to(self.placement.device_of(component))
+
+    # -- altering ------------------------------------------------------------------------------------------------------
+
+    def weights(self, component: str) -> Mapping[str, Tensor]:
+        """Return what `component` computes with, by name, each tensor where it is now; those that are on the device
+        anyhow can be read there."""
+        return self._home[component].now if component in self._streamed else self._networks[component].state_dict()
+
+    @contextmanager
+    def altered(self, component: str, tensors: Mapping[str, Tensor], key: str) -> Iterator[None]:
+        """Let `component` compute with `tensors` in place of those of the same names while the block runs.
+
+        Blocks may lie within each other. Afterwards all is what it was, to the bit; of what is not altered there is no
+        copy. `key` says what the tensors make of the component: prompts are encoded anew for each. Raises `ValueError`
+        when the tensors are not those of the component, or cannot take their place because these are quantised.
+        """
+        home = self._home[component]
+        alteration = Alteration(key, home.fit(tensors))
+        home.alterations.append(alteration)
+        try:
+            self._show(component, alteration)
+            yield
+        finally:
+            home.alterations.remove(alteration)
+            self._uncover(component, alteration)
+
+    def _show(self, component: str, alteration: Alteration) -> None:
+        if self._restream(component):
+            return
+        network, device = self._networks[component], self.placement.device_of(component)
+        before = {name: take(network, name) for name in alteration.tensors}
+        moved = [tensor for tensor in before.values() if tensor.device.type != "cpu"]
+        if moved and measure_room(device) > 2 * weigh(moved):  # to keep them spares the way back from the CPU
+            alteration.covered = before
+        for name, own in before.items():
+            give(network, name, alteration.tensors[name].to(own.device))
+
+    def _uncover(self, component: str, alteration: Alteration) -> None:
+        if self._restream(component):
+            return
+        network, home = self._networks[component], self._home[component].now
+        for name in alteration.tensors:
+            before = alteration.covered.pop(name, home[name])
+            give(network, name, before.to(take(network, name).device))
+
+    def _restream(self, component: str) -> bool:
+        """Let a component that is streamed be streamed with the weights that it has now; tell whether it is one."""
+        if component not in self._streamed:
+            return False
+        self._send_home(component)
+        self._stream(component)
+        return True
+
+    @property
+    def wording(self) -> tuple[str, ...]:
+        """The keys of what makes prompts another condition than the text encoders alone do."""
+        encoders = self.checkpoint.text_encoders
+        return tuple(each.key for encoder in encoders for each in self._home[encoder].alterations)
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
@@ -258,7 +318,7 @@ class Resident:
 
     def weigh(self) -> int:
         """Return the bytes of all weights."""
-        return sum(tensor.numel() * tensor.itemsize for home in self._home.values() for tensor in home.values())
+        return sum(weigh([*home.own.values()]) for home in self._home.values())
 
 
 def _is_small(vae: nn.Module) -> bool:
