@@ -25,7 +25,8 @@ class Guiding:
 
     `positive` [R,C,h,w] has a row for each branch of each image's prompt: `owners` name its image (a row of `latents`
     [B,C,h,w]), `weights` its weight. `negative` [B,C,h,w] is None where it is not needed. `scale` is the guidance.
-    `again()` asks the network once more for the positive rows [R,C,h,w], for what was changed about it meanwhile.
+    `again()` asks the network once more for the positive rows [R,C,h,w], for what was changed about it meanwhile;
+    `again(others)` what they are of other latents [B,C,h,w], `again(others, negative=True)` the negative ones.
     """
 
     latents: Tensor
@@ -35,7 +36,7 @@ class Guiding:
     weights: Sequence[float]
     negative: Tensor | None
     scale: float
-    again: Callable[[], Tensor]
+    again: Callable[..., Tensor]
 
 
 Combine = Callable[[Guiding], Tensor]
@@ -149,8 +150,11 @@ def guide(
         call = count()
         seen = latents if beside is None else torch.cat([latents, beside], 1)
 
-        def again() -> Tensor:
-            return alone.run(prompts.spread(seen), sigma, call)
+        def again(others: Tensor | None = None, *, negative: bool = False) -> Tensor:
+            asked = seen if others is None else torch.cat([others, seen[:, others.shape[1] :]], 1)
+            if negative:
+                return blind.run(asked, sigma, call)
+            return alone.run(prompts.spread(asked), sigma, call)
 
         def combined(clean: Tensor, without: Tensor | None, scale: float) -> Tensor:
             return combine(Guiding(latents, sigma, clean, prompts.owners, prompts.weights, without, scale, again))
