@@ -1,10 +1,12 @@
 // Hires. fix, refiner, variation, guidance, tiling and scripts: folded groups over fields of our own. What they say
-// goes into one hidden field of the form, as JSON; it survives a reload with what is open. Scripts: script_panel.js.
+// goes into one hidden field of the form, as JSON; it survives a reload with what is open. Scripts: script_panel.js;
+// extensions: panels.js.
 
 import { Carried } from "./carried.js";
 import { byId, make, mount, type } from "./dom.js";
 import { control } from "./fields.js";
 import { number, t } from "./page.js";
+import { Panels } from "./panels.js";
 import * as quick from "./quick.js";
 import { choiceGroup, ScriptPanel } from "./script_panel.js";
 
@@ -125,9 +127,12 @@ export class Groups {
     this.groups = new Map(groups.map((about) => [about.part, new Group(about, changed)]));
     this.tiling = control({ widget: "select", choices: tilings, default: "none", isTranslated: true }, `${form.page}_tiling_input`, changed);
     this.script = new ScriptPanel(form.page, changed);
+    this.panels = new Panels(form.page, changed);
     this.carried = new Carried(changed);
     const tiling = choiceGroup(`${form.page}_tiling`, "Tiling", this.tiling);
-    mount(`${form.page}_groups`).append(this.carried.node, make("div", { className: "groups" }, ...[...this.groups.values()].map((each) => each.node), tiling, this.script.node));
+    const place = mount(`${form.page}_groups`);
+    place.id = `${form.page}_script_container`;
+    place.append(this.carried.node, make("div", { className: "groups" }, ...[...this.groups.values()].map((each) => each.node), tiling, this.script.node), this.panels.node);
     this.restore();
     this.isQuiet = false;
     this.write();
@@ -143,7 +148,8 @@ export class Groups {
     const parts = { vae: quick.vae(), tiling: this.tiling.read(), ...this.carried.parts() };
     for (const [name, group] of this.groups) if (group.isOn) parts[name] = meant(group);
     const script = this.script.read();
-    return script ? { ...parts, script } : parts;
+    const extensions = this.panels.read();
+    return { ...parts, ...(script ? { script } : {}), ...(Object.keys(extensions).length ? { extensions } : {}) };
   }
 
   /** Return what "Hires. fix" says, whether it is on or not. */
@@ -167,7 +173,7 @@ export class Groups {
 
   save() {
     const groups = [...this.groups].map(([name, group]) => [name, { on: group.isOn, open: group.isOpen, values: group.values() }]);
-    const kept = { groups: Object.fromEntries(groups), tiling: this.tiling.read(), script: this.script.kept(), carried: this.carried.values };
+    const kept = { groups: Object.fromEntries(groups), tiling: this.tiling.read(), script: this.script.kept(), panels: this.panels.kept(), carried: this.carried.values };
     localStorage.setItem(this.key, JSON.stringify(kept));
   }
 
@@ -186,6 +192,7 @@ export class Groups {
     }
     this.tiling.write(kept.tiling ?? "none");
     this.script.restore(kept.script ?? {});
+    this.panels.restore(kept.panels);
     this.carried.restore(kept.carried);
   }
 
@@ -195,6 +202,7 @@ export class Groups {
     this.isQuiet = true;
     for (const group of this.groups.values()) group.fill(choices);
     this.script.offer(choices);
+    this.panels.offer(choices);
     this.isQuiet = false;
     this.write();
   }
@@ -212,6 +220,7 @@ export class Groups {
     this.tiling.write(parts.tiling ?? "none");
     if (parts.vae) quick.showVae(parts.vae);
     this.script.show(parts.script);
+    this.panels.show(parts.extensions);
     this.carried.show(parts);
     this.isQuiet = false;
     this.write();
@@ -223,6 +232,7 @@ export class Groups {
   place(path) {
     const [part, ...rest] = path.split(".");
     if (part === "script") return this.script.place(rest.at(-1));
+    if (part === "extensions") return this.panels.place(rest);
     if (part === "tiling") return byId(`${this.form.page}_tiling`);
     const group = this.groups.get(part);
     if (!group) return null;

@@ -3,9 +3,9 @@
 
 import { make } from "./dom.js";
 import { control } from "./fields.js";
-import { PictureField, PicturesField } from "./panel_picture.js";
-import { PreviewButton } from "./panel_preview.js";
-import { completed, defaultsOf, describe } from "./panel_schema.js";
+import { pictureField, picturesField } from "./panel_picture.js";
+import { preprocessor, previewButton } from "./panel_preview.js";
+import { completed, describe, pruned } from "./panel_schema.js";
 import { Units } from "./panel_units.js";
 import { t } from "./page.js";
 
@@ -26,8 +26,9 @@ export class Fields {
     Object.assign(this, { schema, definitions, id, page, values, changed });
     const all = Object.entries(schema.properties ?? {}).map(([name, property]) => describe(name, property, definitions));
     this.described = all.filter((about) => about && !skips.includes(about.name));
-    this.controls = new Map(this.described.map((about) => [about.name, this.draw(about)]));
-    const places = (isRare) => [...this.controls.values()].filter((each) => each.about.isRare === isRare).map((each) => each.place);
+    this.drawn = new Map(); // name → {about, made, place}
+    for (const about of this.described) this.drawn.set(about.name, this.draw(about));
+    const places = (isRare) => [...this.drawn.values()].filter((each) => each.about.isRare === isRare).map((each) => each.place);
     const rare = places(true);
     this.rare = rare.length ? make("details", { className: "group-rare" }, make("summary", { textContent: t("More") }), make("div", { className: "fields" }, ...rare)) : null;
     this.node = make("div", { className: "panel-fields" }, make("div", { className: "fields" }, ...places(false)), this.rare);
@@ -37,123 +38,103 @@ export class Fields {
   draw(about) {
     const id = `${this.id}_${about.name}`;
     const made = this.makeControl(about, `${id}_input`);
-    const names = about.widget === "several" ? [made.node] : made.inputs;
-    for (const input of names) input.setAttribute("aria-label", t(about.label));
-    const isNamed = !["units", "object", "mapping"].includes(about.widget);
-    const label = isNamed ? make("label", { for: made.inputs.length === 1 ? made.inputs[0].id : `${id}_input`, textContent: t(about.label) }) : null;
+    for (const input of about.widget === "several" ? [made.node] : made.inputs) input.setAttribute("aria-label", t(about.label));
+    const label = made.isFramed ? null : make("label", { for: `${id}_input`, textContent: t(about.label) });
     const hint = about.description ? make("p", { className: "quiet", textContent: t(about.description) }) : null;
-    const more = about.preview ? new PreviewButton(this, about).node : null;
+    const more = about.preview === "preprocessor" ? previewButton(this, about) : null;
     const place = make("div", { className: `field field-${about.widget}`, id }, label, made.node, hint, more);
     place.style.setProperty("--span", about.span ?? (WIDE.includes(about.widget) ? 12 : 6));
-    return { ...made, place, about, inside: made.inside ?? null };
+    return { about, made, place };
   }
 
   makeControl(about, id) {
-    const { name } = about;
     const store = (value) => {
-      this.values[name] = value;
+      this.values[about.name] = value;
       this.fit();
       this.changed();
     };
-    const common = { about, id, page: this.page, fields: this, store };
-    if (about.widget === "picture") return new PictureField(common);
-    if (about.widget === "pictures") return new PicturesField(common);
+    const value = this.values[about.name];
+    const common = { about, id, page: this.page, fields: this, value, store };
+    if (about.widget === "picture") return pictureField(common);
+    if (about.widget === "pictures") return picturesField(common);
     if (about.widget === "units") return new Units(common, Fields);
-    if (about.widget === "object") return this.nested(about, id, about.schema);
-    if (about.widget === "mapping") return new Mapping(common);
-    return this.plain(about, id, store);
-  }
-
-  plain(about, id, store) {
-    const typed = new Map((Array.isArray(about.choices) ? about.choices : []).map((each) => [String(each?.value ?? each), each?.value ?? each]));
-    const read = () => {
-      const value = made.read();
-      return typeof value === "string" && typed.has(value) ? typed.get(value) : value;
-    };
-    const made = control({ ...about, choices: about.choices ?? [] }, id, () => store(read()));
-    const write = (value) => made.write(typeof value === "number" && about.widget === "select" ? String(value) : value);
-    write(this.values[about.name]);
-    return { ...made, write };
+    if (about.widget === "object") return this.frame(about, id);
+    if (about.widget === "mapping") return new Named(common);
+    return plain(common);
   }
 
   /** A model within the model: a frame with its fields. */
-  nested(about, id, schema) {
-    const inside = new Fields({ schema, definitions: this.definitions, id, page: this.page, values: this.values[about.name], changed: this.changed });
+  frame(about, id) {
+    const inside = new Fields({ schema: about.schema, definitions: this.definitions, id, page: this.page, values: this.values[about.name], changed: this.changed });
     const node = make("fieldset", { className: "panel-frame" }, make("legend", { textContent: t(about.label) }), inside.node);
-    return { node, inputs: [], inside, write: (value) => inside.show(value) };
+    return { node, inputs: [], isFramed: true, find: (path) => inside.place(path) };
   }
 
   /** Show what depends on other fields, and hide what they rule out. */
   fit() {
     const holds = ([name, wanted]) => [].concat(wanted).includes(this.values[name]);
-    for (const { place, about } of this.controls?.values() ?? []) {
+    for (const { place, about, made } of this.drawn.values()) {
       if (about.shownIf) place.hidden = !Object.entries(about.shownIf).every(holds);
+      made.follow?.();
     }
-    for (const each of this.controls?.values() ?? []) each.follow?.();
   }
 
-  /** Show other values; those of the object given to the constructor are replaced. */
-  show(values) {
-    for (const { about, write } of this.controls.values()) {
-      this.values[about.name] = values[about.name];
-      write(values[about.name]);
-    }
-    this.fit();
-  }
-
-  /** Return the value of the first picture field, or of the one that is named. */
+  /** Return the value of the picture field that is named, or of the first one. */
   picture(name = null) {
-    const about = this.described.find((each) => each.widget === "picture" && !each.maskOf && (name === null || each.name === name));
+    const about = this.described.find((each) => (name === null ? each.widget === "picture" && !each.maskOf : each.name === name));
     return about ? this.values[about.name] : null;
   }
 
   /** Return the element of the field that a path stands for, shown; null for none. */
   place([name, ...rest]) {
-    const found = this.controls.get(name);
+    const found = this.drawn.get(name);
     if (!found) return null;
     if (found.about.isRare) this.rare.open = true;
-    return (rest.length && (found.inside?.place(rest) ?? found.place?.(rest))) || found.place;
+    return (rest.length && found.made.find?.(rest)) || found.place;
   }
+}
+
+/** A control of fields.js. What it has to choose from may be numbers, which the page only knows as texts. */
+function plain({ about, id, value, store }) {
+  const values = (Array.isArray(about.choices) ? about.choices : []).map((each) => each?.value ?? each);
+  const typed = new Map(values.map((each) => [String(each), each]));
+  const made = control({ ...about, default: about.default ?? null }, id, () => {
+    const read = made.read();
+    store(typeof read === "string" && typed.has(read) ? typed.get(read) : read);
+  });
+  made.write(about.widget === "select" && typeof value === "number" ? String(value) : value);
+  return made;
 }
 
 /** The options of what another field names: drawn anew when it names something else. */
-class Mapping {
-  static schemas = new Map(); // preprocessor → schema of its options
+class Named {
+  isFramed = true;
+  inputs = [];
+  node = make("div", { className: "panel-mapping" });
+  shown = undefined; // the name whose options are drawn
 
-  constructor({ about, id, page, fields, store }) {
-    Object.assign(this, { about, id, page, fields, store });
-    this.inputs = [];
-    this.node = make("div", { className: "panel-mapping" });
-    this.shown = undefined; // the name whose options are drawn
+  constructor(common) {
+    Object.assign(this, common);
   }
 
-  follow = () => {
+  follow() {
     const name = this.fields.values[this.about.optionsOf];
     if (name === this.shown) return;
-    const isFirst = this.shown === undefined;
+    const given = this.shown === undefined ? this.value : {};
     this.shown = name;
-    const schema = Mapping.schemas.get(name);
     this.node.replaceChildren();
     this.inside = null;
-    if (!schema?.properties) return;
+    this.fields.values[this.about.name] = given;
+    const schema = preprocessor(name)?.options;
+    if (!Object.keys(schema?.properties ?? {}).length) return;
     const definitions = schema.$defs ?? {};
-    const given = isFirst ? this.fields.values[this.about.name] : {};
     const values = completed(given, schema, definitions);
-    const changed = () => this.store(Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null)));
+    const changed = () => this.store(pruned(values, schema, definitions));
     this.inside = new Fields({ schema, definitions, id: this.id, page: this.page, values, changed });
     this.node.append(this.inside.node);
-    if (!isFirst) this.fields.values[this.about.name] = {};
-  };
+  }
 
-  write = () => {
-    this.shown = undefined;
-    this.follow();
-  };
+  find(path) {
+    return this.inside?.place(path);
+  }
 }
-
-/** Let fields know the preprocessors there are: {name, options} each. */
-export function knowPreprocessors(list) {
-  Mapping.schemas = new Map(list.map((each) => [each.name, each.options]));
-}
-
-export { completed, defaultsOf };

@@ -1,0 +1,173 @@
+// A picture among the options of a panel: dropped, pasted, chosen, taken from the results, or painted over another one.
+// It lies in the server's input store; the panel only carries what the server called it.
+
+import { chooser } from "./brushes.js";
+import { make } from "./dom.js";
+import { takeDrops } from "./dropped.js";
+import { formOf } from "./form.js";
+import { shownPicture } from "./gallery.js";
+import * as lightbox from "./lightbox.js";
+import { paintMask } from "./panel_mask.js";
+import { t } from "./page.js";
+import { sendTo } from "./sending.js";
+import { upload } from "./server.js";
+import { toast } from "./toast.js";
+
+export const inputAddress = (reference) => `api/v2/inputs/${encodeURIComponent(reference)}`;
+
+let pending = Promise.resolve();
+let under = 0; // uploads under way
+
+/** Let Generate wait for `work`; tell what went wrong. */
+function later(work) {
+  under += 1;
+  const mine = pending.then(work).catch((error) => toast(error.message, { kind: "error" }));
+  pending = mine.finally(() => (under -= 1));
+  return pending;
+}
+
+const isPicture = (file) => file.type.startsWith("image/");
+
+/** Store a picture and return what the server calls it. */
+async function stored(file) {
+  if (!isPicture(file)) throw new Error(t("None of the files is a picture that can be read"));
+  return (await upload("api/v2/inputs", file)).id;
+}
+
+async function shownResult() {
+  const shown = shownPicture();
+  if (!shown) throw new Error(t("There is no result yet"));
+  return (await fetch(shown.image.address)).blob();
+}
+
+/** Show a stored picture over the whole window; from there it can be sent on. */
+function view(reference) {
+  const send = async (target) => sendTo(target, { file: await (await fetch(inputAddress(reference))).blob() });
+  lightbox.open([{ address: inputAddress(reference) }], 0, () => {}, send);
+}
+
+const button = (words, act, more = {}) => make("button", { type: "button", className: "link", textContent: t(words), onclick: act, ...more });
+
+/** Return the place that takes a picture, and what else brings one. `take(work)` gets what returns a reference. */
+function sources({ about, id, page, fields, take }) {
+  const files = ([file]) => take(() => stored(file));
+  const input = chooser(`${id}`, t(about.label), files);
+  const zone = make("label", { className: "drop-zone" }, input, make("span", { className: "drop-words" }, make("span", { textContent: t("Drop, paste or choose a picture") })));
+  const start = () => formOf("img2img").input("images").value.split(",")[0];
+  const fromStart = async () => {
+    if (!start()) throw new Error(t("img2img has no picture yet"));
+    return start();
+  };
+  const others = [
+    button("Use the result", () => take(async () => stored(await shownResult()))),
+    page === "img2img" ? button("Use the start picture", () => take(fromStart)) : null,
+    about.maskOf ? button("Paint", () => paint()) : null,
+  ];
+  const paint = () => {
+    const ground = fields.picture(about.maskOf);
+    if (ground) paintMask(inputAddress(ground), fields.values[about.name] && inputAddress(fields.values[about.name]), (file) => take(() => stored(file)));
+    else toast(t("Choose the picture to paint over first"), { kind: "error" });
+  };
+  return { zone, input, others, files };
+}
+
+function listen(node, files) {
+  takeDrops(node, files);
+  node.addEventListener("easel:paste", ({ detail }) => files(detail));
+}
+
+/** One picture or none. */
+export function pictureField({ about, id, page, fields, value, store }) {
+  let reference = value;
+  const node = make("div", { className: "picture-field" });
+  const take = (work) =>
+    later(async () => {
+      reference = await work();
+      store(reference);
+      draw();
+    });
+  const { zone, input, others, files } = sources({ about, id, page, fields, take });
+  const image = make("img", { alt: t(about.label) });
+  const shown = make("button", { type: "button", className: "picture-shown", title: t("Enlarge"), "aria-label": `${t("Enlarge")}: ${t(about.label)}`, onclick: () => view(reference) }, image);
+  const remove = button("Remove", () => {
+    reference = null;
+    store(null);
+    draw();
+  });
+  const tools = make("div", { className: "picture-links" }, button("Choose", () => input.click(), { className: "link only-filled" }), ...others, remove);
+  remove.classList.add("only-filled");
+  image.addEventListener("error", () => {
+    if (!reference) return;
+    toast(t("A picture of {what} is no longer in the store", { what: t(about.label) }), { kind: "error" });
+    remove.click();
+  });
+  const draw = () => {
+    node.classList.toggle("filled", Boolean(reference));
+    if (reference) image.src = inputAddress(reference);
+    else image.removeAttribute("src");
+  };
+  node.append(zone, shown, tools);
+  listen(node, files);
+  draw();
+  return { node, inputs: [input] };
+}
+
+/** Any number of pictures. */
+export function picturesField({ about, id, page, fields, value, store }) {
+  let list = [...(value ?? [])];
+  const changed = () => {
+    store([...list]);
+    draw();
+  };
+  const take = (work) =>
+    later(async () => {
+      if (list.length >= about.most) throw new Error(t("No more than {n} pictures", { n: about.most }));
+      list.push(await work());
+      changed();
+    });
+  const { zone, input, others } = sources({ about, id, page, fields, take });
+  const files = (some) => [...some].filter(isPicture).forEach((file) => take(() => stored(file)));
+  input.multiple = true;
+  const row = make("div", { className: "picture-row" });
+  const item = (reference, index) => {
+    const close = make("button", { type: "button", className: "close", "aria-label": t("Remove {what}", { what: `${t(about.label)} ${index + 1}` }), textContent: "×" });
+    close.addEventListener("click", () => {
+      list = list.filter((_, place) => place !== index);
+      changed();
+    });
+    return make("span", { className: "picture-item" }, make("img", { alt: `${t(about.label)} ${index + 1}`, src: inputAddress(reference), onclick: () => view(reference) }), close);
+  };
+  const draw = () => row.replaceChildren(...list.map(item));
+  const node = make("div", { className: "picture-field several-pictures" }, row, zone, make("div", { className: "picture-links" }, ...others));
+  listen(node, files);
+  draw();
+  return { node, inputs: [input] };
+}
+
+/** A picture that is pasted while the pointer or the focus is on a field goes there; Generate waits for uploads. */
+export function watchPictures() {
+  window.addEventListener(
+    "paste",
+    (event) => {
+      const files = [...(event.clipboardData?.files ?? [])].filter(isPicture);
+      const focused = document.activeElement?.closest?.(".picture-field");
+      const field = focused ?? document.querySelector(".picture-field:hover");
+      if (!field || !files.length || event.target.closest?.("textarea, input[type=text]")) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      field.dispatchEvent(new CustomEvent("easel:paste", { detail: files }));
+    },
+    true,
+  );
+  window.addEventListener(
+    "click",
+    (event) => {
+      const generate = event.target.closest?.("#txt2img_generate, #img2img_generate");
+      if (!generate || !under) return;
+      event.stopImmediatePropagation();
+      event.preventDefault();
+      pending.then(() => generate.click());
+    },
+    true,
+  );
+}
