@@ -1,0 +1,34 @@
+"""What extensions may use in the worker, besides torch and its libraries. Import it inside functions that run there."""
+
+from __future__ import annotations
+
+from webui.engine.condition import Condition, Row
+from webui.engine.denoise import Denoise, NoiseLevels
+from webui.engine.families.flux import pack
+from webui.engine.families.patches import fill_up
+from webui.engine.guidance import Combine, Guiding
+from webui.engine.run import ImageRun, Moment, Run
+from webui.engine.vae import encode_pixels, to_pixels
+from webui.weights.formats.tensors import Weights, read_tensors
+from webui.weights.loading.naming_flux import rename_flux
+from webui.weights.memory import Resident
+
+__all__ = [
+    "Combine",
+    "Condition",
+    "Denoise",
+    "Guiding",
+    "ImageRun",
+    "Moment",
+    "NoiseLevels",
+    "Resident",
+    "Row",
+    "Run",
+    "Weights",
+    "encode_pixels",
+    "fill_up",
+    "pack",
+    "read_tensors",
+    "rename_flux",
+    "to_pixels",
+]
