@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,46 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from webui.extending.loader import load_extensions
+from tests.extending.strangers import SCRIPT, clean_modules, put
+from webui.extending.loader import load_apis, load_extensions
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD = """
-from webui.extending.api import Data, Expansion, Script
-from {package}.{name}.beside import NAME
-
-class Options(Data):
-    pass
-
-def register(api):
-    api.add_script(Script(NAME, Options, lambda request, options, tools: Expansion(requests=(request,))))
-"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for extensions with a name of its own: Python keeps modules by name."""
-    path = tmp_path / re.sub(r"\W", "_", f"extensions_{tmp_path.name}")
-    path.mkdir()
-    before = list(sys.path)
-    yield path
-    sys.path[:] = before
-    for name in [name for name in sys.modules if name.partition(".")[0] == path.name]:
-        del sys.modules[name]
+    with clean_modules():
+        yield tmp_path
 
 
-def put(folder: Path, name: str, code: str, script: str = "") -> None:
-    (folder / name).mkdir()
-    (folder / name / "extension.py").write_text(code.format(package=folder.name, name=name))
-    (folder / name / "beside.py").write_text(f"NAME = {script or name!r}")
+def script(name: str) -> str:
+    return SCRIPT.format(name=name, imports="")
 
 
 def test_extensions_register_in_the_order_of_their_names(folder: Path) -> None:
-    put(folder, "b", GOOD)
-    put(folder, "a", GOOD)
+    put(folder, "b")
+    put(folder, "a", script("a") + "\nfrom extensions.a import beside\nfrom .beside import NAME\n", beside__py="NAME=1")
     (folder / "notes").mkdir()
     loaded = load_extensions(folder)
-    assert [script.name for script in loaded.scripts] == ["a", "b"]
     assert loaded.problems == ()
+    assert [script.name for script in loaded.scripts] == ["a", "b"]
+    assert [(each.name, each.folder) for each in loaded.active] == [("a", folder / "a"), ("b", folder / "b")]
+    assert [api.name for api in load_apis(loaded.places)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -59,36 +43,53 @@ def test_extensions_register_in_the_order_of_their_names(folder: Path) -> None:
         ("def register(api)", "SyntaxError"),
         ("import no_such_package_anywhere", "no_such_package_anywhere"),
         ("import sys\nsys.exit(3)", "SystemExit"),
+        ("class Odd(BaseException): pass\nraise Odd('odd')", "odd"),
         ("", "register"),
-        (GOOD + "    raise RuntimeError('halfway')", "halfway"),
+        (script("halfway") + "    raise RuntimeError('halfway')", "halfway"),
         ("def register(api):\n    api.add_nonsense()", "add_nonsense"),
     ],
 )
 def test_a_broken_extension_is_named_and_the_others_go_on(
     folder: Path, caplog: pytest.LogCaptureFixture, code: str, reason: str
 ) -> None:
-    put(folder, "a", GOOD)
+    put(folder, "a")
     put(folder, "broken", code)
-    put(folder, "c", GOOD)
+    put(folder, "c")
     with caplog.at_level(logging.WARNING):
         loaded = load_extensions(folder)
     assert [script.name for script in loaded.scripts] == ["a", "c"]
     (problem,) = loaded.problems
     assert "broken" in problem and reason in problem
     assert "broken" in caplog.text
+    assert reason in loaded.failures[0].log
 
 
-def test_two_scripts_of_one_name_are_not_both_offered(folder: Path) -> None:
-    put(folder, "a", GOOD, script="Same")
-    put(folder, "b", GOOD, script="same")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "    api.add_script(Script('Same', Options, lambda request, options, tools: None))",
+        "    api.claim_tags('SAME')",
+        "    api.add_options(Panel('Same', Options))",
+        "    api.add_route(Route('GET', '/same/x', lambda call: {}))",
+    ],
+)
+def test_two_things_of_one_name_are_not_both_offered(folder: Path, code: str) -> None:
+    start = "from webui.extending.api import *\nclass Options(Data):\n    pass\ndef register(api):\n"
+    put(folder, "a", start + code)
+    put(folder, "b", start + code.replace("Same", "sAME"))
     loaded = load_extensions(folder)
-    assert [script.name for script in loaded.scripts] == ["Same"]
-    assert "same" in loaded.problems[0]
+    assert [each.name for each in loaded.active] == ["a"]
+    assert "already" in loaded.problems[0] and "same" in loaded.problems[0].lower()
 
 
-def test_a_folder_that_cannot_be_a_module_is_a_problem(folder: Path) -> None:
-    put(folder, "not-a-name", "def register(api): pass")
-    assert "not-a-name" in load_extensions(folder).problems[0]
+@pytest.mark.parametrize(
+    ("name", "known"), [("not-a-name", "not_a_name"), ("v1.2 (new)", "v1_2__new_"), ("7up", "_7up")]
+)
+def test_a_folder_of_any_name_is_loaded_under_one_that_python_takes(folder: Path, name: str, known: str) -> None:
+    put(folder, name, script(name) + f"from extensions.{known}.beside import NAME", beside__py="NAME=1")
+    loaded = load_extensions(folder)
+    assert loaded.problems == ()
+    assert [each.name for each in loaded.active] == [known]
 
 
 def test_no_folder_means_no_extensions(tmp_path: Path) -> None:

@@ -1,21 +1,53 @@
-"""Finds the extensions in a folder and lets each register what it offers; one that fails does not stop the others."""
+"""Imports extensions and lets each register what it offers; one that fails does not stop the others."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
+from webui.config import REPOSITORY
 from webui.errors import BadRequest, EaselError
 from webui.extending.api import ExtensionApi
+from webui.extending.places import ENTRY, Place, module_name
 from webui.extending.scripts import AnyScript
 
-ENTRY = "extension.py"
+PACKAGE = "extensions"  # of which every extension becomes a part, wherever its folder lies
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One that is active. `api` holds what it registered, None if it has no code for us. The lists are what a page may
+    be sent: files of A1111's `javascript/`, `style.css` and `localizations/`."""
+
+    name: str
+    folder: Path
+    title: str
+    is_bundled: bool = True
+    overlay: Path | None = None
+    api: ExtensionApi | None = None
+    javascript: tuple[Path, ...] = ()
+    styles: tuple[Path, ...] = ()
+    localizations: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an extension is left out, and where it failed."""
+
+    name: str
+    problem: str
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,50 +56,144 @@ class Extensions:
 
     scripts: tuple[AnyScript, ...] = ()
     problems: tuple[str, ...] = ()
+    active: tuple[Extension, ...] = ()
+    failures: tuple[Failure, ...] = field(default=(), repr=False)
+
+    @property
+    def apis(self) -> tuple[ExtensionApi, ...]:
+        """What each registered, in the order in which they were loaded."""
+        return tuple(each.api for each in self.active if each.api is not None)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What the worker loads: those with code, in the same order."""
+        return tuple(
+            Place(each.name, each.folder, each.is_bundled, each.overlay) for each in self.active if each.api is not None
+        )
 
 
 def load_extensions(folder: Path) -> Extensions:
-    """Import every `<folder>/<name>/extension.py`, in the order of their names, and call its `register`.
+    """Load every `<folder>/<name>/extension.py` in the order of their names, as the program's own: without a trial."""
+    entries = sorted(folder.glob(f"*/{ENTRY}")) if folder.is_dir() else []
+    return load_places([Place(module_name(entry.parent.name), entry.parent, True) for entry in entries])
 
-    They become modules below a package of the folder's own name. An extension that raises is named in the log and in
-    `problems`, and nothing it added counts.
+
+def load_places(places: Iterable[Place], begin: Callable[[Place], None] = lambda place: None) -> Extensions:
+    """Import the `extension.py` of every place, in this order, and call its `register`.
+
+    They become modules below the package `extensions`; `begin` is called before each. An extension that raises is named
+    in the log, in `problems` and `failures`, and nothing it added counts.
     """
-    if not folder.is_dir():
-        return Extensions()
-    if str(folder.parent) not in sys.path:
-        sys.path.append(str(folder.parent))  # last: nothing there may hide a module of somebody else
-    scripts: list[AnyScript] = []
-    problems = []
-    for entry in sorted(folder.glob(f"*/{ENTRY}")):
+    active: list[Extension] = []
+    failures = []
+    for place in places:
+        begin(place)
         try:
-            scripts += _load(folder.name, entry, scripts)
-        except (Exception, SystemExit) as error:
-            log.warning("Extension %s failed and is left out", entry.parent.name, exc_info=True)
-            reason = str(error) if isinstance(error, EaselError) else f"{type(error).__name__}: {error}"
-            problems.append(f"Extension {entry.parent.name} is left out: {reason}")
-    return Extensions(tuple(scripts), tuple(problems))
+            api = load(place)
+            _refuse_twins(api, [each.api for each in active if each.api is not None])
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit and whatever else strangers raise
+            log.warning("Extension %s failed and is left out", place.name, exc_info=True)
+            failures.append(Failure(place.name, explain(error), traceback.format_exc()))
+        else:
+            active.append(Extension(place.name, place.folder, place.folder.name, place.is_bundled, place.overlay, api))
+    problems = tuple(f"Extension {each.name} is left out: {each.problem}" for each in failures)
+    scripts = tuple(script for each in active if each.api is not None for script in each.api.scripts)
+    return Extensions(scripts, problems, tuple(active), tuple(failures))
 
 
-def _load(package: str, entry: Path, others: Sequence[AnyScript]) -> tuple[AnyScript, ...]:
-    name = entry.parent.name
-    if not name.isidentifier():
-        raise BadRequest(
-            f"{name!r} cannot be the name of a module.", hint="Use letters, digits and _ in the folder's name."
-        )
+def explain(error: BaseException) -> str:
+    """Return in a line why an extension failed."""
+    if isinstance(error, EaselError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def load(place: Place) -> ExtensionApi:
+    """Import one extension and return what it registered. Raises whatever it raises."""
+    _make_known(place)
+    module = import_entry(place)
+    register = getattr(module, "register", None)
+    if not callable(register):
+        raise BadRequest(f"{ENTRY} has no function register(api).", hint="docs/extensions.md shows a first extension.")
+    api = ExtensionApi(place.name, place.folder)
+    register(api)
+    return api
+
+
+def import_entry(place: Place) -> ModuleType:
     importlib.invalidate_caches()
-    module = importlib.import_module(f"{package}.{name}.extension")
-    if Path(str(module.__file__)) != entry:
-        raise BadRequest(f"There is already an extension {name} in {module.__file__}.", hint="Rename the folder.")
-    api = ExtensionApi(name)
-    module.register(api)
-    _check_names([*others, *api.scripts])
-    return api.scripts
+    module = importlib.import_module(f"{PACKAGE}.{place.name}.{place.entry.stem}")
+    if Path(str(module.__file__)) != place.entry:
+        raise BadRequest(f"There is already an extension {place.name} in {module.__file__}.", hint="Rename the folder.")
+    return module
 
 
-def _check_names(scripts: Sequence[AnyScript]) -> None:
-    taken: set[str] = set()
-    for script in scripts:
-        names = {script.name.lower(), *script.aliases}
-        if names & taken:
-            raise BadRequest(f"There is already a script called {min(names & taken)!r}.")
-        taken |= names
+def _make_known(place: Place) -> None:
+    if place.overlay is not None and str(place.overlay) not in sys.path:
+        sys.path.append(str(place.overlay))  # last: nothing there may hide a module of the program
+    finder = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
+    if finder is None:
+        finder = _Finder()
+        sys.meta_path.insert(0, finder)
+    finder.add(place)
+
+
+class _Finder(MetaPathFinder):
+    """Finds `extensions.<name>` in the folder of that extension, whatever that folder is called."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, Path] = {}
+
+    def add(self, place: Place) -> None:
+        self._folders[f"{PACKAGE}.{place.name}"] = place.folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == PACKAGE:
+            return _namespace(fullname, REPOSITORY / PACKAGE)
+        folder = self._folders.get(fullname)
+        if folder is None:
+            return None
+        if (folder / "__init__.py").is_file():
+            return importlib.util.spec_from_file_location(
+                fullname, folder / "__init__.py", submodule_search_locations=[str(folder)]
+            )
+        return _namespace(fullname, folder)
+
+
+def _namespace(name: str, folder: Path) -> ModuleSpec:
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    return spec
+
+
+def _refuse_twins(api: ExtensionApi, others: Sequence[ExtensionApi]) -> None:
+    """Raise `BadRequest` when something of `api` has a name that is taken already, by others or by itself."""
+    taken = {name for other in others for name in _names_of(other)}
+    for name in _names_of(api):
+        if name in taken:
+            raise BadRequest(f"There is already a {name[0]} called {name[1]!r}.", hint="Switch one of the two off.")
+        taken.add(name)
+
+
+def _names_of(api: ExtensionApi) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of everything that is found by its name, each thing's own names once."""
+    for script in api.scripts:
+        yield from (("script", name) for name in {script.name.lower(), *script.aliases})
+    if api.panel is not None:
+        yield from (("panel", name) for name in {api.panel.title.lower(), *api.panel.aliases})
+    for preprocessor in api.preprocessors:
+        yield from (("preprocessor", name) for name in {preprocessor.name, *preprocessor.aliases})
+    yield from (("tab", tab.id) for tab in api.tabs)
+    yield from (("route", f"{route.method} {route.path}") for route in api.routes)
+    yield from (("kind of tag", tag) for tag in sorted(api.tags))
+    if api.settings is not None:
+        yield from (("setting", name) for name in api.settings.options.model_fields)
+
+
+def load_apis(places: Iterable[Place]) -> tuple[ExtensionApi, ...]:
+    """Return what the extensions registered that the server found good: for the worker."""
+    return load_places(places).apis
