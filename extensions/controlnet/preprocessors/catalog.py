@@ -1,0 +1,96 @@
+"""All preprocessors: found by name, and their options checked. Importing this imports neither OpenCV nor torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from extensions.controlnet.options import UnionType, Unit
+from extensions.controlnet.preprocessors.weightless import WEIGHTLESS, AnyPreprocessor
+from webui.extending.api import BadRequest, NotFound
+
+PREPROCESSORS: tuple[AnyPreprocessor, ...] = WEIGHTLESS
+
+UNION_TYPES_OF_GROUPS: Mapping[str, UnionType] = MappingProxyType(
+    {
+        "OpenPose": "openpose",
+        "Depth": "depth",
+        "SoftEdge": "soft_edge",
+        "Scribble": "soft_edge",
+        "Canny": "hard_edge",
+        "Lineart": "hard_edge",
+        "MLSD": "hard_edge",
+        "NormalMap": "normal_map",
+        "Segmentation": "segmentation",
+        "Tile": "tile",
+        "Blur": "tile",
+        "Inpaint": "inpaint",
+    }
+)
+"""What union networks call the sorts of control."""
+
+# Modules of sd-webui-controlnet that need what is not here, and what does the like.
+INSTEAD: Mapping[str, str] = MappingProxyType(
+    {
+        "mlsd": "hough",
+        "pidinet": "softedge_gradient",
+        "softedge_pidinet": "softedge_gradient",
+        "pidinet_safe": "softedge_gradient",
+        "softedge_pidisafe": "softedge_gradient",
+        "softedge_teed": "softedge_gradient",
+        "pidinet_scribble": "scribble_edges",
+        "scribble_pidinet": "scribble_edges",
+        "pidinet_sketch": "scribble_xdog",
+        "t2ia_sketch_pidi": "scribble_xdog",
+        "lineart_coarse": "lineart_standard",
+        "lineart_anime": "lineart_standard",
+        "lineart_anime_denoise": "lineart_standard",
+        "lineart": "lineart_standard",
+        "lineart_realistic": "lineart_standard",
+        "inpaint_only+lama": "inpaint_only",
+    }
+)
+
+
+def find_preprocessor(name: str, field: str = "preprocessor") -> AnyPreprocessor:
+    """Return the preprocessor of this name, label or alias, in any case; raise `NotFound` naming what is near."""
+    wanted = name.strip().lower()
+    for each in PREPROCESSORS:
+        if wanted in (each.name.lower(), each.label.lower(), *each.aliases):
+            return each
+    known = [each.name for each in PREPROCESSORS]
+    instead = [INSTEAD[wanted]] if wanted in INSTEAD else difflib.get_close_matches(wanted, known, 3)
+    hint = f"Use {' or '.join(instead)}." if instead else f"There are: {', '.join(known)}."
+    raise NotFound(f"There is no preprocessor {name!r}.", hint=hint, field=field)
+
+
+def unit_options(number: int, unit: Unit) -> dict[str, Any]:
+    """Return the options of a unit's preprocessor, with its defaults where the unit says nothing.
+
+    Raises `NotFound` for the preprocessor and `BadRequest` for an option that it has not or that cannot be.
+    """
+    field = f"extensions.controlnet.units.{number}"
+    preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor")
+    try:
+        return dict(preprocessor.options.model_validate(dict(unit.preprocessor_options)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        known = ", ".join(preprocessor.options.model_fields) or "none"
+        raise BadRequest(
+            f"ControlNet unit {number}, {preprocessor.name}: {name}: {first['msg']} (given: {first['input']!r}).",
+            hint=f"Its options are: {known}.",
+            field=f"{field}.preprocessor_options",
+        ) from error
+
+
+def union_type(unit: Unit) -> UnionType | None:
+    """Return which sort of control a unit is for a union network; None: neither it nor its preprocessor says."""
+    if unit.union_type is not None:
+        return unit.union_type
+    groups = find_preprocessor(unit.preprocessor).groups
+    return next((UNION_TYPES_OF_GROUPS[group] for group in groups if group in UNION_TYPES_OF_GROUPS), None)
