@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from webui.prompt.attention import Break
 
@@ -39,13 +40,16 @@ class _Filling:
 
 
 def chunk(
-    tokens: Iterable[tuple[int, float] | Break], comma: int | None, backtrack: int = BACKTRACK
+    tokens: Iterable[tuple[int, float] | Break],
+    comma: int | None,
+    backtrack: int = BACKTRACK,
+    spans: Mapping[int, int] = MappingProxyType({}),
 ) -> tuple[Chunk, ...]:
     """Return `tokens` (id, weight) in chunks; at least one, which is empty for an empty prompt.
 
     A `Break` ends the chunk, even an empty one. When a chunk overflows and one of its last `backtrack` tokens is a
     `comma`, the tail behind the comma moves to the next chunk, so that no phrase is cut (A1111's rule; None: no such
-    token).
+    token). Those of `spans` begin a word of so many tokens, which moves to the next chunk as a whole.
     """
     chunks: list[Chunk] = []
     filling = _Filling()
@@ -62,6 +66,9 @@ def chunk(
             filling = following
         elif token == comma:
             filling.comma = len(filling.tokens)
+        if len(filling.tokens) + spans.get(token, 1) > LENGTH:
+            chunks.append(filling.finished())
+            filling = _Filling()
         filling.tokens.append(token)
         filling.weights.append(weight)
     if filling.tokens or not chunks:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from webui.domain.plan import EmphasisMode
 from webui.prompt.attention import Break, Piece, parse
@@ -27,14 +28,23 @@ def weigh_tokens(text: str, emphasis: EmphasisMode, encode: Encode) -> Iterator[
 
 
 def count_tokens(
-    prompt: str, steps: int, encode: Encode, comma: int | None, emphasis: EmphasisMode, backtrack: int
+    prompt: str,
+    steps: int,
+    encode: Encode,
+    comma: int | None,
+    emphasis: EmphasisMode,
+    backtrack: int,
+    spans: Mapping[int, int] = MappingProxyType({}),
 ) -> int:
-    """Return how many tokens the longest text of `prompt` takes up: all of each chunk but the last one."""
+    """Return how many tokens the longest text of `prompt` takes up: all of each chunk but the last one.
+
+    `spans` are the tokens that begin a word of several; see `chunk`.
+    """
     branches = schedule(extract(prompt)[0], steps)
     texts = {segment.text for branch in branches for segment in branch.segments}
     counts = []
     for text in sorted(texts, key=len, reverse=True)[:MOST_TEXTS]:
-        chunks = chunk(weigh_tokens(text, emphasis, encode), comma, backtrack)
+        chunks = chunk(weigh_tokens(text, emphasis, encode), comma, backtrack, spans)
         counts.append(LENGTH * (len(chunks) - 1) + len(chunks[-1].tokens))
     return max(counts)
 

@@ -21,9 +21,12 @@ EncodeRows = Callable[[Rows], Tensor]
 
 
 def encode_text(tokenizer: Tokenizer, text: str, encoding: Encoding, encode_rows: EncodeRows) -> Tensor:
-    """Return the states [77 · chunks, D] of `text`, float32: 75 tokens a chunk between start and end tokens."""
+    """Return the states [77 · chunks, D] of `text`, float32: 75 tokens a chunk between start and end tokens.
+
+    The vectors of a taught word stay together in one chunk.
+    """
     tokens = weigh_tokens(text, encoding.emphasis, tokenizer.encode)
-    chunks = chunk(tokens, tokenizer.comma, encoding.comma_backtrack)
+    chunks = chunk(tokens, tokenizer.comma, encoding.comma_backtrack, tokenizer.spans)
     states = encode_rows([_framed(tokenizer, each) for each in chunks])
     if encoding.emphasis == "Ignore":
         return torch.cat(list(states))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +13,7 @@ from tokenizers import Tokenizer as Backend
 from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer
 
 from webui.errors import BadFile
+from webui.prompt.taught import TaughtWords
 from webui.weights.formats.gguf_words import read_words
 from webui.weights.formats.sentencepieces import make_tokenizer, read_pieces
 from webui.weights.vocabulary import CLIP_VOCABULARY, COMMA, END, START, read_clip_vocabulary
@@ -34,8 +37,23 @@ class Tokenizer:
         self.end = self._number(END)
         self.padding = self.end if tokenizer.pad_token is None else self._number(str(tokenizer.pad_token))
         self.comma: int | None = self._backend.token_to_id(COMMA)
+        self._words = TaughtWords({})
+
+    @property
+    def spans(self) -> Mapping[int, int]:
+        """The tokens that begin a taught word, and how many it has."""
+        return self._words.spans
+
+    def taught(self, words: TaughtWords) -> Tokenizer:
+        """Return the same tokenizer that knows `words` too; their tokens are below 0."""
+        told = copy(self)
+        told._words = words
+        return told
 
     def encode(self, text: str) -> list[int]:
+        return self._words.encode(text, self._read)
+
+    def _read(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     def reads_like(self, other: Tokenizer) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -17,6 +17,7 @@ from webui.weights.memory.alterations import Alteration, Weights, give, take, we
 from webui.weights.memory.devices import drop_what_it_held, free_unused, is_out_of_memory, measure_room
 from webui.weights.memory.placement import Placement
 from webui.weights.memory.streaming import align, start_streaming, stop_streaming
+from webui.weights.memory.teaching import lay_out, teach
 from webui.weights.memory_plan.facts import MemoryMode
 from webui.weights.memory_plan.plan import MODES, SMALL_VAE, choose_tile
 
@@ -48,6 +49,7 @@ class Resident:
         self._streamed: set[str] = set()
         self._in_use: list[str] = []
         self._notes: list[str] = []
+        self._taught = ""  # the key of the words that were taught
         for component, device in placement.elsewhere.items():
             align(self._networks[component], device)
         self.is_awake = False
@@ -242,6 +244,10 @@ class Resident:
         anyhow can be read there."""
         return self._home[component].now if component in self._streamed else self._networks[component].state_dict()
 
+    def own_weights(self, component: str) -> Mapping[str, Tensor]:
+        """Return the weights of `component` without what alters it, by name, on the CPU."""
+        return self._home[component].own
+
     @contextmanager
     def altered(self, component: str, tensors: Mapping[str, Tensor], key: str) -> Iterator[None]:
         """Let `component` compute with `tensors` in place of those of the same names while the block runs.
@@ -291,7 +297,33 @@ class Resident:
     def wording(self) -> tuple[str, ...]:
         """The keys of what makes prompts another condition than the text encoders alone do."""
         encoders = self.checkpoint.text_encoders
-        return tuple(each.key for encoder in encoders for each in self._home[encoder].alterations)
+        altered = tuple(each.key for encoder in encoders for each in self._home[encoder].alterations)
+        return (*altered, self._taught) if self._taught else altered
+
+    @contextmanager
+    def taught(self, words: Mapping[str, Mapping[str, Tensor]], key: str) -> Iterator[None]:
+        """Let text encoders read vectors [n,D] for words while the block runs: `words` has them by component and word.
+
+        `key` says what the words stand for: prompts are encoded anew for each. Raises `ValueError` for vectors of
+        another width than the text encoder's, and inside another such block.
+        """
+        if self._taught:
+            raise ValueError("words are taught already")
+        before = self.tokenizers
+        with ExitStack() as closing:
+            for component, vectors in words.items():
+                network = self._networks[component]
+                own = network.get_input_embeddings().weight.shape[-1]
+                if wrong := next((name for name, each in vectors.items() if each.shape[-1] != own), None):
+                    raise ValueError(f"the vectors of {wrong!r} are not {own} numbers long")
+                known, table = lay_out(vectors)
+                self.tokenizers = {**self.tokenizers, component: self.tokenizers[component].taught(known)}
+                closing.enter_context(teach(network, table))
+            self._taught = key
+            try:
+                yield
+            finally:
+                self._taught, self.tokenizers = "", before
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
