@@ -10,8 +10,10 @@ from webui.engine.guidance import Combine, Guiding
 from webui.engine.run import ImageRun, Moment, Run
 from webui.engine.vae import encode_pixels, to_pixels
 from webui.weights.formats.tensors import Weights, read_tensors
-from webui.weights.loading.naming_flux import rename_flux
-from webui.weights.memory import Resident
+from webui.weights.loading.naming_flux import original_place, rename_flux
+from webui.weights.loading.quantised import dequantise, is_quantised
+from webui.weights.memory import Resident, fetch
+from webui.weights.recognition.unet_names import attending_blocks, original_name
 
 __all__ = [
     "Combine",
@@ -25,8 +27,14 @@ __all__ = [
     "Row",
     "Run",
     "Weights",
+    "attending_blocks",
+    "dequantise",
     "encode_pixels",
+    "fetch",
     "fill_up",
+    "is_quantised",
+    "original_name",
+    "original_place",
     "pack",
     "read_tensors",
     "rename_flux",

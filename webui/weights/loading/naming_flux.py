@@ -96,7 +96,7 @@ def original_flux(weights: Weights) -> Weights:
     gathered: dict[tuple[str, str], list[Tensor | None]] = {}
     for name, tensor in weights.items():
         layer, _, leaf = name.rpartition(".")
-        original, place, count = _place(layer)
+        original, place, count = original_place(layer)
         gathered.setdefault((original, leaf), [None] * count)[place] = tensor
     written: Weights = {}
     for (layer, leaf), thirds in gathered.items():
@@ -110,7 +110,7 @@ def original_flux(weights: Weights) -> Weights:
     return written
 
 
-def _place(layer: str) -> tuple[str, int, int]:
+def original_place(layer: str) -> tuple[str, int, int]:
     """Return the original layer that diffusers' `layer` is a part of, which part, and how many there are."""
     if layer == "norm_out.linear":
         return _LAST, 0, 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from webui.weights.loading.quantised import is_quantised
+
+Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 
 
 @dataclass(eq=False)
@@ -19,7 +21,7 @@ class Alteration:
     """
 
     key: str
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     covered: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -37,23 +39,20 @@ class Weights:
             return self.own
         return {**self.own, **{name: tensor for each in self.alterations for name, tensor in each.tensors.items()}}
 
-    def fit(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return `tensors` in the precision of those whose place they take.
+    def fit(self, name: str, tensor: Tensor) -> Tensor:
+        """Return `tensor` in the precision of the one called `name`, whose place it takes.
 
-        Raises `ValueError` for a name that there is not, another shape, and where the weights are quantised.
+        Raises `ValueError` when there is none, it has another shape, or is quantised.
         """
-        fitting = {}
-        for name, tensor in tensors.items():
-            own = self.own.get(name)
-            if own is None:
-                raise ValueError(f"there is no tensor {name}")
-            if is_quantised(own):
-                raise ValueError(f"{name} is quantised and cannot be altered")
-            if own.shape != tensor.shape:
-                raise ValueError(f"{name} has the shape {list(own.shape)}, not {list(tensor.shape)}")
-            with torch.inference_mode(False):  # a tensor of inference mode could not be moved outside of it
-                fitting[name] = tensor.clone().to(own.dtype) if tensor.is_inference() else tensor.to(own.dtype)
-        return fitting
+        own = self.own.get(name)
+        if own is None:
+            raise ValueError(f"there is no tensor {name}")
+        if is_quantised(own):
+            raise ValueError(f"{name} is quantised and cannot be altered")
+        if own.shape != tensor.shape:
+            raise ValueError(f"{name} has the shape {list(own.shape)}, not {list(tensor.shape)}")
+        with torch.inference_mode(False):  # a tensor of inference mode could not be moved outside of it
+            return (tensor.clone() if tensor.is_inference() else tensor).to(own.dtype)
 
     def take_home(self) -> None:
         """Let nothing be on another device than the CPU."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from webui.weights.loading.load import Networks
 from webui.weights.loading.quantised import cast, recast
 from webui.weights.loading.tokenizers import PieceTokenizer, Tokenizer
-from webui.weights.memory.alterations import Alteration, Weights, give, take, weigh
+from webui.weights.memory.alterations import Alteration, Tensors, Weights, give, take, weigh
 from webui.weights.memory.devices import drop_what_it_held, free_unused, is_out_of_memory, measure_room
 from webui.weights.memory.placement import Placement
 from webui.weights.memory.streaming import align, start_streaming, stop_streaming
@@ -23,6 +23,7 @@ from webui.weights.memory_plan.plan import MODES, SMALL_VAE, choose_tile
 
 log = logging.getLogger(__name__)
 
+_KEPT_FREE = 2 * 2**30  # bytes, for what is computed
 MakeRoom = Callable[["Resident"], bool]
 """Sends all models but the given one home; tells whether there were any on the device."""
 
@@ -249,33 +250,34 @@ class Resident:
         return self._home[component].own
 
     @contextmanager
-    def altered(self, component: str, tensors: Mapping[str, Tensor], key: str) -> Iterator[None]:
+    def altered(self, component: str, tensors: Tensors, key: str) -> Iterator[None]:
         """Let `component` compute with `tensors` in place of those of the same names while the block runs.
 
         Blocks may lie within each other. Afterwards all is what it was, to the bit; of what is not altered there is no
-        copy. `key` says what the tensors make of the component: prompts are encoded anew for each. Raises `ValueError`
-        when the tensors are not those of the component, or cannot take their place because these are quantised.
+        copy. Pairs of name and tensor are taken one after the other, so they may be made of the own ones meanwhile.
+        `key` says what the tensors make of the component: prompts are encoded anew for each. Raises `ValueError` when
+        the tensors are not those of the component, or cannot take their place because these are quantised.
         """
-        home = self._home[component]
-        alteration = Alteration(key, home.fit(tensors))
+        home, alteration = self._home[component], Alteration(key)
         home.alterations.append(alteration)
         try:
-            self._show(component, alteration)
+            for name, tensor in tensors.items() if isinstance(tensors, Mapping) else tensors:
+                self._cover(component, alteration, name, home.fit(name, tensor))
+            self._restream(component)
             yield
         finally:
             home.alterations.remove(alteration)
             self._uncover(component, alteration)
 
-    def _show(self, component: str, alteration: Alteration) -> None:
-        if self._restream(component):
+    def _cover(self, component: str, alteration: Alteration, name: str, tensor: Tensor) -> None:
+        if component in self._streamed:
+            alteration.tensors[name] = tensor
             return
-        network, device = self._networks[component], self.placement.device_of(component)
-        before = {name: take(network, name) for name in alteration.tensors}
-        moved = [tensor for tensor in before.values() if tensor.device.type != "cpu"]
-        if moved and measure_room(device) > 2 * weigh(moved):  # to keep them spares the way back from the CPU
-            alteration.covered = before
-        for name, own in before.items():
-            give(network, name, alteration.tensors[name].to(own.device))
+        own = take(self._networks[component], name)
+        if own.device.type != "cpu" and measure_room(own.device) > _KEPT_FREE + weigh([own]):
+            alteration.covered[name] = own  # to keep it spares the way back from the CPU
+        alteration.tensors[name] = tensor.to(own.device)
+        give(self._networks[component], name, alteration.tensors[name])
 
     def _uncover(self, component: str, alteration: Alteration) -> None:
         if self._restream(component):
@@ -284,6 +286,10 @@ class Resident:
         for name in alteration.tensors:
             before = alteration.covered.pop(name, home[name])
             give(network, name, before.to(take(network, name).device))
+
+    def room(self, component: str) -> int:
+        """Return the bytes that are free where `component` computes."""
+        return measure_room(self.placement.device_of(component))
 
     def _restream(self, component: str) -> bool:
         """Let a component that is streamed be streamed with the weights that it has now; tell whether it is one."""
