@@ -69,6 +69,9 @@ class Config:
     extra_model_paths: tuple[Path, ...]
     outputs_dir: Path
     state_dir: Path
+    extensions_dir: Path
+    extensions: Literal["all", "bundled", "none"]
+    insecure_extension_access: bool
     host: str
     port: int
     port_is_fixed: bool
@@ -143,10 +146,9 @@ REFUSED: Final = (
     Refused("--share --ngrok --localtunnel", "Easel opens no tunnel to the internet; use --listen with --gradio-auth"),
     Refused("--allow-code", "Easel runs no code typed into a web page"),
     Refused("--disable-safe-unpickle", "Easel never unpickles a model; convert .ckpt and .pt files to .safetensors"),
-    Refused("--enable-insecure-extension-access", "no flag lets the network install code here"),
     Refused(
-        "--disable-extra-extensions --disable-all-extensions --extensions-dir --update-all-extensions --update-check",
-        "this version has no extensions of other people yet",
+        "--update-all-extensions --update-check",
+        "an update is looked at before it is installed, on the Extensions page; nothing is fetched at the start",
     ),
     Refused(
         "--hypernetwork-dir --ldsr-models-path --gfpgan-models-path --gfpgan-dir --gfpgan-model"
@@ -255,6 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="launch.py", description="Easel, a Stable Diffusion web UI.", allow_abbrev=False)
     _add_server_flags(parser.add_argument_group("server"))
     _add_folder_flags(parser.add_argument_group("folders and models"))
+    _add_extension_flags(parser.add_argument_group("extensions"))
     _add_device_flags(parser.add_argument_group("device and memory"))
     hidden = parser.add_argument_group("compatibility")
     hidden.add_argument("--stub-runner", action="store_true", help=argparse.SUPPRESS)
@@ -319,6 +322,18 @@ def _add_folder_flags(group: argparse._ArgumentGroup) -> None:
         help="use the models in the folders that a file like ComfyUI's extra_model_paths.yaml names (repeatable)",
     )
     add("--ckpt", metavar="NAME", help="the checkpoint to start with")
+
+
+def _add_extension_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--extensions-dir", type=Path, metavar="FOLDER", help="extensions of other people; default: extensions/")
+    add("--disable-extra-extensions", action="store_true", help="load those that come with Easel, no others")
+    add("--disable-all-extensions", action="store_true", help="load no extension at all")
+    add(
+        "--enable-insecure-extension-access",
+        action="store_true",
+        help="let everyone who can reach the page install extensions, which is to run any code here",
+    )
 
 
 def _add_device_flags(group: argparse._ArgumentGroup) -> None:
@@ -422,6 +437,9 @@ def _configure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         extra_model_paths=_existing_files(parser, "--extra-model-paths", options.extra_model_paths or ()),
         outputs_dir=data_dir / "outputs",
         state_dir=data_dir / "outputs" / ".easel",
+        extensions_dir=_absolute(options.extensions_dir) if options.extensions_dir else data_dir / "extensions",
+        extensions=_which_extensions(options),
+        insecure_extension_access=options.enable_insecure_extension_access,
         host=host,
         port=options.port or DEFAULT_PORT,
         port_is_fixed=options.port is not None,
@@ -445,6 +463,12 @@ def _configure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         runner="stub" if options.stub_runner else "process",
         flags=_flags(options),
     )
+
+
+def _which_extensions(options: argparse.Namespace) -> Literal["all", "bundled", "none"]:
+    if options.disable_all_extensions:
+        return "none"
+    return "bundled" if options.disable_extra_extensions else "all"
 
 
 def _memory_mode(options: argparse.Namespace) -> MemoryMode:
