@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.plan import PartRef, PartsPlan
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import NotFound
+from webui.extending.features import Features
 from webui.extending.scripts import AnyScript, NameKind, find_script
 
 
@@ -22,6 +24,8 @@ class FakeShelf:
     size: tuple[int, int] = (128, 96)
     scripts: Sequence[AnyScript] = ()
     taesd_files: Mapping[str, Path] = field(default_factory=dict)
+    features: Features = field(default_factory=Features)
+    networks: Sequence[ModelInfo] = ()
 
     def checkpoint(self, name: str | None) -> ModelInfo:
         known = {None: self.model, self.model.name: self.model, **self.others}
@@ -54,6 +58,18 @@ class FakeShelf:
         if name == "net":
             return UpscalerRef(name=name, kind="network", path=Path("/models/ESRGAN/net.safetensors"), sha256="ef" * 32)
         raise NotFound(f"Upscaler not found: {name!r}.", field="upscaler")
+
+    def find(self, kind: Kind, name: str) -> ModelInfo:
+        for model in self.networks:
+            if model.kind is kind and model.name == name:
+                return model
+        raise NotFound(f"{kind.value} not found: {name!r}.")
+
+    def models_of(self, kind: Kind) -> Sequence[ModelInfo]:
+        return [model for model in self.networks if model.kind is kind]
+
+    def store_picture(self, content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()
 
     def picture_size(self, reference: str) -> tuple[int, int]:
         return self.size

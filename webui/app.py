@@ -21,7 +21,9 @@ from webui.api.app import build_api
 from webui.api.gate import Gate
 from webui.config import Config, parse, prepare
 from webui.errors import Busy, EaselError
-from webui.extending.loader import load_extensions
+from webui.extending.features import Features
+from webui.extending.in_worker import engine_factory
+from webui.extending.loader import Extensions, load_extensions
 from webui.jobs.inputs import InputStore
 from webui.jobs.instance import lock_data_folder
 from webui.jobs.output import OutputFolder
@@ -29,7 +31,7 @@ from webui.jobs.queue import JobQueue
 from webui.jobs.runner import Runner
 from webui.jobs.store import JobStore
 from webui.jobs.stub_runner import StubRunner
-from webui.jobs.worker import ProcessRunner, engine_factory
+from webui.jobs.worker import ProcessRunner
 from webui.prompt.styles import Styles
 from webui.prompt.wildcards import Wildcards
 from webui.settings import SettingsStore
@@ -106,15 +108,18 @@ def address(config: Config, listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def build_runner(config: Config) -> Runner:
-    return StubRunner() if config.runner == "stub" else ProcessRunner(engine_factory(config), inputs_folder(config))
+def build_runner(config: Config, extensions: Extensions) -> Runner:
+    """Build what carries jobs out; the worker loads those extensions again that went well here."""
+    if config.runner == "stub":
+        return StubRunner()
+    return ProcessRunner(engine_factory(config, extensions.places), inputs_folder(config))
 
 
 def inputs_folder(config: Config) -> Path:
     return config.state_dir / "inputs"
 
 
-def build_studio(config: Config, runner: Runner) -> Studio:
+def build_studio(config: Config, runner: Runner, extensions: Extensions) -> Studio:
     """Build everything below the doors. Nothing is started yet."""
     settings = SettingsStore(config.state_dir / "settings.json")
     index = ModelIndex(config.state_dir / "models.db")
@@ -123,13 +128,13 @@ def build_studio(config: Config, runner: Runner) -> Studio:
     queue = JobQueue(store, runner, output)
     inputs = InputStore(inputs_folder(config))
     styles, wildcards = Styles(config.data_dir), Wildcards(config.data_dir / "wildcards")
-    extensions = load_extensions(EXTENSIONS)
     shelf = Shelf(
         ModelFiles.find(find_folders(config), index, config.state_dir / "cards", PATIENCE),
         inputs,
         styles,
         lambda: extensions.scripts,
         hint=f"Put a .safetensors file into {config.checkpoint_dirs[0]} and refresh.",
+        features=Features(extensions.apis),
     )
     studio = Studio(config, settings, shelf, queue, runner, inputs, styles, wildcards, extensions)
     if config.checkpoint:
@@ -149,8 +154,9 @@ def build_site(config: Config, studio: Studio) -> Gate:
 
 def serve(config: Config, listener: socket.socket, url: str, began: float) -> int:
     """Serve until SIGINT or SIGTERM, then join the worker."""
-    runner = build_runner(config)
-    studio = build_studio(config, runner)
+    extensions = load_extensions(EXTENSIONS)
+    runner = build_runner(config, extensions)
+    studio = build_studio(config, runner, extensions)
     studio.start()  # first of all: the worker imports torch while this process builds the site
     try:
         gate = build_site(config, studio)

@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from webui.domain.models import Family, ModelInfo
+from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.plan import PartRef, PartsPlan
 from webui.domain.sampling import SAMPLERS, SCHEDULES, find_sampler, find_schedule
 from webui.domain.upscaling import LATENT_UPSCALERS, PLAIN_UPSCALERS, UpscalerRef
 from webui.errors import BadFile, EaselError, NotFound
+from webui.extending.features import Features
 from webui.extending.scripts import AnyScript, NameKind, find_script
 from webui.images.open import read_size
 from webui.jobs.inputs import InputStore
@@ -35,6 +36,7 @@ class Shelf:
         styles: Styles,
         scripts: Callable[[], Sequence[AnyScript]],
         hint: str,
+        features: Features | None = None,
     ) -> None:
         """`hint` says where to put a checkpoint when there is none."""
         self.files = files
@@ -47,6 +49,7 @@ class Shelf:
         self._styles = styles
         self._scripts = scripts
         self._hint = hint
+        self.features = features or Features()
 
     def refresh(self) -> None:
         """Look at all model folders again."""
@@ -145,6 +148,16 @@ class Shelf:
             raise NotFound(f"Upscaler not found: {name!r}.", hint=hint, field="upscaler") from error
         return UpscalerRef(name=found.name, kind="network", path=found.path, sha256=found.sha256 or "")
 
+    def find(self, kind: Kind, name: str) -> ModelInfo:
+        catalog = self.files.of(kind)
+        return catalog.hashed(catalog.find(name))
+
+    def models_of(self, kind: Kind) -> Sequence[ModelInfo]:
+        return [model for model in self.files.of(kind).models() if model.kind is kind]
+
+    def store_picture(self, content: bytes) -> str:
+        return self._inputs.add(content).id
+
     def picture_size(self, reference: str) -> tuple[int, int]:
         return read_size(self._inputs.path(reference))
 
@@ -169,6 +182,15 @@ class Shelf:
                 return [*PLAIN_UPSCALERS, *_usable(self.upscalers)]
             case "style":
                 return list(self._styles.all())
+            case "preprocessor":
+                return [each.name for each in self.features.preprocessors]
+            case "controlnet":
+                return [model.name for model in self._usable_of(Kind.CONTROLNET, Kind.T2I_ADAPTER)]
+            case _:
+                return [model.name for model in self._usable_of(Kind(kind))]
+
+    def _usable_of(self, *kinds: Kind) -> list[ModelInfo]:
+        return [model for kind in kinds for model in self.models_of(kind) if model.problem is None]
 
     def proper_name(self, kind: NameKind, name: str) -> str:
         """Return the name under which `names` lists what `name` means; `NotFound` when it means nothing."""
@@ -188,6 +210,12 @@ class Shelf:
                 return self.module(name).name
             case "upscaler" | "picture_upscaler":
                 return self.upscalers.find(name).name
+            case "preprocessor":
+                return self.features.find_preprocessor(name).name
+            case "controlnet":
+                return self.files.of(Kind.CONTROLNET).find(name).name
+            case "lora" | "embedding" | "hypernetwork" | "ip_adapter" | "image_encoder":
+                return self.files.of(Kind(kind)).find(name).name
             case "style":
                 raise NotFound(f"Style not found: {name!r}.", hint="Look into styles.csv.", field="styles")
 

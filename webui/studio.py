@@ -299,7 +299,7 @@ class Studio:
 
     def script_schema(self, script: AnyScript) -> dict[str, Any]:
         """Return the JSON schema of a script's options with the names there are now; see `options_schema`."""
-        return options_schema(script, self.names)
+        return options_schema(script.options, self.names)
 
     def script_call(self, name: str, arguments: Sequence[object]) -> ScriptCall:
         """Return the call that a script's name and A1111's arguments by position mean; `NotFound` or `BadRequest`."""

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp
 
 from webui.api.app import build_api
 from webui.api.gate import Gate
-from webui.app import build_studio
+from webui.app import EXTENSIONS, build_studio
 from webui.config import Config, parse, prepare
 from webui.domain.jobs import JobView
+from webui.extending.loader import load_extensions
 from webui.jobs.stub_runner import StubRunner
 from webui.studio import Studio
 
@@ -96,7 +97,7 @@ def open_site(
     prepare(config)
     for name in models:
         make_model(config.checkpoint_dirs[0], name)
-    studio = build_studio(config, runner or StubRunner(delay))
+    studio = build_studio(config, runner or StubRunner(delay), load_extensions(EXTENSIONS))
     studio.start()
     app = Gate(build_api(studio, config), config)
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
+from tests.extensions.parts import make_tools
 from webui.domain.passes import ScriptCall
 from webui.domain.plan import SheetPlan
 from webui.domain.request import MAX_IMAGES, GenerationRequest
@@ -40,7 +42,7 @@ def names(kind: NameKind) -> tuple[str, ...]:
     return (f"a {kind}", f"another {kind}")
 
 
-TOOLS = Tools(draw_seed=lambda: 7, names=names, picture_size=lambda reference: (64, 64))
+TOOLS = replace(make_tools(), draw_seed=lambda: 7, names=names, picture_size=lambda reference: (64, 64))
 REPEAT: AnyScript = Script("Repeat it", Options, repeat, aliases=("repeat",))
 
 
@@ -148,7 +150,7 @@ def test_an_argument_that_cannot_be_is_named_with_its_position(args: list[object
 
 
 def test_the_schema_lists_the_names_there_are() -> None:
-    fields = options_schema(REPEAT, names)["properties"]
+    fields = options_schema(Options, names)["properties"]
     assert fields["upscaler"]["choices"] == ["a upscaler", "another upscaler"]
     assert "names" not in fields["upscaler"]
     assert fields["words"]["suggestions"] == {"up": ["a style", "another style"], "down": ["a", "b"]}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from webui.domain.models import Kind, ModelInfo
 from webui.domain.passes import ScriptCall
 from webui.domain.request import GenerationRequest
 from webui.domain.start import FromImage, FromMaskedImage
+from webui.errors import NotFound
 from webui.extending.loader import Extensions, load_extensions
 from webui.extending.scripts import Expansion, NameKind, Tools, expand_request, find_script, options_from_args
 
@@ -22,10 +25,22 @@ def names(kind: NameKind) -> tuple[str, ...]:
     return {"picture_upscaler": ("None", "Lanczos", "Nearest", "R-ESRGAN")}.get(kind, ())
 
 
+def find(kind: Kind, name: str) -> ModelInfo:
+    raise NotFound(f"{kind.value} not found: {name!r}.")
+
+
 def make_tools() -> Tools:
     """Seeds count up from `FIRST_DRAWN`."""
     seeds: Iterator[int] = count(FIRST_DRAWN)
-    return Tools(draw_seed=lambda: next(seeds), names=names, picture_size=lambda reference: (512, 384))
+    return Tools(
+        draw_seed=lambda: next(seeds),
+        names=names,
+        picture_size=lambda reference: (512, 384),
+        find=find,
+        models=lambda kind: (),
+        store_picture=lambda content: hashlib.sha256(content).hexdigest(),
+        setting=lambda name: None,
+    )
 
 
 def expand(request: GenerationRequest, script: str, **options: object) -> Expansion:

@@ -454,6 +454,34 @@ class UpscalePlan(Data):
         return _image(self.images, index)
 
 
+class PreprocessPlan(Data):
+    """A picture made ready for a control network; see `domain.request.PreprocessRequest`."""
+
+    kind: Literal["preprocess"] = "preprocess"
+    images: tuple[UpscaleImage, ...]  # one
+    preprocessor: str
+    options: Mapping[str, Any] = {}
+    save: SavePlan = SavePlan()
+    keep: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sheets(self) -> tuple[SheetPlan, ...]:
+        return ()
+
+    @property
+    def batches(self) -> tuple[tuple[UpscaleImage, ...], ...]:
+        return (self.images,)
+
+    @property
+    def total_steps(self) -> int:
+        return 1
+
+    def image(self, index: int) -> UpscaleImage:
+        """Return image `index`; `KeyError` when there is none."""
+        return _image(self.images, index)
+
+
 NumberedImage = TypeVar("NumberedImage", ImagePlan, UpscaleImage)
 
 
@@ -464,7 +492,7 @@ def _image(images: Sequence[NumberedImage], index: int) -> NumberedImage:
     return images[position]
 
 
-AnyPlan = Plan | SeriesPlan | UpscalePlan
+AnyPlan = Plan | SeriesPlan | UpscalePlan | PreprocessPlan
 
 
 def _kind(value: Any) -> str:
@@ -473,7 +501,10 @@ def _kind(value: Any) -> str:
 
 
 TaggedPlan = Annotated[
-    Annotated[Plan, Tag("generate")] | Annotated[SeriesPlan, Tag("series")] | Annotated[UpscalePlan, Tag("upscale")],
+    Annotated[Plan, Tag("generate")]
+    | Annotated[SeriesPlan, Tag("series")]
+    | Annotated[UpscalePlan, Tag("upscale")]
+    | Annotated[PreprocessPlan, Tag("preprocess")],
     Discriminator(_kind),
 ]
 """`AnyPlan` as a field of a model."""
@@ -484,7 +515,7 @@ PLANS: TypeAdapter[AnyPlan] = TypeAdapter(TaggedPlan)
 def pictures_of(plan: AnyPlan) -> tuple[str, ...]:
     """Return every stored picture a plan needs, each once."""
     match plan:
-        case UpscalePlan():
+        case UpscalePlan() | PreprocessPlan():
             needed = [image.picture for image in plan.images]
         case SeriesPlan():
             parts = plan.parts[:1] if plan.chained else plan.parts

@@ -82,7 +82,17 @@ class UpscaleRequest(Data):
     keep: bool = True
 
 
-AnyRequest = GenerationRequest | UpscaleRequest
+class PreprocessRequest(Data):
+    """A picture made ready for a control network, and nothing else: what a preprocessor makes of it."""
+
+    kind: Literal["preprocess"] = "preprocess"
+    image: Reference
+    preprocessor: Annotated[str, Field(max_length=200)]
+    options: Mapping[str, Any] = {}
+    keep: Literal[False] = False
+
+
+AnyRequest = GenerationRequest | UpscaleRequest | PreprocessRequest
 
 
 def _kind(value: Any) -> str:
@@ -92,7 +102,10 @@ def _kind(value: Any) -> str:
 
 
 TaggedRequest = Annotated[
-    Annotated[GenerationRequest, Tag("generate")] | Annotated[UpscaleRequest, Tag("upscale")], Discriminator(_kind)
+    Annotated[GenerationRequest, Tag("generate")]
+    | Annotated[UpscaleRequest, Tag("upscale")]
+    | Annotated[PreprocessRequest, Tag("preprocess")],
+    Discriminator(_kind),
 ]
 """`AnyRequest` as a field of a model."""
 
@@ -103,4 +116,6 @@ def pictures_of(request: AnyRequest) -> tuple[str, ...]:
     """Return every stored picture a request needs, each once."""
     if isinstance(request, UpscaleRequest):
         return tuple(dict.fromkeys(request.images))
+    if isinstance(request, PreprocessRequest):
+        return (request.image,)
     return tuple(dict.fromkeys((*references(request.start), *references_in(request.extensions))))

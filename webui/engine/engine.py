@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from PIL.Image import Image
 
 from webui.domain.models import Family
-from webui.domain.plan import AnyPlan, Plan, SeriesPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, Plan, PreprocessPlan, SeriesPlan, UpscalePlan
 from webui.engine.adapter import Pipelines, generate_by_pipeline
 from webui.engine.control import Control
 from webui.engine.extras import enlarge
@@ -27,17 +28,27 @@ __all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
 
 log = logging.getLogger(__name__)
 
+Preprocess = Callable[[Image, Mapping[str, Any]], Image]
+"""(picture, options by name) → what a control network is shown."""
+
 NO_INPUTS: Mapping[str, Image] = MappingProxyType({})
 
 
 class Engine:
     """Runs one plan at a time on one device."""
 
-    def __init__(self, options: EngineOptions, modifiers: Sequence[Modifier] = ()) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        modifiers: Sequence[Modifier] = (),
+        preprocessors: Mapping[str, Preprocess] = MappingProxyType({}),
+    ) -> None:
+        """`modifiers` and `preprocessors`, by name, are what extensions do here."""
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self._options = options
         self._models = Models(options, modifiers)
+        self._preprocessors = dict(preprocessors)
         self._pipelines = Pipelines(options)
 
     def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Output]:
@@ -56,6 +67,8 @@ class Engine:
                     yield from run_series(plan, self._generate, control, inputs)
                 case UpscalePlan():
                     yield from enlarge(plan, self._models.upscalers, control, inputs)
+                case PreprocessPlan():
+                    yield ImageReady(0, self._preprocess(plan, inputs))
         except EaselError:
             raise
         except Exception as error:
@@ -80,7 +93,16 @@ class Engine:
                 yield happened
             yield from self._models.take_notes()
 
+    def _preprocess(self, plan: PreprocessPlan, inputs: Mapping[str, Image]) -> Image:
+        if plan.preprocessor not in self._preprocessors:
+            raise GenerationError(
+                f"There is no preprocessor {plan.preprocessor!r} any more.", hint="Its extension failed; see the log."
+            )
+        return self._preprocessors[plan.preprocessor](inputs[plan.images[0].picture], plan.options)
+
     def _out_of_memory(self, plan: AnyPlan) -> OutOfMemory:
+        if isinstance(plan, PreprocessPlan):
+            return OutOfMemory("Too little memory for the preprocessor.", hint="Choose a smaller resolution.")
         if isinstance(plan, UpscalePlan):
             return OutOfMemory("Too little memory to enlarge the picture.", hint="Choose a smaller scale or tile size.")
         parts = plan.parts if isinstance(plan, SeriesPlan) else (plan,)

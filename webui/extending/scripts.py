@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import ValidationError
 
 from webui.domain.frozen import Data
+from webui.domain.models import Kind, ModelInfo
 from webui.domain.passes import ScriptCall
 from webui.domain.plan import SheetPlan
 from webui.domain.request import MAX_IMAGES, GenerationRequest
@@ -17,8 +18,12 @@ from webui.domain.start import FromNoise
 from webui.errors import BadRequest, EaselError, GenerationError, NotFound
 
 Page = Literal["txt2img", "img2img"]
-NameKind = Literal["sampler", "schedule", "checkpoint", "vae", "module", "upscaler", "picture_upscaler", "style"]
-"""`picture_upscaler` are those upscalers that work on pictures, in the order of A1111's numbers for them."""
+NameKind = Literal[
+    "sampler", "schedule", "checkpoint", "vae", "module", "upscaler", "picture_upscaler", "style",
+    "lora", "embedding", "hypernetwork", "controlnet", "ip_adapter", "image_encoder", "preprocessor",
+]  # fmt: skip
+"""`controlnet` are what ControlNet can use, IP-Adapters apart; `picture_upscaler` are those upscalers that work on
+pictures, in the order of A1111's numbers for them."""
 Options = TypeVar("Options", bound=Data)
 
 log = logging.getLogger(__name__)
@@ -26,11 +31,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tools:
-    """What a script may look up. `names` lists what there is of a kind, in the order users see it."""
+    """What extensions may look up. `names` lists what there is of a kind, in the order users see it; `find` returns a
+    model with its hash, or raises `NotFound` naming what is near."""
 
     draw_seed: Callable[[], int]
     names: Callable[[NameKind], Sequence[str]]
     picture_size: Callable[[str], tuple[int, int]]  # of a picture in the input store: width and height, pixels
+    find: Callable[[Kind, str], ModelInfo]
+    models: Callable[[Kind], Sequence[ModelInfo]]
+    store_picture: Callable[[bytes], str]  # a file's content → the reference to it
+    setting: Callable[[str], Any]  # the value of an extension's setting
 
 
 class Expansion(Data):
@@ -109,7 +119,7 @@ def expand_request(request: GenerationRequest, script: AnyScript, tools: Tools) 
         raise
     except ValidationError as error:
         raise BadRequest(
-            f"{script.name}: {_explain(error)}", hint="Correct the script's options.", field="script"
+            f"{script.name}: {explain(error)}", hint="Correct the script's options.", field="script"
         ) from error
     except Exception as error:
         log.exception("Script %r failed", script.name)
@@ -150,33 +160,38 @@ def read_options(script: Script[Options], call: ScriptCall) -> Options:
     except ValidationError as error:
         known = ", ".join(script.options.model_fields)
         raise BadRequest(
-            f"{script.name}: {_explain(error)}", hint=f"Its options are: {known}.", field="script"
+            f"{script.name}: {explain(error)}", hint=f"Its options are: {known}.", field="script"
         ) from error
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     given = repr(first["input"])
     return f"{place}: {first['msg']} (given: {given if len(given) <= 60 else given[:57] + '...'})."
 
 
-def options_schema(script: AnyScript, names: Callable[[NameKind], Sequence[str]]) -> dict[str, Any]:
-    """Return the JSON schema of a script's options, with the names there are instead of their kinds.
+def options_schema(options: type[Data], names: Callable[[NameKind], Sequence[str]]) -> dict[str, Any]:
+    """Return the JSON schema of a model of options, with the names there are instead of their kinds.
 
     A field may carry these hints: `choices` or `names` (a kind) for a list to choose from; `suggestions`, lists or
     kinds by the value of the field `suggestions_for`; `step`; `widget`; `hidden` for what only programs set.
     """
-    schema: dict[str, Any] = script.options.model_json_schema()
-    for field in schema.get("properties", {}).values():
-        if "names" in field:
-            field["choices"] = list(names(field.pop("names")))
-        if "suggestions" in field:
-            field["suggestions"] = {
-                value: list(names(found) if isinstance(found, str) else found)  # type: ignore[arg-type]
-                for value, found in field["suggestions"].items()
-            }
+    schema: dict[str, Any] = options.model_json_schema()
+    for model in (schema, *schema.get("$defs", {}).values()):
+        for field in model.get("properties", {}).values():
+            _name_choices(field, names)
     return schema
+
+
+def _name_choices(field: dict[str, Any], names: Callable[[NameKind], Sequence[str]]) -> None:
+    if "names" in field:
+        field["choices"] = list(names(field.pop("names")))
+    if "suggestions" in field:
+        field["suggestions"] = {
+            value: list(names(found) if isinstance(found, str) else found)  # type: ignore[arg-type]
+            for value, found in field["suggestions"].items()
+        }
 
 
 def options_from_args(script: AnyScript, args: Sequence[object]) -> ScriptCall:
@@ -198,7 +213,7 @@ def options_from_args(script: AnyScript, args: Sequence[object]) -> ScriptCall:
         name = str(error.errors()[0]["loc"][0])
         position = names.index(name) if name in names else 0
         raise BadRequest(
-            f"script_args[{position}] of {script.name}: {_explain(error)}",
+            f"script_args[{position}] of {script.name}: {explain(error)}",
             hint="GET /sdapi/v1/script-info lists the arguments.",
             field="script_args",
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from webui.domain.models import Family
-from webui.domain.plan import AnyPlan, ModelRef, Plan, SeriesPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, ModelRef, Plan, PreprocessPlan, SeriesPlan, UpscalePlan
 from webui.errors import BadRequest, Busy
 from webui.weights.memory_plan.facts import CheckpointFacts, DeviceFacts, EngineOptions, JobFacts
 from webui.weights.memory_plan.plan import MemoryPlan, plan_memory
@@ -47,8 +47,11 @@ def estimate(options: EngineOptions, facts: Mapping[str, object], plan: AnyPlan)
     Raises `Busy` while it has said nothing yet, `BadRequest` for a plan that loads no checkpoint or a whole pipeline,
     `BadFile` when the checkpoint cannot be used.
     """
-    if isinstance(plan, UpscalePlan):
-        raise BadRequest("Only what a checkpoint generates can be estimated.", hint="Enlarging works in small tiles.")
+    if isinstance(plan, UpscalePlan | PreprocessPlan):
+        raise BadRequest(
+            "Only what a checkpoint generates can be estimated.",
+            hint="Enlarging works in small tiles, a preprocessor on one picture.",
+        )
     told = facts.get("device_facts")
     if not isinstance(told, dict):
         raise Busy("The worker has not told its device yet.", hint="Ask again in a few seconds.")

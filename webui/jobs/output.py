@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from webui.domain.plan import AnyPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, PreprocessPlan, UpscalePlan
 from webui.images.naming import Naming, image_folder, image_names
 from webui.images.save import contained, next_number, save_image
 from webui.jobs.runner import ImageEncoded
@@ -43,7 +43,7 @@ class OutputFolder:
             folder = contained(self._outputs, plan.save.grid_folder)
             return folder / f"{SHEET_NAME}{next_number(folder, SHEET_NAME):04}{image.suffix}"
         save = plan.save
-        if isinstance(plan, UpscalePlan):
+        if isinstance(plan, UpscalePlan | PreprocessPlan):
             folder = contained(self._outputs, save.folder)
             return folder / f"{next_number(folder):05}{image.suffix}"
         part = plan.part(image.index)

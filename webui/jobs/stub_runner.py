@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from webui.domain.events import ImageSkipped, Loading, Stepped
-from webui.domain.plan import AnyPlan, ImagePlan, Plan, SeriesPlan, UpscaleImage, UpscalePlan
+from webui.domain.plan import AnyPlan, ImagePlan, Plan, PreprocessPlan, SeriesPlan, UpscaleImage, UpscalePlan
 from webui.errors import WorkerDied
 from webui.jobs.encoding import Encoder
 from webui.jobs.runner import Message, RunnerState
@@ -89,7 +89,12 @@ class StubRunner:
                 number += 1
 
     def _run_batch(
-        self, job_id: str, plan: Plan | UpscalePlan, images: Sequence[ImagePlan | UpscaleImage], number: int, count: int
+        self,
+        job_id: str,
+        plan: Plan | UpscalePlan | PreprocessPlan,
+        images: Sequence[ImagePlan | UpscaleImage],
+        number: int,
+        count: int,
     ) -> Iterator[object]:
         self._skipped = False
         steps = plan.total_steps
@@ -130,11 +135,17 @@ class PreviewPicture:
     image: Image.Image
 
 
-def draw(plan: Plan | UpscalePlan, image: ImagePlan | UpscaleImage) -> Image.Image:
+def draw(plan: Plan | UpscalePlan | PreprocessPlan, image: ImagePlan | UpscaleImage) -> Image.Image:
     """Return the picture of one image: discs whose places and colours follow from the seed and the prompts."""
     about = f"{image.prompt}\n{image.negative_prompt}" if isinstance(image, ImagePlan) else image.picture
     source = random.Random(image.seed * 2**32 + zlib.crc32(about.encode("utf-8", "replace")))
-    width, height = plan.size if isinstance(plan, Plan) else _size_of_enlarged(plan)
+    match plan:
+        case Plan():
+            width, height = plan.size
+        case UpscalePlan():
+            width, height = _size_of_enlarged(plan)
+        case _:
+            width = height = 64
     picture = Image.new("RGB", (width, height), _colour(source))
     canvas = ImageDraw.Draw(picture)
     for _ in range(12):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 import multiprocessing
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from webui.domain.plan import AnyPlan
 from webui.errors import EaselError, WorkerDied
@@ -25,7 +23,6 @@ from webui.jobs import child
 from webui.jobs.child import (
     Alive,
     Ended,
-    Engine,
     EngineFactory,
     Interrupt,
     Logged,
@@ -38,12 +35,7 @@ from webui.jobs.child import (
     Unload,
 )
 from webui.jobs.child import Stop as StopCommand
-from webui.jobs.estimate import engine_options
 from webui.jobs.runner import Message, RunnerState
-from webui.weights.memory_plan.facts import EngineOptions
-
-if TYPE_CHECKING:
-    from webui.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +47,6 @@ LONGEST_BACKOFF = 30.0
 LONGEST_LINE = 2000
 
 _CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"}
-
-
-def engine_factory(config: Config) -> EngineFactory:
-    """Return what builds the real engine inside the worker. It carries only what the engine may know."""
-    return functools.partial(_build_engine, engine_options(config))
-
-
-def _build_engine(options: EngineOptions) -> Engine:
-    from webui.engine.engine import Engine as TorchEngine
-
-    engine: Engine = TorchEngine(options)
-    return engine
 
 
 class ProcessRunner:

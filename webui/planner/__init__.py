@@ -11,20 +11,20 @@ from webui.domain.plan import (
     PicturePlan,
     Plan,
 )
-from webui.domain.request import AnyRequest, GenerationRequest, UpscaleRequest
+from webui.domain.request import AnyRequest, GenerationRequest, PreprocessRequest, UpscaleRequest
 from webui.domain.sampling import find_sampler
 from webui.domain.sampling_options import Variation
-from webui.domain.start import FromNoise, FromTiles, Start
+from webui.domain.start import FromNoise, FromTiles, Start, references_in
 from webui.planner.blanks import DEFAULT_STEPS, fill
 from webui.planner.flow import check_control, fit_sampling, note_distilled, plan_distilled
 from webui.planner.parts import plan_model
 from webui.planner.passes import note_image_guidance, plan_guidance, plan_hires, plan_refiner
-from webui.planner.pipelines import fit_pipeline
+from webui.planner.pipelines import fit_pipeline, without_hooks
 from webui.planner.prompts import check_wordings, note_clip_skip, note_tags, plan_images, preview_prompt
 from webui.planner.sampling import plan_sampling, plan_variation
 from webui.planner.saving import plan_grid, plan_saving
 from webui.planner.series import plan_series
-from webui.planner.shelf import NO_WORDS, Shelf, Words
+from webui.planner.shelf import NO_WORDS, Shelf, Words, make_tools
 from webui.planner.sizes import check_cost, check_pictures, find_size, plan_tiles
 from webui.planner.taesd import note_taesd, plan_preview, plan_taesd
 from webui.planner.upscaling import plan_upscaling
@@ -55,12 +55,14 @@ def plan(
     """
     if isinstance(request, UpscaleRequest):
         return plan_upscaling(request, settings, shelf)
+    if isinstance(request, PreprocessRequest):
+        return shelf.features.plan_preprocessing(request)
 
     def plan_part(part: GenerationRequest, first_index: int, changes: Mapping[str, Any]) -> Plan:
         return plan_generation(part, settings.overridden(changes), shelf, draw_seed, words, first_index)
 
     if request.script is not None:
-        return plan_series(request, shelf, draw_seed, plan_part)
+        return plan_series(request, shelf, make_tools(shelf, draw_seed, settings), plan_part)
     return plan_part(request, 0, {})
 
 
@@ -73,6 +75,8 @@ def plan_generation(
     first_index: int = 0,
 ) -> Plan:
     """Resolve a request without a script; its images are counted from `first_index`."""
+    tools = make_tools(shelf, draw_seed, settings)
+    request = shelf.features.change_request(request, tools)
     checkpoint = shelf.checkpoint(request.model or settings.model)
     planned = plan_model(checkpoint, request, settings, shelf)
     model = planned.model
@@ -97,7 +101,7 @@ def plan_generation(
     distilled = plan_distilled(
         full, checkpoint, others=refiner is not None or (hires is not None and hires.model is not None)
     )
-    return Plan(
+    plan = Plan(
         model=model,
         sampler=sampler.name,
         schedule=schedule,
@@ -135,16 +139,18 @@ def plan_generation(
         save=plan_saving(full, settings),
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
+        pictures=references_in(request.extensions),
         notes=(
             *pipeline_notes,
             *planned.notes,
-            *note_tags(images),
+            *note_tags(images, shelf.features.tags),
             *note_clip_skip(full, model.family),
             *note_distilled(full, distilled),
             *note_image_guidance(full.guiding, guiding),
             *note_taesd(settings, taesd, model.family),
         ),
     )
+    return without_hooks(shelf.features.change_plan(plan, request, tools))
 
 
 def _draw_seeds(request: GenerationRequest, draw_seed: DrawSeed) -> GenerationRequest:

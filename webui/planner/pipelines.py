@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from webui.domain.models import ModelInfo
+from webui.domain.models import Family, ModelInfo
 from webui.domain.passes import GuidanceOptions
 from webui.domain.pipelines import PipelineInfo, pipeline_of
+from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
 from webui.domain.sampling_options import Variation
 from webui.domain.start import FromNoise
@@ -77,3 +78,11 @@ def _note_ignored(request: GenerationRequest, pipeline: PipelineInfo, checkpoint
         "AND in the prompt": " AND " in texts,
     }
     return tuple(f"{what} has no effect: the model is run in its own way." for what, asked in ignored.items() if asked)
+
+
+def without_hooks(plan: Plan) -> Plan:
+    """Return `plan` without what extensions would do in the worker, where diffusers' own pipeline runs its model."""
+    if plan.model.family is not Family.OTHER or not plan.extensions:
+        return plan
+    note = f"{', '.join(plan.extensions)}: no effect, for diffusers' own pipeline draws with this model."
+    return plan.replace(extensions={}, facts={}, notes=(*plan.notes, note))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from webui.domain.models import Family
 from webui.domain.passes import Hires
@@ -108,9 +108,10 @@ def check_wordings(images: Sequence[ImagePlan], calls: int) -> None:
             )
 
 
-def note_tags(images: Sequence[ImagePlan]) -> tuple[str, ...]:
-    """Return one note for each kind of tag: none has an effect yet, and nobody should wonder why."""
+def note_tags(images: Sequence[ImagePlan], known: Collection[str]) -> tuple[str, ...]:
+    """Return one note for each kind of tag that is not `known`: nobody should wonder why it has no effect."""
     kinds = {tag.kind for prompt in {image.prompt for image in images} for tag in extract_tags(prompt)[1]}
+    kinds = {kind for kind in kinds if kind.lower() not in known}
     return tuple(f"Tags <{kind}:…> have no effect: there is nothing here that knows them." for kind in sorted(kinds))
 
 

@@ -14,13 +14,11 @@ PlanPart = Callable[[GenerationRequest, int, Mapping[str, Any]], Plan]
 """(request, index of its first image, settings for it alone) → its plan."""
 
 
-def plan_series(
-    request: GenerationRequest, shelf: Shelf, draw_seed: Callable[[], int], plan_part: PlanPart
-) -> SeriesPlan:
+def plan_series(request: GenerationRequest, shelf: Shelf, tools: Tools, plan_part: PlanPart) -> SeriesPlan:
     """Return the parts that the script named in `request` makes of it, as one plan."""
     assert request.script is not None
     script = shelf.script(request.script.name)
-    expansion = expand_request(request, script, Tools(draw_seed, shelf.names, shelf.picture_size))
+    expansion = expand_request(request, script, tools)
     parts: list[Plan] = []
     first = 0
     changes = expansion.settings or ({},) * len(expansion.requests)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from webui.domain.models import Family, ModelInfo
+from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.plan import PartsPlan
 from webui.domain.upscaling import UpscalerRef
 from webui.errors import EaselError
-from webui.extending.scripts import AnyScript, NameKind
+from webui.extending.features import Features
+from webui.extending.scripts import AnyScript, NameKind, Tools
 from webui.prompt.dynamic import Lookup
 from webui.prompt.styles import Style
+from webui.settings import Settings
 from webui.weights.recognition.vae_files import Half
 
 
@@ -59,6 +61,19 @@ class Shelf(Protocol):
     def upscaler(self, name: str) -> UpscalerRef:
         """Return a built-in way to enlarge, or the network called `name` with its hash."""
 
+    @property
+    def features(self) -> Features:
+        """What extensions do."""
+
+    def find(self, kind: Kind, name: str) -> ModelInfo:
+        """Return the model of a kind with its hash."""
+
+    def models_of(self, kind: Kind) -> Sequence[ModelInfo]:
+        """Return all models of a kind."""
+
+    def store_picture(self, content: bytes) -> str:
+        """Keep a picture's file and return the reference to it; `BadFile` when it is none."""
+
     def picture_size(self, reference: str) -> tuple[int, int]:
         """Return width and height of a stored picture, pixels."""
 
@@ -67,3 +82,16 @@ class Shelf(Protocol):
 
     def names(self, kind: NameKind) -> Sequence[str]:
         """Return all names of a kind, in the order users see them."""
+
+
+def make_tools(shelf: Shelf, draw_seed: Callable[[], int], settings: Settings) -> Tools:
+    """Return what extensions may look up."""
+    return Tools(
+        draw_seed=draw_seed,
+        names=shelf.names,
+        picture_size=shelf.picture_size,
+        find=shelf.find,
+        models=shelf.models_of,
+        store_picture=shelf.store_picture,
+        setting=lambda name: shelf.features.setting(name, settings.extensions),
+    )

@@ -569,6 +569,10 @@ class Settings(Data):
         ),
     ] = 512
 
+    extensions: Annotated[
+        Mapping[str, Any], Field(alias="extension_settings", max_length=1000)
+    ] = {}  # what was changed of those that extensions offer
+
     @field_validator("image_format", "grid_format", mode="before")
     @classmethod
     def _writable(cls, value: object) -> object:

@@ -28,7 +28,7 @@ class SettingField:
 def setting_fields() -> tuple[SettingField, ...]:
     """Return every preference in the order of the page, from the JSON schema of `Settings`."""
     properties = Settings.model_json_schema(by_alias=False)["properties"]
-    return tuple(_setting_field(name, schema) for name, schema in properties.items())
+    return tuple(_setting_field(name, schema) for name, schema in properties.items() if "section" in schema)
 
 
 def _setting_field(name: str, schema: dict[str, Any]) -> SettingField:

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from webui.domain.jobs import JobView
 from webui.domain.passes import GuidanceOptions, Hires, Refiner
-from webui.domain.plan import HiresPlan, ImagePlan, Plan, UpscalePlan
-from webui.domain.request import GenerationRequest, UpscaleRequest
+from webui.domain.plan import HiresPlan, ImagePlan, Plan, PreprocessPlan, UpscalePlan
+from webui.domain.request import GenerationRequest
 from webui.domain.sampling_options import SamplingOptions, Variation
 from webui.domain.start import FromImage, FromNoise, Start
 from webui.errors import BadRequest, NotFound
@@ -23,8 +23,10 @@ def request_of(job: JobView, index: int) -> GenerationRequest:
     Raises `BadRequest` when the image was not generated but enlarged.
     """
     asked = job.request
-    if isinstance(job.plan, UpscalePlan) or isinstance(asked, UpscaleRequest):
-        raise BadRequest("This picture was enlarged, not generated.", hint="Send the picture itself.", field="image")
+    if isinstance(job.plan, UpscalePlan | PreprocessPlan) or not isinstance(asked, GenerationRequest):
+        raise BadRequest(
+            "This picture was made of another, not generated.", hint="Send the picture itself.", field="image"
+        )
     if any(image.index == index and image.role == "sheet" for image in job.images):
         return asked
     plan = job.plan.part(index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from webui.domain.plan import AnyPlan, SeriesPlan, UpscalePlan
+from webui.domain.plan import AnyPlan, PreprocessPlan, SeriesPlan, UpscalePlan
 from webui.images.infotext.grammar import NEGATIVE, quoted, split, with_plain_lines
 from webui.images.infotext.names import POSTPROCESS
 from webui.images.infotext.parameters import number, parameters_of
@@ -15,6 +15,8 @@ NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 def write(plan: AnyPlan, index: int) -> str:
     """Return the infotext of image `index` of `plan`. An enlarged picture keeps its own."""
+    if isinstance(plan, PreprocessPlan):
+        return ""
     if isinstance(plan, UpscalePlan):
         return _with_postprocessing(plan, plan.image(index).infotext)
     part = plan.part(index)

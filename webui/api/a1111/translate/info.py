@@ -10,7 +10,7 @@ from typing import Any
 import webui
 from webui.domain.events import ImageDone
 from webui.domain.jobs import JobView
-from webui.domain.plan import Plan, SeriesPlan, UpscalePlan
+from webui.domain.plan import Plan, PreprocessPlan, SeriesPlan, UpscalePlan
 from webui.domain.request import GenerationRequest
 from webui.domain.start import FromNoise
 
@@ -40,7 +40,7 @@ def in_order(job: JobView) -> list[ImageDone]:
 
 def to_info(job: JobView, read_parameters: ReadParameters) -> str:
     """Return the text; `read_parameters` splits an infotext."""
-    assert not isinstance(job.plan, UpscalePlan) and isinstance(job.request, GenerationRequest)
+    assert not isinstance(job.plan, UpscalePlan | PreprocessPlan) and isinstance(job.request, GenerationRequest)
     first, images = job.plan.images[0], job.plan.images
     plan = job.plan.part(first.index)
     subseeds = [image.seed if image.variation_seed is None else image.variation_seed for image in images]
