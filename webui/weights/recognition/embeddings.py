@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from webui.domain.models import Kind
+from webui.domain.models import Family, Kind, ModelInfo
 from webui.errors import BadFile
 from webui.weights.catalog.model_facts import ModelFacts
 from webui.weights.recognition.kinds import refuse_other_kind, tell_kind
@@ -16,6 +16,35 @@ TABLES = ("emb_params", "clip_l", "clip_g")
 
 _FAMILIES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl"}
 """Numbers of one vector over all text encoders → the family."""
+
+_READ: Mapping[Family, Family] = {
+    Family.SD1: Family.SD1,
+    Family.SD2: Family.SD2,
+    Family.SDXL: Family.SDXL,
+    Family.SDXL_REFINER: Family.SDXL,
+    Family.PLAYGROUND: Family.SDXL,
+    Family.SD3: Family.SDXL,  # its first two text encoders are those of SDXL
+    Family.FLUX: Family.SD1,  # its CLIP is that of SD1
+}
+"""Families of checkpoints → those of the embeddings that their text encoders can read."""
+
+
+def embedding_words(embeddings: Iterable[ModelInfo], family: Family) -> dict[str, ModelInfo]:
+    """Return the words that `embeddings` teach checkpoints of a family: the names of their files.
+
+    Of two with the same name the first counts. Such of an unknown family may fit.
+    """
+    wanted = _READ.get(family)
+    words: dict[str, ModelInfo] = {}
+    for model in embeddings:
+        if wanted is not None and model.problem is None and not model.pending and model.family in (wanted, None):
+            words.setdefault(embedding_word(model), model)
+    return words
+
+
+def embedding_word(embedding: ModelInfo) -> str:
+    """Return what is typed for an embedding: the name of its file (A1111)."""
+    return embedding.path.stem
 
 
 def identify_embedding(path: Path) -> ModelFacts:
