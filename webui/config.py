@@ -41,6 +41,7 @@ FOLDER_FLAGS: Final = (
     ("--vae-dir", "vae", "VAEs"),
     ("--lora-dir", "lora", "LoRAs"),
     ("--embeddings-dir", "embedding", "embeddings"),
+    ("--hypernetwork-dir", "hypernetwork", "hypernetworks"),
     ("--controlnet-dir", "controlnet", "ControlNets, T2I- and IP-Adapters"),
     ("--text-encoder-dir", "text_encoder", "text encoders"),
     ("--esrgan-models-path", "upscaler", "upscalers"),
@@ -151,7 +152,7 @@ REFUSED: Final = (
         "an update is looked at before it is installed, on the Extensions page; nothing is fetched at the start",
     ),
     Refused(
-        "--hypernetwork-dir --ldsr-models-path --gfpgan-models-path --gfpgan-dir --gfpgan-model"
+        "--ldsr-models-path --gfpgan-models-path --gfpgan-dir --gfpgan-model"
         " --codeformer-models-path --clip-models-path --textual-inversion-templates-dir --localizations-dir"
         " --styles-file",
         "put the files, or a link to their folder, into A1111's folder under models/ (--models-dir moves all of it)",

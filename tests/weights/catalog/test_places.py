@@ -31,7 +31,8 @@ def test_a1111s_folders_below_ours(tmp_path: Path) -> None:
     models = tmp_path / "models"
     assert folders.of(Kind.CHECKPOINT) == (models / "Stable-diffusion",)
     assert folders.of(Kind.LORA)[0] == models / "Lora"
-    assert folders.of(Kind.HYPERNETWORK) == ()
+    assert folders.of(Kind.HYPERNETWORK) == (models / "hypernetworks",)
+    assert folders.of(Kind.IMAGE_ENCODER) == ()
     assert folders.adopted == frozenset()
 
 
@@ -42,6 +43,7 @@ def test_a1111s_folders_below_ours(tmp_path: Path) -> None:
         ("--vae-dir", Kind.VAE),
         ("--lora-dir", Kind.LORA),
         ("--embeddings-dir", Kind.EMBEDDING),
+        ("--hypernetwork-dir", Kind.HYPERNETWORK),
         ("--controlnet-dir", Kind.CONTROLNET),
         ("--text-encoder-dir", Kind.TEXT_ENCODER),
         ("--esrgan-models-path", Kind.UPSCALER),

@@ -151,7 +151,8 @@ def test_damaged_files_say_what_is_wrong(case: str, tmp_path: Path) -> None:
 
 ORACLE = """
 import sys
-from webui.weights.formats.pickle_child import list_tensors
+from webui.weights.formats.pickle_child import list_tensors, list_values
+from webui.weights.formats.pickle_files import read_saved
 from pathlib import Path
 files = [file.open("rb") for file in sorted(Path(sys.argv[1]).iterdir())]
 for encoding in ("cp437", "unicode-escape", "raw-unicode-escape"):
@@ -160,7 +161,9 @@ seen = set()
 sys.addaudithook(lambda event, _: seen.add(event))
 for file in files:
     try:
-        list_tensors(file)
+        saved = read_saved(file)
+        list_tensors(saved)
+        list_values(saved)
     except Exception:
         pass
 print(*seen)
@@ -289,3 +292,15 @@ def test_one_wrong_byte_is_read_or_refused(tmp_path: Path, place: int, byte: int
         assert read_header(file) and read_tensors(file)
     except BadFile as error:
         assert error.message.startswith("model.ckpt: ")
+
+
+def test_plain_values_beside_weights_are_told(tmp_path: Path) -> None:
+    layers = {"linear.0.weight": torch.ones(2, 2)}
+    content = {
+        768: (layers, {"linear.0.weight": torch.zeros(2, 2)}), "name": "x", "step": 500, "is_layer_norm": True,
+        "rate": 0.5, "long": "x" * 1000, "huge": 10**30, "nothing": None, "structure": [1, 2, 1],
+    }  # fmt: skip
+    file = tmp_path / "a.pt"
+    file.write_bytes(saved(content))
+    assert pickles.find_values(file) == {"name": "x", "step": 500, "is_layer_norm": True, "rate": 0.5}
+    assert set(pickles.find_tensors(file)) == {"768.0.linear.0.weight", "768.1.linear.0.weight"}

@@ -41,8 +41,8 @@ _EXTENSION = "made by an extension that is not here"
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
         "Face restoration": "faces are not restored here",
-        "Hypernet": "hypernetworks cannot be used here",
-        "Hypernet strength": "hypernetworks cannot be used here",
+        "Hypernet": "write <hypernet:name:strength> into the prompt",
+        "Hypernet strength": "write <hypernet:name:strength> into the prompt",
         "Conditional mask weight": _PICTURE,
         "Noise multiplier": _PICTURE,
         "Extra noise": _PICTURE,

@@ -22,6 +22,7 @@ from webui.weights.formats.metadata import THUMBNAIL, read_metadata, told_card, 
 from webui.weights.recognition.control_files import identify_control
 from webui.weights.recognition.embeddings import identify_embedding
 from webui.weights.recognition.encoder_files import identify_encoder
+from webui.weights.recognition.hypernetworks import identify_hypernetwork
 from webui.weights.recognition.identify import identify
 from webui.weights.recognition.lora_files import identify_lora
 from webui.weights.recognition.traits import told_traits
@@ -102,6 +103,7 @@ UPSCALERS = _weights(Kind.UPSCALER, "Upscaler", "models/ESRGAN", _upscaler_facts
 LORAS = _weights(Kind.LORA, "LoRA", "models/Lora", identify_lora, "adapter_config.json")
 CONTROLNETS = _weights(Kind.CONTROLNET, "ControlNet", "models/ControlNet", identify_control, "config.json")
 EMBEDDINGS = _weights(Kind.EMBEDDING, "Embedding", "models/embeddings", identify_embedding)
+HYPERNETWORKS = _weights(Kind.HYPERNETWORK, "Hypernetwork", "models/hypernetworks", identify_hypernetwork)
 TEXT_ENCODERS = _weights(Kind.TEXT_ENCODER, "Text encoder", "models/text_encoder", identify_encoder, "config.json")
 
 
@@ -132,6 +134,7 @@ class ModelFiles:
     loras: Catalog
     controlnets: Catalog
     embeddings: Catalog
+    hypernetworks: Catalog
     text_encoders: Catalog
     taesd_dirs: tuple[Path, ...] = ()
     by_kind: Mapping[Kind, Catalog] = field(init=False)
@@ -144,6 +147,7 @@ class ModelFiles:
             Kind.LORA: self.loras,
             Kind.CONTROLNET: self.controlnets,
             Kind.EMBEDDING: self.embeddings,
+            Kind.HYPERNETWORK: self.hypernetworks,
             Kind.TEXT_ENCODER: self.text_encoders,
         }
         object.__setattr__(self, "by_kind", catalogs)
@@ -166,6 +170,7 @@ class ModelFiles:
             loras=look(LORAS, ()),
             controlnets=look(CONTROLNETS, ()),
             embeddings=look(EMBEDDINGS, ()),
+            hypernetworks=look(HYPERNETWORKS, ()),
             text_encoders=look(TEXT_ENCODERS, ()),
             taesd_dirs=folders.of(Kind.TAESD),
         )

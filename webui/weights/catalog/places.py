@@ -27,6 +27,7 @@ BELOW_MODELS: Mapping[Kind, tuple[str, ...]] = {
     Kind.LORA: ("Lora", "LyCORIS"),
     Kind.CONTROLNET: ("ControlNet",),
     Kind.EMBEDDING: ("embeddings",),
+    Kind.HYPERNETWORK: ("hypernetworks",),
     Kind.TEXT_ENCODER: ("text_encoder", "clip", "clip_vision"),
     Kind.UPSCALER: (
         "ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "Swin2SR", "ScuNET", "DAT", "HAT", "upscale_models",
@@ -44,8 +45,8 @@ _COMFY: Mapping[str, Kind] = {
     "checkpoints": Kind.CHECKPOINT, "diffusers": Kind.CHECKPOINT, "diffusion_models": Kind.CHECKPOINT,
     "unet": Kind.CHECKPOINT, "vae": Kind.VAE, "vae_approx": Kind.TAESD, "loras": Kind.LORA,
     "controlnet": Kind.CONTROLNET, "t2i_adapter": Kind.CONTROLNET, "ipadapter": Kind.CONTROLNET,
-    "embeddings": Kind.EMBEDDING, "upscale_models": Kind.UPSCALER, "text_encoders": Kind.TEXT_ENCODER,
-    "clip": Kind.TEXT_ENCODER, "clip_vision": Kind.TEXT_ENCODER,
+    "embeddings": Kind.EMBEDDING, "hypernetworks": Kind.HYPERNETWORK, "upscale_models": Kind.UPSCALER,
+    "text_encoders": Kind.TEXT_ENCODER, "clip": Kind.TEXT_ENCODER, "clip_vision": Kind.TEXT_ENCODER,
 }  # fmt: skip
 """The names of kinds in ComfyUI's extra_model_paths.yaml."""
 _COMFY_SWITCHES = ("base_path", "is_default")

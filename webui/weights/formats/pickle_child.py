@@ -1,7 +1,8 @@
 """The process that looks through a pickled weight file, given as its standard input, and answers with one JSON object.
 
 It starts with nothing but the standard library and an empty environment, takes away from itself what it does not need,
-and only then reads. `{"tensors": {name: [dtype, shape, strides, first byte]}}`, or `{"problem": why not}`.
+and only then reads. `{"tensors": {name: [dtype, shape, strides, first byte]}, "values": {name: plain value}}`, or
+`{"problem": why not}`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import zipfile
 import zlib
 from typing import Any
 
-from webui.weights.formats.pickle_files import Find, Span, read_saved
+from webui.weights.formats.pickle_files import Find, Saved, Span, read_saved
 from webui.weights.formats.pickle_machine import PickledTensor, Thing
 from webui.weights.formats.pickle_names import Refused
 from webui.weights.formats.tensor_facts import MAX_TENSORS, PLAIN
@@ -28,6 +29,8 @@ _MAX_VISITS = 200_000
 _MOST_WRAPPERS = 3  # around each other
 _DEEPEST = 8  # dictionaries in each other
 _LONGEST_NAME = 500
+_MOST_VALUES = 64
+_LONGEST_VALUE = 200
 _MOST_SIDES = 16
 _LARGEST = 2**48
 _MOST_REUSE = 4  # how many times the file's size all tensors may have: some share their numbers
@@ -45,7 +48,8 @@ def main() -> None:
     gc.disable()  # it would look through all that was noted again and again; the process ends soon
     give_up_rights()
     try:
-        answer: dict[str, Any] = {"tensors": list_tensors(sys.stdin.buffer)}
+        saved = read_saved(sys.stdin.buffer)
+        answer: dict[str, Any] = {"tensors": list_tensors(saved), "values": list_values(saved)}
     except Refused as error:
         answer = {"problem": str(error)}
     except MemoryError:
@@ -82,9 +86,27 @@ def _deny(event: str, _: tuple[object, ...]) -> None:
         raise Refused(f"looking through it would have needed {event}")
 
 
-def list_tensors(file: Any) -> dict[str, tuple[str, list[int], list[int], int]]:
-    """Return the weights in `file`: name → dtype, shape, strides, place of its first number."""
-    saved = read_saved(file)
+def list_values(saved: Saved) -> dict[str, str | int | float | bool]:
+    """Return the plain values beside the weights that were `saved`, those of the outermost dictionary."""
+    plain = {
+        name: value
+        for name, value in _contents(saved.content).items()
+        if isinstance(name, str)
+        and isinstance(value, str | bool | int | float)
+        and _is_short(name)
+        and _is_short(value)
+    }
+    return dict(itertools.islice(plain.items(), _MOST_VALUES))
+
+
+def _is_short(value: str | int | float) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_VALUE
+    return -_LARGEST <= value <= _LARGEST
+
+
+def list_tensors(saved: Saved) -> dict[str, tuple[str, list[int], list[int], int]]:
+    """Return the weights that were `saved`: name → dtype, shape, strides, place of its first number."""
     weights = _flatten(_unwrap(saved.content) or saved.content)
     spans: dict[str, Span] = {}
     tensors = {name: _place(name, tensor, spans, saved.find) for name, tensor in weights.items()}
@@ -120,7 +142,7 @@ def _flatten(content: Any) -> dict[str, PickledTensor]:
     visits = 0
     while pending:
         prefix, outer, depth = pending.pop()
-        for key, value in enumerate(outer) if prefix and isinstance(outer, list) else _contents(outer).items():
+        for key, value in enumerate(outer) if prefix and isinstance(outer, list | tuple) else _contents(outer).items():
             visits += 1
             name = f"{prefix}{key}" if isinstance(key, str | int) else ""
             if visits > _MAX_VISITS or len(weights) > MAX_TENSORS or len(name) > _LONGEST_NAME:

@@ -21,12 +21,14 @@ from webui.weights.formats.tensor_facts import MAX_TENSORS, PLAIN, Header, Tenso
 
 SECONDS = 60.0  # until an answer; a slow disk takes its time
 _MAX_ANSWER = 32 * 2**20  # bytes
+_MOST_VALUES = 64
 _ROOT = Path(__file__).resolve().parents[3]
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from webui.weights.formats.pickle_child import main; main()"
 _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")  # without which some Pythons do not start
 _ASK_ELSEWHERE = "Only weights are read; look for the model as .safetensors."
 
 Number = Annotated[int, Field(ge=0, le=2**48)]
+Value = bool | int | float | Annotated[str, Field(max_length=200)]
 
 
 class Place(NamedTuple):
@@ -50,6 +52,7 @@ class _Answer(BaseModel):
 
     problem: Annotated[str, Field(max_length=1000)] = ""
     tensors: Annotated[dict[str, Place], Field(max_length=MAX_TENSORS)] = {}
+    values: Annotated[dict[str, Value], Field(max_length=_MOST_VALUES)] = {}
 
 
 def is_pickle(start: bytes) -> bool:
@@ -70,12 +73,24 @@ def find_tensors(path: Path) -> Mapping[str, Place]:
     Those in `state_dict`, `params_ema` and the like, if there is such a dictionary; else of all dictionaries. Raises
     `BadFile` for a file that is damaged, holds no weights, or would call something when it is opened (naming it).
     """
+    return _look_through(path).tensors
+
+
+def find_values(path: Path) -> Mapping[str, Value]:
+    """Return the plain values beside the tensors of a pickled file, such as the name of what was trained.
+
+    Those of the outermost dictionary, short ones. Raises `BadFile` as `find_tensors` does.
+    """
+    return _look_through(path).values
+
+
+def _look_through(path: Path) -> _Answer:
     facts = path.stat()
-    return _find_tensors(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    return _look_once(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
 
 @lru_cache(maxsize=32)  # a checkpoint is asked for every component, and again to weigh it
-def _find_tensors(path: Path, size: int, *_signature: int) -> Mapping[str, Place]:
+def _look_once(path: Path, size: int, *_signature: int) -> _Answer:
     raw = _ask_child(path)
     if len(raw) > _MAX_ANSWER or not raw:
         raise bad_model(path, "looking through its pickle takes too much memory or time", _ASK_ELSEWHERE)
@@ -88,7 +103,7 @@ def _find_tensors(path: Path, size: int, *_signature: int) -> Mapping[str, Place
         raise bad_model(path, answer.problem, _ASK_ELSEWHERE)
     if not sound:
         raise bad_model(path, "its pickle is damaged: a tensor lies outside the file")
-    return answer.tensors
+    return answer
 
 
 def _fits(place: Place, size: int) -> bool:
