@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from extensions.controlnet.options import UnionType, Unit
+from extensions.controlnet.preprocessors.networked import FOLDER, networked
 from extensions.controlnet.preprocessors.weightless import WEIGHTLESS, AnyPreprocessor
 from webui.extending.api import BadRequest, NotFound
 
-PREPROCESSORS: tuple[AnyPreprocessor, ...] = WEIGHTLESS
+PREPROCESSORS: tuple[AnyPreprocessor, ...] = (*WEIGHTLESS, *networked(FOLDER))
 
 UNION_TYPES_OF_GROUPS: Mapping[str, UnionType] = MappingProxyType(
     {
@@ -52,6 +53,18 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "lineart": "lineart_standard",
         "lineart_realistic": "lineart_standard",
         "inpaint_only+lama": "inpaint_only",
+        "depth_leres": "depth_anything_v2",
+        "depth_leres++": "depth_anything_v2",
+        "normal_map": "normal_depth",
+        "normal_midas": "normal_depth",
+        "normal_bae": "normal_depth",
+        "normal_dsine": "normal_depth",
+        "oneformer_ade20k": "segmentation",
+        "seg_ofade20k": "segmentation",
+        "openpose_full": "openpose",
+        "openpose_face": "openpose",
+        "openpose_hand": "openpose",
+        "dw_openpose_full": "openpose",
     }
 )
 

@@ -80,11 +80,6 @@ class Referenced(Data):
     threshold_a: Annotated[float, number("Style fidelity", 0, 1, 0.01, "Counts in the balanced mode.")] = 0.5
 
 
-class Depth(Sized):
-    threshold_a: Annotated[float, number("Remove near (%)", 0, 100, 0.1)] = 0
-    threshold_b: Annotated[float, number("Remove background (%)", 0, 100, 0.1)] = 0
-
-
 class Normals(Sized):
     threshold_a: Annotated[float, number("Background threshold", 0, 1, 0.01, "What is farther away is flat.")] = 0.4
 
