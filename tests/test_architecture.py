@@ -38,6 +38,10 @@ TORCH_FILES = re.compile(r"engine/.*|weights/((loading|memory|convert)/.*|format
 CHILD_SIDE = "jobs/worker.py"  # runs in both processes: the family may be imported inside functions only
 
 NETWORK = ("requests", "httpx", "urllib.request", "urllib3", "aiohttp", "http.client", "ftplib", "smtplib")
+CALLERS = (
+    "doctor.py",  # asks this machine alone whether Easel already answers
+    "extending/installing/downloads.py",  # fetches what the user asks for on the Extensions page
+)
 PIPE = ("jobs/worker.py", "jobs/child.py")  # the server pickles for its own child, which reads nothing else
 SERIALIZERS = ("pickle", "cPickle", "dill", "marshal", "shelve", "jsonpickle", "cloudpickle")
 NOT_FOR_ENGINE = ("os", "pathlib", "time", "datetime", "tempfile", "shutil", "webui.settings", "webui.config")
@@ -253,7 +257,7 @@ def is_writing_mode(node: ast.expr) -> bool:
 
 
 def network_is_not_called(source: Source) -> Iterator[tuple[ast.AST, str]]:
-    if source.path != "doctor.py":  # asks this machine alone whether Easel already answers
+    if source.path not in CALLERS:
         yield from ((node, f"{name} could call out") for node, name in imports(source) if within(name, NETWORK))
 
 

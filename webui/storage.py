@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from webui.errors import NotAllowed, StorageError
@@ -58,6 +58,17 @@ def replace_file(path: Path, content: bytes) -> None:
     with temporary_file(path.parent, content) as temporary, explained(path):
         os.replace(temporary, path)
         sync_folder(path.parent)
+
+
+def write_new(path: Path, chunks: Iterable[bytes]) -> int:
+    """Write a file that must not be there yet, and its folders; return its size in bytes.
+
+    It is not put on the disk at once: for folders that count only once they are complete. Raises `StorageError`.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            return sum(file.write(chunk) for chunk in chunks)
 
 
 @contextlib.contextmanager

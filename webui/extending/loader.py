@@ -43,11 +43,12 @@ class Extension:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an extension is left out, and where it failed."""
+    """Why an extension is left out, and where it failed: in its trial, or later."""
 
     name: str
     problem: str
     log: str = ""
+    is_trial: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tries one extension, in a process of its own: python -m webui.extending.probe FOLDER [--overlay FOLDER] [--limit S].
+"""Tries one extension, in a process of its own: python -m webui.extending.probe FOLDER [--overlay FOLDER].
 
 Prints in one line of JSON what it adds, or why it fails. Whatever the extension prints goes to stderr.
 """
@@ -9,6 +9,7 @@ import argparse
 import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -21,18 +22,19 @@ from webui.extending.loader import explain, load
 from webui.extending.places import Place, module_name
 
 HEAVY = ("torch", "diffusers", "transformers", "gradio", "cv2")  # what costs the server seconds and much memory
+ASK_WHERE: signal.Signals | None = getattr(signal, "SIGUSR1", None)  # prints where it is; not there on Windows
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--overlay", type=Path)
-    parser.add_argument("--limit", type=float, default=30.0)
     options = parser.parse_args(arguments)
     answer = os.dup(1)
     os.dup2(2, 1)  # what the extension prints must not get between
     faulthandler.enable()
-    faulthandler.dump_traceback_later(options.limit * 0.9)  # where it hangs, for its author
+    if ASK_WHERE is not None:
+        faulthandler.register(ASK_WHERE)  # where it hangs, for its author
     report = examine(Place(module_name(options.folder.name), options.folder.absolute(), False, options.overlay))
     sys.stdout.flush()
     sys.stderr.flush()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from webui.domain.extensions import Verdict
 from webui.extending.api import VERSION
+from webui.extending.installing.packages import overlay_problem
 from webui.extending.ledger import Ledger
 from webui.extending.loader import Extension, Extensions, Failure, load_places
 from webui.extending.places import Found, Place, find_places, missing_requirements
@@ -81,7 +82,7 @@ def start_extensions(homes: Homes, ledger: Ledger, which: Which = "all", seconds
     for each in good:
         verdict = verdict_of(ledger, each)
         if verdict is not None and verdict.problem:
-            failures[each.key] = Failure(each.place.name, verdict.problem, verdict.log)
+            failures[each.key] = Failure(each.place.name, verdict.problem, verdict.log, True)
     good = _with_requirements([each for each in good if each.key not in failures], failures)
     loaded = _load(ledger, good)
     keys = {each.place.name: each.key for each in good}
@@ -104,8 +105,8 @@ def verdict_of(ledger: Ledger, found: Found) -> Verdict | None:
 
 def _unfit(found: Found) -> Failure | None:
     """Return why an extension cannot be loaded, as far as its files tell."""
-    if found.problem:
-        return Failure(found.place.name, found.problem)
+    if problem := found.problem or overlay_problem(found.place.overlay):
+        return Failure(found.place.name, problem)
     if found.manifest.api > VERSION:
         return Failure(
             found.place.name,

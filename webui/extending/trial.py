@@ -25,6 +25,7 @@ SECONDS = 30.0
 AT_ONCE = 4
 MAX_LOG = 16_000  # bytes kept of the beginning and of the end each
 MAX_OUTPUT = 64 * 1024**2  # bytes after which an extension that goes on printing is ended
+TIME_TO_ANSWER = 0.5  # seconds
 GRACE = 5.0  # seconds until pipes that grandchildren hold open are given up
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def try_all(found: Sequence[Found], seconds: float = SECONDS) -> tuple[Verdict, 
 def try_one(found: Found, seconds: float = SECONDS) -> Verdict:
     """Import an extension and call its `register` in a process that is ended after `seconds`."""
     place = found.place
-    command = [sys.executable, "-m", "webui.extending.probe", str(place.folder), "--limit", str(seconds)]
+    command = [sys.executable, "-m", "webui.extending.probe", str(place.folder)]
     if place.overlay is not None:
         command += ["--overlay", str(place.overlay)]
     process = subprocess.Popen(
@@ -81,6 +82,7 @@ def try_one(found: Found, seconds: float = SECONDS) -> Verdict:
         is_late = False
     except subprocess.TimeoutExpired:
         is_late = True
+        _ask_where_it_is(process)
     end(process)
     for listener in listeners:
         listener.join(GRACE)
@@ -105,6 +107,14 @@ def _listen(process: subprocess.Popen[bytes], pipe: IO[bytes] | None, output: _O
     thread = threading.Thread(target=read, name="trial-output", daemon=True)
     thread.start()
     return thread
+
+
+def _ask_where_it_is(process: subprocess.Popen[bytes]) -> None:
+    """Have the probe print its stack."""
+    if os.name == "posix":
+        process.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(TIME_TO_ANSWER)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

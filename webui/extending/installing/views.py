@@ -1,0 +1,92 @@
+"""An extension as the page shows it: what its folder says, what is remembered of it, and how its start went."""
+
+from __future__ import annotations
+
+from webui.domain.extensions import Addition, ExtensionView, Source, State
+from webui.errors import BadRequest
+from webui.extending.additions import additions_of
+from webui.extending.installing.inspecting import notes_on
+from webui.extending.installing.packages import REQUIREMENTS, read_requirements
+from webui.extending.ledger import Ledger
+from webui.extending.places import Found
+from webui.extending.startup import Started, Which, verdict_of
+
+
+def view_of(
+    found: Found, source: Source, ledger: Ledger, started: Started, which: Which, can_roll_back: bool
+) -> ExtensionView:
+    """Return everything there is to show of one extension."""
+    verdict = verdict_of(ledger, found)
+    failure = None if is_changed(found, ledger, started, which) else started.failures.get(found.key)
+    problem, log = (failure.problem, failure.log) if failure else (found.problem, verdict.log if verdict else "")
+    if verdict is not None and not problem:
+        problem = verdict.problem
+    folder = found.place.folder
+    return ExtensionView(
+        folder=found.key,
+        name=found.place.name,
+        title=found.manifest.title or folder.name,
+        version=found.manifest.version,
+        description=found.manifest.description,
+        author=found.manifest.author,
+        homepage=found.manifest.homepage if found.manifest.homepage.startswith("https://") else "",
+        source=source,
+        is_bundled=found.place.is_bundled,
+        is_enabled=ledger.record(found.key).is_enabled,
+        state=_state(found, ledger, started, which, problem),
+        problem=problem,
+        log=log,
+        notes=(*notes_on(folder), *(verdict.notes if verdict else ())),
+        additions=(*_additions(found, started, verdict.additions if verdict else ()), *_files(found)),
+        permissions=found.manifest.permissions,
+        packages=_packages(found),
+        seconds=verdict.seconds if verdict else 0.0,
+        can_roll_back=can_roll_back,
+    )
+
+
+def is_changed(found: Found, ledger: Ledger, started: Started, which: Which) -> bool:
+    """Return whether the next start would do something else with an extension than the last one did."""
+    will_load = ledger.record(found.key).is_enabled and (
+        which == "all" or (which == "bundled" and found.place.is_bundled)
+    )
+    if will_load != (found.key in started.enabled):
+        return True
+    if not will_load:
+        return False
+    before = next((each for each in started.found if each.key == found.key), None)
+    if before is None or before.stamp != found.stamp:
+        return True
+    verdict, failure = verdict_of(ledger, found), started.failures.get(found.key)
+    return failure is not None and failure.is_trial and verdict is not None and not verdict.problem  # tried once more
+
+
+def _state(found: Found, ledger: Ledger, started: Started, which: Which, problem: str) -> State:
+    if not ledger.record(found.key).is_enabled:
+        return "waiting" if found.key in started.enabled else "disabled"
+    if problem:
+        return "failed"
+    if is_changed(found, ledger, started, which):
+        return "waiting"
+    return "active" if found.key in started.enabled else "disabled"
+
+
+def _additions(found: Found, started: Started, tried: tuple[Addition, ...]) -> tuple[Addition, ...]:
+    for each in started.extensions.active:
+        if each.folder == found.place.folder and each.api is not None:
+            return additions_of(each.api)
+    return tried
+
+
+def _files(found: Found) -> tuple[Addition, ...]:
+    lists = {"javascript": found.javascript, "styles": found.styles, "translations": found.localizations}
+    return tuple(
+        Addition(kind=kind, names=tuple(path.name for path in paths)) for kind, paths in lists.items() if paths
+    )
+
+
+def _packages(found: Found) -> tuple[str, ...]:
+    try:
+        return read_requirements(found.place.folder)
+    except (BadRequest, OSError):
+        return (REQUIREMENTS,)
