@@ -9,7 +9,7 @@ from webui.engine.families.patches import fill_up
 from webui.engine.guidance import Combine, Guiding
 from webui.engine.run import ImageRun, Moment, Run
 from webui.engine.vae import encode_pixels, to_pixels
-from webui.weights.formats.tensors import Weights, read_tensors
+from webui.weights.formats.tensors import Weights, read_tensors, read_values
 from webui.weights.loading.naming_flux import original_place, rename_flux
 from webui.weights.loading.quantised import dequantise, is_quantised
 from webui.weights.memory import Resident, fetch
@@ -37,6 +37,7 @@ __all__ = [
     "original_place",
     "pack",
     "read_tensors",
+    "read_values",
     "rename_flux",
     "to_pixels",
 ]

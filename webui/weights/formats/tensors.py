@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from webui.weights.formats.gguf_files import MAGIC, GgufTensor, find_gguf_tensors
-from webui.weights.formats.pickles import Place, find_tensors, is_pickle
+from webui.weights.formats.pickles import Place, Value, find_tensors, find_values, is_pickle
 from webui.weights.formats.scaled_fp8 import find_scales, without_scales
 from webui.weights.formats.tensor_facts import TensorFacts
 from webui.weights.loading.quantised import dequantise, eight_bit, quantised
@@ -47,6 +48,16 @@ def read_tensors(file: Path, prefix: str = "", *, keep_eight_bit: bool = False) 
         with safe_open(file, framework="pt", device="cpu") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
     return _scale_eight_bit(weights, keep_eight_bit)
+
+
+def read_values(file: Path) -> Mapping[str, Value]:
+    """Return the plain values that stand beside the tensors in a pickled file, such as a name; none for others.
+
+    Raises `BadFile` as `read_tensors` does.
+    """
+    with file.open("rb") as opened:
+        start = opened.read(512)
+    return find_values(file) if is_pickle(start) else {}
 
 
 def _scale_eight_bit(weights: Weights, keep: bool) -> Weights:
