@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
-from webui.errors import BadRequest, NotFound
+from webui.errors import BadRequest, GenerationError, NotFound
+from webui.extending.assets import Assets
+from webui.extending.features import Features
+from webui.extending.installing.installer import Installer
 from webui.extending.loader import Extensions
-from webui.extending.scripts import AnyScript, NameKind, find_script, options_from_args, options_schema
+from webui.extending.offers import AnyPanel, Call, File, Route
+from webui.extending.scripts import AnyScript, NameKind, Tools, find_script, options_from_args, options_schema
+from webui.extending.shown import ShownExtensions, ShownSettings, show_extensions, show_settings
 from webui.images.dialects.interpret import interpret
 from webui.images.encode import INFOTEXT_KEY
 from webui.images.open import read_infotext, read_size
@@ -74,6 +80,15 @@ class ImageFacts(InfotextFacts):
     items: dict[str, str]
 
 
+@dataclass(frozen=True)
+class RouteAnswer:
+    """What the route of an extension answered: a `value` that becomes JSON, or with a `media_type` a file's content."""
+
+    value: Any = None
+    content: bytes = b""
+    media_type: str = ""
+
+
 class TokenCount(Data):
     """How many tokens a prompt takes up, and how many fit into the chunks of 75 that it needs."""
 
@@ -108,6 +123,7 @@ class Studio:
         styles: Styles,
         wildcards: Wildcards,
         extensions: Extensions,
+        installer: Installer,
     ) -> None:
         self.config = config
         self._settings = settings
@@ -119,6 +135,7 @@ class Studio:
         self._styles = styles
         self._wildcards = wildcards
         self._extensions = extensions
+        self.installer = installer
         self._vocabulary: tuple[Path, Vocabulary] | None = None  # of the model that tokens were counted for last
         self._counting = threading.Lock()
         self._started = time.monotonic()
@@ -148,7 +165,19 @@ class Studio:
         `overrides` are settings (A1111's option names) for this one job. Raises `BadRequest`, `NotFound`, `BadFile`
         when it cannot be run and `Busy` when the queue is full; nothing is queued then.
         """
-        return self._queue.submit(request, self._plan(request, overrides), source=source, task_id=task_id)
+        job = self._queue.submit(request, self._plan(request, overrides), source=source, task_id=task_id)
+        self._let_listen(job.id)
+        return job
+
+    def _let_listen(self, job_id: str) -> None:
+        """Tell the extensions that want to hear of it what happens to a job."""
+        if any(api.listeners for api in self.features.apis):
+            threading.Thread(target=self._listen, args=(job_id,), name="extensions-listen", daemon=True).start()
+
+    def _listen(self, job_id: str) -> None:
+        for entry in self._queue.follow(job_id):
+            if entry is not None:
+                self.features.hear(job_id, entry.event)
 
     def estimate(self, request: AnyRequest) -> MemoryEstimate:
         """Return how `request` would compute and what memory that takes, as things are now; nothing is queued.
@@ -160,7 +189,7 @@ class Studio:
     def _plan(self, request: AnyRequest, overrides: Mapping[str, object] | None) -> AnyPlan:
         for reference in pictures_of(request):
             self._inputs.path(reference)
-        settings = self._settings.snapshot().overridden(overrides or {})
+        settings = self._settings.snapshot().overridden(self._with_settings_of_extensions(overrides or {}))
         # A script may name styles in the requests it makes; nobody else looks into their files for nothing.
         names_styles = isinstance(request, GenerationRequest) and bool(request.styles or request.script)
         words = planner.Words(self._styles.all() if names_styles else {}, self._wildcards.lines)
@@ -297,13 +326,70 @@ class Studio:
         """Return all scripts that extensions offer."""
         return self._extensions.scripts
 
-    def script_schema(self, script: AnyScript) -> dict[str, Any]:
-        """Return the JSON schema of a script's options with the names there are now; see `options_schema`."""
-        return options_schema(script.options, self.names)
+    def options_schema(self, options: type[Data]) -> dict[str, Any]:
+        """Return the JSON schema of options of an extension with the names there are now; see `options_schema`."""
+        return options_schema(options, self.names)
+
+    @property
+    def features(self) -> Features:
+        """What extensions offer and do."""
+        return self._shelf.features
+
+    def panels(self, page: str) -> tuple[AnyPanel, ...]:
+        """Return the panels of extensions on a page."""
+        return tuple(api.panel for api in self.features.apis if api.panel and page in api.panel.pages)
+
+    def panel_options(self, title: str, page: str, arguments: Sequence[object]) -> tuple[str, Mapping[str, Any]] | None:
+        """Return the extension whose panel A1111's clients call `title`, and the options that arguments mean.
+
+        None if there is none; `BadRequest` for arguments that cannot be.
+        """
+        found = self.features.find_panel(title, page)
+        if found is None:
+            return None
+        name, panel = found
+        return name, self.features.read_arguments(panel, arguments, self.tools())
+
+    def extension_routes(self) -> tuple[tuple[str, Route], ...]:
+        """Return the routes of extensions, each with the name of its extension."""
+        return tuple((api.name, route) for api in self.features.apis for route in api.routes)
+
+    def answer_route(self, number: int, query: Mapping[str, str], body: Any) -> RouteAnswer:
+        """Let route `number` of `extension_routes` answer. Raises any `EaselError`."""
+        name, route = self.extension_routes()[number]
+        with self.features.blaming(name):
+            answer = route.answer(Call(query, body, self.tools(), self._carry_out))
+        if isinstance(answer, File):
+            return RouteAnswer(content=answer.content, media_type=answer.media_type)
+        return RouteAnswer(value=answer)
+
+    def _carry_out(self, request: AnyRequest) -> tuple[bytes, ...]:
+        """Carry out `request` as a job and return the files of its images; raise what made it fail."""
+        job = self.wait(self.submit(request, source="api").id)
+        if job.error is not None:
+            raise GenerationError(job.error.message, hint=job.error.hint)
+        return tuple(self.image_path(job.id, image.index).read_bytes() for image in job.images)
+
+    def tools(self) -> Tools:
+        """Return what extensions may look up."""
+        return planner.make_tools(self._shelf, lambda: secrets.randbelow(RANDOM_SEEDS), self._settings.snapshot())
 
     def script_call(self, name: str, arguments: Sequence[object]) -> ScriptCall:
         """Return the call that a script's name and A1111's arguments by position mean; `NotFound` or `BadRequest`."""
         return options_from_args(find_script(name, self._extensions.scripts), arguments)
+
+    def shown_extensions(self) -> ShownExtensions:
+        """Return what the page shows of extensions, with the names there are now."""
+        return show_extensions(self._extensions.apis, self.names)
+
+    def shown_settings(self) -> tuple[ShownSettings, ...]:
+        """Return the settings of extensions, with the names there are now."""
+        return show_settings(self._extensions.apis, self.names, self.extension_settings())
+
+    @property
+    def assets(self) -> Assets:
+        """The files of extensions that browsers may have."""
+        return Assets(self._extensions.active)
 
     def unload_models(self) -> None:
         """Give back the memory that models take up, once no job runs any more."""
@@ -370,11 +456,24 @@ class Studio:
 
     def change_settings(self, changes: Mapping[str, object], *, ignore_unknown: bool = False) -> Settings:
         """Save changed settings (our names or A1111's); all or nothing. `BadRequest` names the one at fault."""
-        wanted = dict(changes)
+        wanted = self._with_settings_of_extensions(changes)
         for name in ("model", "sd_model_checkpoint"):
             if wanted.get(name):
                 wanted[name] = self._catalog.hashed(self._catalog.find(str(wanted[name]))).title
         return self._settings.change(wanted, ignore_unknown=ignore_unknown)
+
+    def extension_settings(self) -> dict[str, Any]:
+        """Return the settings that extensions offer, by name, as JSON types."""
+        return self.features.settings(self._settings.snapshot().extensions)
+
+    def _with_settings_of_extensions(self, changes: Mapping[str, object]) -> dict[str, object]:
+        """Return `changes` with those that extensions offer in their own place; `BadRequest` for bad values."""
+        of_extensions = self.features.check_settings(changes)
+        inner = {*of_extensions, "extensions", "extension_settings"}
+        wanted = {name: value for name, value in changes.items() if name not in inner}
+        if of_extensions:
+            wanted["extensions"] = {**self._settings.snapshot().extensions, **of_extensions}
+        return wanted
 
     def defaults(self, model: str | None = None) -> GenerationRequest:
         """Return what a form shows before anything was typed: every blank filled for `model` (None: the current)."""
@@ -408,11 +507,26 @@ class Studio:
             raise BadRequest("No image was sent.", hint="Choose a PNG, JPEG or WebP file.", field="image")
         infotext, items = read_infotext(content)  # before the pixels: a cut-off file may still say how it was made
         width, height = read_size(content)
-        return ImageFacts(width=width, height=height, items=items, **_facts({**items, INFOTEXT_KEY: infotext or ""}))
+        return ImageFacts(
+            width=width, height=height, items=items, **self._facts({**items, INFOTEXT_KEY: infotext or ""})
+        )
 
     def read_infotext(self, text: str) -> InfotextFacts:
         """Return what a text says about how an image was made; any text that says nothing more is a prompt."""
-        return InfotextFacts(**_facts({INFOTEXT_KEY: text}))
+        return InfotextFacts(**self._facts({INFOTEXT_KEY: text}))
+
+    def _facts(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Return what texts say, with the options of extensions among it."""
+        found = interpret(texts)
+        if not found:
+            return {}
+        facts = dict(found)
+        if found.request is not None:
+            facts["request"] = found.request.replace(extensions=self.features.read_infotext(found.fields))
+        facts["unmapped"] = tuple(
+            line for line in found.unmapped if not self.features.understands(line.partition(":")[0])
+        )
+        return facts
 
     def add_input(self, content: bytes) -> StoredInput:
         """Store a picture or mask for jobs to begin with; `BadFile` when it is not an image."""
@@ -454,6 +568,9 @@ class Studio:
         self._inputs.prune(self._queue.inputs_in_use(), KEEP_UNUSED_INPUTS)
         self._queue.tidy(time.time() - KEEP_UNKEPT_IMAGES)
         self._queue.start()
+        for job in self._queue.jobs():
+            if not job.has_ended:
+                self._let_listen(job.id)
         self._librarian.start()
 
     def release_followers(self) -> None:
@@ -466,8 +583,3 @@ class Studio:
         self._librarian.stop()
         self._queue.stop()
         self._runner.stop()
-
-
-def _facts(texts: Mapping[str, str]) -> dict[str, Any]:
-    found = interpret(texts)
-    return dict(found) if found else {}

@@ -18,10 +18,12 @@ from starlette.types import ASGIApp
 
 from webui.api.app import build_api
 from webui.api.gate import Gate
-from webui.app import EXTENSIONS, build_studio
+from webui.app import EXTENSIONS, build_studio, extension_homes, start_extensions
 from webui.config import Config, parse, prepare
 from webui.domain.jobs import JobView
+from webui.extending.ledger import Ledger
 from webui.extending.loader import load_extensions
+from webui.extending.startup import Started
 from webui.jobs.stub_runner import StubRunner
 from webui.studio import Studio
 
@@ -90,14 +92,20 @@ def open_site(
     delay: float = 0.0,
     models: tuple[str, ...] = ("tiny",),
     runner: StubRunner | None = None,
+    extensions: Path = EXTENSIONS,
 ) -> Iterator[Site]:
     """Build a site in `data_dir` with these models; `delay` is the seconds per step of the stub, if no `runner` is
-    given."""
+    given. `extensions` is the folder they are loaded from."""
     config = configure(data_dir, *flags)
     prepare(config)
     for name in models:
         make_model(config.checkpoint_dirs[0], name)
-    studio = build_studio(config, runner or StubRunner(delay), load_extensions(EXTENSIONS))
+    if extensions == EXTENSIONS:
+        started = start_extensions(config)
+    else:
+        homes = extension_homes(config)
+        started = Started(homes, Ledger(homes.ledger), load_extensions(extensions))
+    studio = build_studio(config, runner or StubRunner(delay), started)
     studio.start()
     app = Gate(build_api(studio, config), config)
     try:

@@ -102,10 +102,10 @@ def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
             place = place[part]
 
 
-def test_both_kinds_of_request_are_described(described: dict[str, Any]) -> None:
+def test_every_kind_of_request_are_described(described: dict[str, Any]) -> None:
     body = described["paths"]["/api/v2/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     kinds = {choice["$ref"].rpartition("/")[2] for choice in body["oneOf"]}
-    assert kinds == {"GenerationRequest", "UpscaleRequest"}
+    assert kinds == {"GenerationRequest", "UpscaleRequest", "PreprocessRequest"}
 
 
 def test_lists_have_a1111s_form(tmp_path_factory: pytest.TempPathFactory) -> None:

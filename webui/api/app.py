@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import webui
 from webui.api.a1111 import router as a1111
 from webui.api.errors import PlainJSONResponse, add_error_handlers
+from webui.api.extension_routes import add_extension_routes
 from webui.api.following import Followers
 from webui.api.v2 import routes as v2
 from webui.config import Config
@@ -39,6 +40,7 @@ def build_api(studio: Studio, config: Config) -> FastAPI:
     for router in routers:
         app.include_router(router)
     app.add_api_route("/docs", lambda: HTMLResponse(_list_routes(app)), include_in_schema=False)
+    add_extension_routes(app, studio)
     _close_areas(app, [route for router in routers for route in router.routes if isinstance(route, Route)])
     app.add_middleware(_WithoutTrailingSlash)
     return app

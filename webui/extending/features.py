@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -48,6 +48,14 @@ class Features:
                 return values[name] if name in values else getattr(api.settings.options(), name)
         raise NotFound(f"No extension has a setting {name!r}.", field=name)
 
+    def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings of extensions, of which `values` holds those that were changed, as JSON types."""
+        usual: dict[str, Any] = {}
+        for api in self.apis:
+            if api.settings is not None:
+                usual |= api.settings.options().model_dump(mode="json")
+        return {name: values.get(name, value) for name, value in usual.items()}
+
     def check_settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of `changes` that are settings of extensions, as JSON types; raise `BadRequest` for values that
         cannot be."""
@@ -77,7 +85,7 @@ class Features:
         self._check_names(request)
         for api in self.apis:
             for change in api.request_changes:
-                with _blaming(api.name):
+                with _blame(api.name):
                     request = change(request, self._options(api, request), tools)
         return request
 
@@ -86,7 +94,7 @@ class Features:
         for api in self.apis:
             options = self._options(api, request)
             for change in api.plan_changes:
-                with _blaming(api.name):
+                with _blame(api.name):
                     plan = change(plan, options, tools)
         return plan
 
@@ -130,7 +138,7 @@ class Features:
     def read_arguments(self, panel: AnyPanel, arguments: Sequence[object], tools: Tools) -> Mapping[str, Any]:
         """Return the options that A1111's positional arguments mean; raise `BadRequest` for those that cannot be."""
         if panel.read_arguments is not None:
-            with _blaming(panel.title):
+            with _blame(panel.title):
                 return panel.read_arguments(arguments, tools)
         names = tuple(panel.options.model_fields)
         if len(arguments) > len(names):
@@ -162,6 +170,11 @@ class Features:
         texts = [api.infotext for api in self.apis if api.infotext is not None]
         return any(key in text.keys or key.startswith(text.prefixes) for text in texts)
 
+    @staticmethod
+    def blaming(name: str) -> AbstractContextManager[None]:
+        """Let what goes wrong inside be told as the fault of the extension `name`, unless the error says what it is."""
+        return _blame(name)
+
     def hear(self, job_id: str, event: object) -> None:
         """Tell an event to those who listen; one that fails is logged."""
         for api in self.apis:
@@ -185,7 +198,7 @@ def _validated(model: type[Data], given: Mapping[str, Any], title: str, field: s
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def _blame(name: str) -> Iterator[None]:
     """Let what goes wrong inside be told as the extension's fault, unless the error says what is wrong."""
     try:
         yield

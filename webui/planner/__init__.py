@@ -36,6 +36,7 @@ __all__ = [
     "Shelf",
     "Words",
     "fill",
+    "make_tools",
     "plan",
     "plan_generation",
     "plan_sampling",

@@ -36,7 +36,7 @@ def _add_scripts(router: APIRouter, studio: Studio) -> None:
                 "aliases": list(script.aliases),
                 "pages": list(script.pages),
                 "description": script.description,
-                "options": studio.script_schema(script),
+                "options": studio.options_schema(script.options),
             }
             for script in studio.scripts()
         ]

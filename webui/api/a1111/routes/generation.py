@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -17,9 +17,11 @@ from webui.api.a1111.schemas.processing import (
     StableDiffusionProcessingTxt2Img,
     TextToImageResponse,
 )
+from webui.api.a1111.translate.always_on import extensions_of
 from webui.api.a1111.translate.info import in_order, to_info
 from webui.api.a1111.translate.infotext import Asked, with_infotext
-from webui.api.a1111.translate.processing import Translated, to_picture_request, to_request, with_always_on
+from webui.api.a1111.translate.pictures import Store
+from webui.api.a1111.translate.processing import FindScript, Translated, to_picture_request, to_request, with_always_on
 from webui.studio import Studio
 
 
@@ -33,7 +35,7 @@ def add_generation(router: APIRouter, running: Running) -> None:
         When the client goes away before, the job is interrupted, unless it was told to save its images.
         """
         asked = await run_in_threadpool(_filled, studio, asked)
-        translated = await run_in_threadpool(to_request, asked, studio.script_call, running.store)
+        translated = await run_in_threadpool(_translate, running, asked, to_request)
         images, info = await _answer(running, client, asked, translated)
         return TextToImageResponse(images=images, parameters=asked.model_dump(), info=info)
 
@@ -41,7 +43,7 @@ def add_generation(router: APIRouter, running: Running) -> None:
     async def generate_from_images(asked: StableDiffusionProcessingImg2Img, client: Request) -> ImageToImageResponse:
         """Generate images from images, or paint anew what a mask shows, and answer when they are done."""
         asked = await run_in_threadpool(_filled, studio, asked)
-        translated = await run_in_threadpool(to_picture_request, asked, studio.script_call, running.store)
+        translated = await run_in_threadpool(_translate, running, asked, to_picture_request)
         images, info = await _answer(running, client, asked, translated)
         hidden = {} if asked.include_init_images else {"init_images": None, "mask": None}
         return ImageToImageResponse(images=images, parameters={**asked.model_dump(), **hidden}, info=info)
@@ -56,6 +58,24 @@ def _filled(studio: Studio, asked: Asked) -> Asked:
         return (request.prompt, request.negative_prompt, facts.fields) if request else ("", "", facts.fields)
 
     return with_infotext(with_always_on(asked), read)
+
+
+def _translate(
+    running: Running, asked: Asked, translate: Callable[[Asked, FindScript, Store], Translated]
+) -> Translated:
+    """Return what a request means, with the options of extensions that its `alwayson_scripts` and its infotext name,
+    and the settings of extensions that it overrides."""
+    studio = running.studio
+    theirs = asked.override_settings.keys() & studio.extension_settings().keys()
+    ours = {name: value for name, value in asked.override_settings.items() if name not in theirs}
+    translated = translate(asked.model_copy(update={"override_settings": ours}), studio.script_call, running.store)
+    options = extensions_of(asked, studio.panel_options)
+    told = studio.read_infotext(asked.infotext).request if asked.infotext else None
+    known = {**(told.extensions if told else {}), **options}
+    return Translated(
+        translated.request.replace(extensions=known),
+        {**translated.overrides, **{name: asked.override_settings[name] for name in theirs}},
+    )
 
 
 async def _answer(

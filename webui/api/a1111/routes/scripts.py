@@ -21,7 +21,7 @@ def add_scripts(router: APIRouter, studio: Studio) -> None:
         return ScriptsList(
             **{
                 page: [
-                    *always_on(page),
+                    *sorted({*always_on(page), *(panel.title.lower() for panel in studio.panels(page))}),
                     *sorted(script.name.lower() for script in studio.scripts() if page in script.pages),
                 ]
                 for page in PAGES
@@ -33,12 +33,14 @@ def add_scripts(router: APIRouter, studio: Studio) -> None:
         """Return what each script can be told, in the order of its arguments."""
         return [
             ScriptInfo(
-                name=script.name.lower(),
-                is_alwayson=False,
+                name=name.lower(),
+                is_alwayson=is_alwayson,
                 is_img2img=page == "img2img",
-                args=to_script_args(studio.script_schema(script)),
+                args=to_script_args(studio.options_schema(options)),
             )
             for page in PAGES
-            for script in studio.scripts()
-            if page in script.pages
+            for name, options, is_alwayson in (
+                *((panel.title, panel.options, True) for panel in studio.panels(page)),
+                *((script.name, script.options, False) for script in studio.scripts() if page in script.pages),
+            )
         ]

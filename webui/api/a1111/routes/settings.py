@@ -20,7 +20,8 @@ def add_settings(router: APIRouter, studio: Studio) -> None:
     def show_options() -> Options:
         """Return all settings."""
         model = studio.current_model()
-        options = studio.settings().by_alias()
+        options = {**studio.settings().by_alias(), **studio.extension_settings()}
+        del options["extension_settings"]
         options["sd_model_checkpoint"] = model.title if model else None
         options["sd_checkpoint_hash"] = model.sha256 if model else None
         return Options(**options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from webui.api.a1111.schemas.processing import Processing, StableDiffusionProcessingImg2Img
 from webui.errors import BadRequest
+
+ReadPanel = Callable[[str, str, Sequence[object]], tuple[str, Mapping[str, Any]] | None]
+"""(title, page, arguments) → the extension that is called so and the options they mean, None if there is none."""
 
 WITHOUT_ARGUMENTS = ("comments", "extra options")
 """Scripts that take none as long as nobody added any: what they do is in the settings."""
@@ -47,7 +50,7 @@ def always_on(page: str) -> list[str]:
 
 
 def fields_of_always_on(asked: Processing) -> dict[str, object]:
-    """Return the fields that arguments stand for. Raises `BadRequest` for scripts there are none of."""
+    """Return the fields that arguments stand for."""
     fields: dict[str, object] = {}
     for name, arguments in _calls(asked):
         places = ALWAYS_ON[name]
@@ -66,20 +69,37 @@ def wants_soft_inpainting(asked: Processing) -> bool:
     return False
 
 
-def _calls(asked: Processing) -> list[tuple[str, Sequence[object]]]:
-    """Return the scripts that were sent, in lower case, with their arguments."""
-    calls = []
+def extensions_of(asked: Processing, read_panel: ReadPanel) -> dict[str, Mapping[str, Any]]:
+    """Return the options of extensions that were sent, by extension. Raises `BadRequest` for scripts there are none
+    of, and for arguments that cannot be."""
+    page = _page(asked)
+    options: dict[str, Mapping[str, Any]] = {}
     for title, call in asked.alwayson_scripts.items():
-        name = title.lower()
-        page = "img2img" if isinstance(asked, StableDiffusionProcessingImg2Img) else "txt2img"
-        if name not in always_on(page):
+        if title.lower() in always_on(page):
+            continue
+        read = read_panel(title, page, _arguments(title, call))
+        if read is None:
             raise BadRequest(
                 f"alwayson_scripts: always on script {title[:60]} not found.",
                 hint="GET /sdapi/v1/scripts lists them.",
                 field="alwayson_scripts",
             )
-        calls.append((name, _arguments(title, call)))
-    return calls
+        options[read[0]] = read[1]
+    return options
+
+
+def _page(asked: Processing) -> str:
+    return "img2img" if isinstance(asked, StableDiffusionProcessingImg2Img) else "txt2img"
+
+
+def _calls(asked: Processing) -> list[tuple[str, Sequence[object]]]:
+    """Return A1111's own scripts that were sent, in lower case, with their arguments."""
+    own = always_on(_page(asked))
+    return [
+        (title.lower(), _arguments(title, call))
+        for title, call in asked.alwayson_scripts.items()
+        if title.lower() in own
+    ]
 
 
 def _arguments(title: str, call: Any) -> Sequence[object]:
