@@ -15,6 +15,7 @@ from webui import app
 from webui.config import Config
 from webui.domain.events import ImageFailed
 from webui.domain.plan import AnyPlan
+from webui.extending.loader import Extensions
 from webui.jobs.runner import ImageEncoded, Message, Runner
 from webui.jobs.stub_runner import StubRunner
 
@@ -48,7 +49,7 @@ def _read(path: Path) -> float:
         return float("inf")
 
 
-def build_paced_runner(config: Config) -> Runner:
+def build_paced_runner(config: Config, extensions: Extensions) -> Runner:
     return PacedRunner(config.data_dir)
 
 

@@ -33,7 +33,7 @@ def test_every_field_of_a_second_pass_is_there() -> None:
 
 
 def test_every_part_has_a_place_and_the_tilings_are_the_requests() -> None:
-    drawn = {group.part for group in groups.GROUPS["txt2img"]} | {"tiling", "vae", "script"}
+    drawn = {group.part for group in groups.GROUPS["txt2img"]} | {"tiling", "vae", "script", "extensions"}
     assert drawn == set(groups.PARTS) <= set(GenerationRequest.model_fields)
     assert [value for _, value in groups.TILINGS] == list(Tiling.__args__)  # type: ignore[attr-defined]
 

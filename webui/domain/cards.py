@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -65,18 +65,23 @@ class ListedModel(Data):
 
 
 class ModelQuery(Data):
-    """Which models to list: those that all words of `search` occur in. `usable` None: broken ones too."""
+    """Which models to list: those that all words of `search` occur in, in `folder` or below it. `usable` None: broken
+    ones too. `fits` leaves out those that are known to be of another family."""
 
     kind: Kind = Kind.CHECKPOINT
     search: Annotated[str, Field(max_length=1000)] = ""
     family: Family | None = None
+    fits: Family | None = None
+    folder: Annotated[str, Field(max_length=1000)] = ""
+    sort: Literal["name", "newest", "largest"] = "name"
     usable: bool | None = None
     offset: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = 1000
 
 
 class ModelList(Data):
-    """A part of a list, and how many models all of it has."""
+    """A part of a list, how many models all of it has, and the folders that models of the kind lie in."""
 
     total: int
+    folders: tuple[str, ...]
     models: tuple[ListedModel, ...]

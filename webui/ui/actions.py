@@ -159,6 +159,7 @@ def about(model: ModelInfo | None) -> dict[str, Any]:
         return {
             "name": None,
             "title": None,
+            "family": None,
             "description": "",
             "examples": [],
             "told_guidance": None,
@@ -167,6 +168,7 @@ def about(model: ModelInfo | None) -> dict[str, Any]:
     return {
         "name": model.name,
         "title": model.title,
+        "family": model.family.value if model.family else None,
         "description": model.description,
         "examples": list(model.examples),
         "told_guidance": model.defaults.distilled_guidance,

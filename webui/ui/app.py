@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from webui import __version__
 from webui.config import Config
 from webui.studio import Studio
+from webui.ui.extension_files import ExtensionFiles
 from webui.ui.head import InjectHead, page_head
 from webui.ui.static_files import StaticFiles
 from webui.ui.texts import Texts
@@ -26,10 +27,12 @@ def mount_ui(app: Any, studio: Studio, config: Config) -> Any:
     from webui.ui.blocks import build_blocks
     from webui.ui.theme import build_theme
 
-    texts = Texts.load()
+    assets = studio.assets
+    texts = Texts.load().extended(assets.translations())
     page = build_blocks(studio, texts)
     files = StaticFiles.load()
     app.mount("/easel/static", files)
+    app.mount("/extensions", ExtensionFiles(studio))
     head = page_head(
         files,
         {
@@ -38,7 +41,11 @@ def mount_ui(app: Any, studio: Studio, config: Config) -> Any:
             "elements": page.element_ids(),
             "forms": page.forms(),
             "translations": texts.translations,
+            "hasScripts": bool(assets.scripts()),
+            "tabs": [tab.model_dump(mode="json") for tab in studio.shown_extensions().tabs],
         },
+        assets.scripts(),
+        assets.styles(),
     )
     app.add_middleware(InjectHead, html=head)
     return gradio.mount_gradio_app(

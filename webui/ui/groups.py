@@ -134,7 +134,7 @@ GUIDANCE = Group(
 
 GROUPS = {"txt2img": (HIRES, REFINER, VARIATION, GUIDANCE), "img2img": (REFINER, VARIATION, GUIDANCE)}
 
-PARTS = ("hires", "refiner", "variation", "guiding", "tiling", "vae", "script")
+PARTS = ("hires", "refiner", "variation", "guiding", "tiling", "vae", "script", "extensions")
 """What of a request the page's groups show."""
 
 TILINGS = (("Off", "none"), ("Both directions", "both"), ("Left to right", "x"), ("Top to bottom", "y"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,15 +14,29 @@ from webui.ui.static_files import StaticFiles
 COMPRESSION = 5
 
 
-def page_head(files: StaticFiles, facts: Mapping[str, object]) -> str:
-    """Return the tags for the head. `facts` reach the scripts as JSON in `#easel-page`."""
+def page_head(
+    files: StaticFiles, facts: Mapping[str, object], scripts: Sequence[str] = (), sheets: Sequence[str] = ()
+) -> str:
+    """Return the tags for the head. `facts` reach the scripts as JSON in `#easel-page`.
+
+    `scripts` and `sheets` are addresses of extensions' files. Their scripts run after ours and before anything else,
+    each by itself, so that one that fails stops no other.
+    """
     data = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
     styles = "".join(f'<link rel="stylesheet" href="{files.url(name)}">' for name in files.names(".css"))
     preload = "".join(f'<link rel="modulepreload" href="{files.url(name)}">' for name in files.names(".js"))
     return (
         f'<script type="application/json" id="easel-page">{data}</script>'
         f'{styles}{preload}<script type="module" src="{files.url("main.js")}"></script>'
+        + "".join(f'<link rel="stylesheet" href="{escape(address)}">' for address in sheets)
+        + "".join(_script(address) for address in scripts)
     )
+
+
+def _script(address: str) -> str:
+    """Return the tag of an extension's script. Deferred ones and modules run in the order in which they stand."""
+    is_module = address.partition("?")[0].endswith(".mjs")
+    return f'<script {"type=module" if is_module else "defer"} src="{escape(address)}"></script>'
 
 
 class InjectHead:

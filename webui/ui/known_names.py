@@ -32,6 +32,10 @@ def shown_parts(studio: Studio, request: GenerationRequest) -> tuple[dict[str, A
     if parts["script"] is not None and not any(parts["script"]["name"] == script.name for script in studio.scripts()):
         notes.append(f"script: there is no {parts['script']['name']!r}")
         parts["script"] = None
+    panels = {panel.name for panel in studio.shown_extensions().panels}
+    gone = [name for name in parts["extensions"] if name not in panels]
+    notes += [f"extensions.{name}: there is no such extension" for name in gone]
+    parts["extensions"] = {name: options for name, options in parts["extensions"].items() if name in panels}
     if parts["guiding"]["minimum"] == studio.settings().guidance_minimum:
         parts["guiding"]["minimum"] = None
     return parts, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ class Texts:
     @classmethod
     def load(cls) -> Texts:
         return cls({path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))})
+
+    def extended(self, more: Mapping[str, Mapping[str, str]]) -> Texts:
+        """Return them with those of extensions, which say nothing of what is translated already."""
+        locales = self.translations.keys() | more.keys()
+        return Texts(
+            {locale: {**more.get(locale, {}), **self.translations.get(locale, {})} for locale in sorted(locales)}
+        )
 
     def gradio(self) -> Any:
         """Return them in Gradio's form; calling the result with an English text gives a translatable label."""

@@ -32,14 +32,15 @@ def add_models(router: APIRouter, studio: Studio) -> None:
 def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.get("/models")
     def list_models(query: Annotated[ModelQuery, Query()]) -> PlainJSONResponse:
-        """Return the models of a kind, unusable ones with their problem, how many agree with the query in all, and
-        which checkpoint is the current one."""
+        """Return the models of a kind, unusable ones with their problem, how many agree with the query in all, the
+        folders they lie in, and which checkpoint is the current one."""
         current = studio.current_model()
         found = studio.find_models(query)
         return PlainJSONResponse(
             {
                 "current": current.name if current else None,
                 "total": found.total,
+                "folders": found.folders,
                 "models": [_listed(each) for each in found.models],
             }
         )
@@ -104,7 +105,7 @@ def _shown(model: ModelInfo) -> dict[str, Any]:
 
 def _listed(listed: ListedModel) -> dict[str, Any]:
     card = listed.page.card
-    told = {"trigger_words": card.trigger_words, "weight": card.weight, "base_model": card.base_model}
+    told = card.model_dump(include={"trigger_words", "negative_words", "weight", "base_model"})
     return {**_shown(listed.model), **told, "has_preview": listed.page.has_preview}
 
 

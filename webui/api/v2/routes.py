@@ -21,6 +21,7 @@ from webui.api.strict_json import StrictRoute
 from webui.api.v2.model_work import add_model_work
 from webui.api.v2.models import add_models
 from webui.api.v2.names import add_names
+from webui.api.v2.panels import add_panels
 from webui.api.v2.zipped import zip_files
 from webui.domain.jobs import JobView
 from webui.domain.request import TaggedRequest
@@ -52,6 +53,7 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     add_models(router, studio)
     add_model_work(router, studio)
     add_names(router, studio)
+    add_panels(router, studio)
     return router
 
 
@@ -249,8 +251,12 @@ def _image_type(content: bytes) -> str:
 def _add_settings(router: APIRouter, studio: Studio) -> None:
     @router.get("/settings")
     def show_settings() -> dict[str, Any]:
-        """Return all settings and the JSON schema that says what they may be."""
-        return {"values": studio.settings().by_alias(), "schema": Settings.model_json_schema(by_alias=True)}
+        """Return all settings and the JSON schema that says what they may be, and those of each extension."""
+        return {
+            "values": studio.settings().by_alias(),
+            "schema": Settings.model_json_schema(by_alias=True),
+            "extensions": [each.model_dump(mode="json") for each in studio.shown_settings()],
+        }
 
     @router.post("/settings")
     def change_settings(changes: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-// The helper names that scripts written for A1111 call, and its selectors translated to this markup.
+// The helper names that scripts written for A1111 call, and its selectors translated to this markup. What the scripts
+// of extensions do wrong is told on the console and stops nothing else.
 
-import { facts } from "./page.js";
+import { facts, locale } from "./page.js";
 
 const RULES = [
   [/>\s*label\s*>\s*textarea/g, " textarea"],
@@ -9,18 +10,21 @@ const RULES = [
   [/\.gradio-accordion\b/g, ":is(.gradio-accordion,.gr-accordion)"],
 ];
 const translate = (selector) => RULES.reduce((text, [old, now]) => text.replace(old, now), selector);
-const callbacks = { loaded: [], update: [], after: [], tab: [], options: [] };
+const callbacks = { loaded: [], update: [], after: [], tab: [], options: [], available: [] };
 let isLoaded = false;
+let hasOptions = false;
 let afterTimer = 0;
 
-export function run(kind, ...details) {
-  for (const callback of callbacks[kind]) {
-    try {
-      callback(...details);
-    } catch (error) {
-      console.error("A page script failed:", error);
-    }
+function attempt(callback, ...details) {
+  try {
+    callback(...details);
+  } catch (error) {
+    console.error("A page script failed:", error);
   }
+}
+
+export function run(kind, ...details) {
+  for (const callback of callbacks[kind]) attempt(callback, ...details);
 }
 
 function gradioApp() {
@@ -56,27 +60,101 @@ function observe() {
 }
 
 export function onLoaded(callback) {
-  if (isLoaded) callback();
+  if (isLoaded) attempt(callback);
   else callbacks.loaded.push(callback);
 }
+
+// Settings under A1111's names
+
+/** Show the settings to the scripts of extensions, as they are now. */
+export function tellOptions(values) {
+  for (const name of Object.keys(window.opts)) delete window.opts[name];
+  Object.assign(window.opts, values);
+  if (hasOptions) run("options");
+  else run("available");
+  hasOptions = true;
+}
+
+function onOptionsAvailable(callback) {
+  if (hasOptions) attempt(callback);
+  else callbacks.available.push(callback);
+}
+
+// Pages, pictures and windows
+
+const press = (id) => document.getElementById(id)?.click();
+
+function switchTo(tab, mode = null) {
+  press(`tab_${tab}-button`);
+  if (mode) press(`img2img_${mode}_tab`);
+}
+
+function updateInput(target) {
+  const event = new Event("input", { bubbles: true });
+  Object.defineProperty(event, "target", { value: target });
+  target.dispatchEvent(event);
+}
+
+const thumbnails = () => [...document.querySelectorAll("#txt2img_gallery .thumbnail-item")];
+const isSeen = (element) => element === document || (Boolean(element) && element.offsetParent !== null);
+
+function isInSight(element) {
+  const box = element.getBoundingClientRect();
+  return box.bottom > 0 && box.top < window.innerHeight;
+}
+
+/** Show an element over the page, as A1111's `popup`. */
+function popup(content) {
+  closePopup();
+  const dialog = document.createElement("dialog");
+  dialog.className = "card-dialog global-popup";
+  dialog.append(content);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.querySelector(".gradio-container").append(dialog);
+  dialog.showModal();
+}
+
+const closePopup = () => document.querySelector(".global-popup")?.close();
+const randomId = () => `task(${Math.random().toString(36).slice(2, 9)}${Math.random().toString(36).slice(2, 9)})`;
+
+const PICTURES = {
+  selected_gallery_index: () => thumbnails().findIndex((item) => item.classList.contains("selected")),
+  selected_gallery_button: () => thumbnails().find((item) => item.classList.contains("selected")) ?? null,
+  all_gallery_buttons: thumbnails,
+};
+const PAGES = {
+  get_uiCurrentTab: () => document.querySelector("#tabs > .tab-nav > button.selected"),
+  get_uiCurrentTabContent: () => document.querySelector("#tabs > .tabitem.selected"),
+  switch_to_txt2img: () => switchTo("txt2img"),
+  switch_to_img2img: () => switchTo("img2img", "img2img"),
+  switch_to_img2img_tab: () => switchTo("img2img"),
+  switch_to_sketch: () => switchTo("img2img", "sketch"),
+  switch_to_inpaint: () => switchTo("img2img", "inpaint"),
+  switch_to_inpaint_sketch: () => switchTo("img2img", "inpaint_sketch"),
+  switch_to_extras: () => switchTo("extras"),
+};
 
 export function install() {
   Object.assign(window, {
     gradioApp,
     opts: {},
+    localization: { ...(facts.translations[locale] ?? {}) },
+    titles: {},
     onUiLoaded: onLoaded,
     onUiUpdate: (callback) => callbacks.update.push(callback),
     onAfterUiUpdate: (callback) => callbacks.after.push(callback),
     onUiTabChange: (callback) => callbacks.tab.push(callback),
     onOptionsChanged: (callback) => callbacks.options.push(callback),
-    updateInput: (target) => target.dispatchEvent(new Event("input", { bubbles: true })),
-    get_uiCurrentTab: () => document.querySelector("#tabs > .tab-nav > button.selected"),
-    get_uiCurrentTabContent: () => document.querySelector("#tabs > .tabitem.selected"),
-    uiElementIsVisible: (element) => element === document || (!!element && element.offsetParent !== null),
-    selected_gallery_index: () =>
-      [...document.querySelectorAll("#txt2img_gallery .thumbnail-item")].findIndex((item) =>
-        item.classList.contains("selected"),
-      ),
+    onOptionsAvailable,
+    updateInput,
+    uiElementIsVisible: isSeen,
+    uiElementInSight: isInSight,
+    popup,
+    closePopup,
+    randomId,
+    ...PICTURES,
+    ...PAGES,
   });
   observe();
 }

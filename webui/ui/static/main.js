@@ -8,6 +8,7 @@ import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import * as jobs from "./jobs.js";
 import * as models from "./models.js";
+import * as networks from "./networks.js";
 import * as outpaint from "./outpaint.js";
 import * as picture from "./picture.js";
 import * as pnginfo from "./pnginfo.js";
@@ -32,6 +33,7 @@ compat.onLoaded(async () => {
   pnginfo.build();
   settings.build();
   form.build();
+  networks.build();
   tokens.build();
   picture.build();
   outpaint.build();

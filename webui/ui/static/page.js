@@ -3,7 +3,7 @@
 export const facts = JSON.parse(document.getElementById("easel-page").textContent);
 
 const wanted = navigator.languages.flatMap((tag) => [tag, tag.split("-")[0]]);
-const locale = wanted.find((tag) => tag in facts.translations) ?? "en";
+export const locale = wanted.find((tag) => tag in facts.translations) ?? "en";
 const words = facts.translations[locale] ?? {};
 
 /** Translate an English text and fill in its {names}. */

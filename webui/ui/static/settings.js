@@ -1,14 +1,19 @@
 // The settings page, drawn from the schema the server sends: one row per setting, in sections, with a search.
 
+import { tellOptions } from "./compat.js";
 import { byId, make, mount } from "./dom.js";
 import { control, describeProperty } from "./fields.js";
 import { facts, t } from "./page.js";
+import { resolve } from "./panel_schema.js";
 import { get, post } from "./server.js";
 import { toast } from "./toast.js";
+
+const OF_EXTENSIONS = "extension_settings"; // where the store keeps what extensions add
 
 let parts = null;
 let schema = {};
 let values = {};
+let extensions = []; // {name, title, options (a schema)} of those with settings
 const changed = new Map();
 
 // The checkpoint row above has A1111's ids of its own settings; checkpoint and VAE are chosen there alone.
@@ -44,10 +49,13 @@ function row(name, property) {
 
 function draw() {
   const sections = new Map();
+  const add = (section, name, property) => sections.set(section, [...(sections.get(section) ?? []), row(name, property)]);
   for (const [name, property] of Object.entries(schema.properties ?? {})) {
-    if (!(name in values) || isElsewhere(name)) continue;
-    const section = property.section ?? "Other";
-    sections.set(section, [...(sections.get(section) ?? []), row(name, property)]);
+    if (name in values && !isElsewhere(name) && name !== OF_EXTENSIONS) add(property.section ?? "Other", name, property);
+  }
+  for (const { title, options } of extensions) {
+    const { properties, $defs = {} } = options;
+    for (const [name, property] of Object.entries(properties ?? {})) add(title, name, resolve(property, $defs));
   }
   parts.sections.replaceChildren(
     ...[...sections].map(([title, rows]) =>
@@ -105,7 +113,9 @@ async function apply() {
 
 async function load() {
   try {
-    ({ values, schema } = await get("api/v2/settings"));
+    ({ values, schema, extensions } = await get("api/v2/settings"));
+    for (const each of extensions) Object.assign(values, each.values);
+    tellOptions(values);
     changed.clear();
     draw();
     search();
@@ -128,5 +138,5 @@ export function build() {
     make("div", { className: "settings-body" }, parts.index, make("div", {}, parts.sections, parts.nothing)),
   );
   window.addEventListener("easel:page", (event) => event.detail === "tab_settings" && changed.size === 0 && load());
-  if (byId("tab_settings").classList.contains("selected")) load();
+  if (byId("tab_settings").classList.contains("selected") || facts.hasScripts) load(); // their scripts read `opts`
 }

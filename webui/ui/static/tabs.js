@@ -2,9 +2,12 @@
 
 import { run } from "./compat.js";
 import { byId, make } from "./dom.js";
-import { t } from "./page.js";
+import { facts, t } from "./page.js";
 
 const NAMES = { tab_txt2img: "txt2img", tab_img2img: "img2img", tab_extras: "Extras", tab_models: "Models", tab_pnginfo: "PNG info", tab_settings: "Settings" };
+
+// A frame keeps an extension's page from ours, not from the API: an extension is trusted with that anyway.
+const SANDBOX = "allow-scripts allow-same-origin allow-forms allow-modals allow-downloads allow-popups";
 
 export function show(id) {
   for (const page of byId("tabs").querySelectorAll(":scope > .page")) {
@@ -36,8 +39,23 @@ function move(event) {
   buttons[target].click();
 }
 
+/** Make the pages of extensions: each a frame, loaded when its page is opened first. */
+function buildFrames(tabs) {
+  const before = tabs.querySelector(":scope > #tab_extensions, :scope > #tab_settings");
+  for (const { id, title, address } of facts.tabs ?? []) {
+    const name = byId(`tab_${id}`) ? `tab_extension_${id}` : `tab_${id}`;
+    const frame = make("iframe", { title: t(title), className: "extension-frame" });
+    frame.setAttribute("sandbox", SANDBOX);
+    before.before(make("div", { id: name, className: "page extension-page" }, frame));
+    NAMES[name] = title;
+    const open = ({ detail }) => detail === name && !frame.hasAttribute("src") && frame.setAttribute("src", address);
+    window.addEventListener("easel:page", open);
+  }
+}
+
 export function build() {
   const tabs = byId("tabs");
+  buildFrames(tabs);
   const pages = [...tabs.querySelectorAll(":scope > .page")];
   const bar = make("div", { className: "tab-nav", role: "tablist", "aria-label": t("Pages"), onkeydown: move });
   for (const page of pages) {
