@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -62,6 +63,25 @@ REFUSED: Mapping[str, str] = MappingProxyType(
 HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]\s*$")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where something was sent: `title` for messages, `field` for programs (empty: the fields stand alone)."""
+
+    title: str
+    field: str = ""
+
+    def named(self, name: str) -> str:
+        return f"{self.field}.{name}".strip(".")
+
+    def wrong(
+        self, name: str, what: str, hint: str = "The fields are those of sd-webui-controlnet's API."
+    ) -> BadRequest:
+        """Return the error that says `what` is wrong with the field `name`."""
+        return BadRequest(
+            f"{self.title}{f', {name}' if name else ''}: {what.rstrip('.')}.", hint=hint, field=self.named(name)
+        )
+
+
 def read_arguments(arguments: Sequence[object], tools: Tools) -> Mapping[str, Any]:
     """Return the options that `alwayson_scripts.controlnet.args` mean: one argument for each unit.
 
@@ -77,52 +97,51 @@ def read_arguments(arguments: Sequence[object], tools: Tools) -> Mapping[str, An
 
 
 def _read_unit(number: int, given: object, tools: Tools) -> Unit:
+    place = Place(f"ControlNet unit {number}", f"extensions.controlnet.units.{number}")
     if given is None:
         return Unit()
     if not isinstance(given, Mapping):
-        raise _wrong(number, "", f"must be an object with the fields of a unit, not {type(given).__name__}")
-    fields = _by_present_names(number, given)
+        raise place.wrong("", f"must be an object with the fields of a unit, not {type(given).__name__}")
+    fields = _by_present_names(place, given)
     if not fields.get("enabled", True):
         return Unit()
     for name, hint in REFUSED.items():
         if fields.get(name):
-            raise BadRequest(
-                f"ControlNet unit {number}: {name} is not there in Easel.", hint=hint, field=_place(number, name)
-            )
-    preprocessor = find_preprocessor(str(fields.get("module") or "none"), _place(number, "preprocessor"))
+            raise BadRequest(f"{place.title}: {name} is not there in Easel.", hint=hint, field=place.named(name))
+    preprocessor = find_preprocessor(str(fields.get("module") or "none"), place.named("preprocessor"))
     known: dict[str, Any] = {field: fields[name] for name, field in PLAIN.items() if fields.get(name) is not None}
     try:
         return Unit(
             enabled=True,
             preprocessor=preprocessor.name,
-            preprocessor_options=_numbers(number, fields, preprocessor),
+            preprocessor_options=read_numbers(fields, preprocessor, place),
             model=_model(fields.get("model")),
             save_detected_map=bool(fields.get("save_detected_map", True)),
-            **_pictures(number, fields, tools),
-            **_words(number, fields),
+            **_pictures(place, fields, tools),
+            **_words(place, fields),
             **known,
         )
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        raise _wrong(number, name, f"{first['msg']} (given: {first['input']!r:.60})") from error
+        raise place.wrong(name, f"{first['msg']} (given: {first['input']!r:.60})") from error
 
 
-def _by_present_names(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def _by_present_names(place: Place, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields under the names that they have today."""
     fields = dict(given)
     for older, present in OLDER_NAMES.items():
         if (value := fields.pop(older, None)) is None:
             continue
         if fields.get(present) not in (None, "", value):
-            raise _wrong(number, present, f"is given twice, as {older!r} and as {present!r}")
+            raise place.wrong(present, f"is given twice, as {older!r} and as {present!r}")
         fields[present] = value
     if fields.get("guessmode") and fields.get("control_mode") is None:
         fields["control_mode"] = "control"
     return fields
 
 
-def _numbers(number: int, fields: Mapping[str, Any], preprocessor: Preprocessor[Any]) -> dict[str, float]:
+def read_numbers(fields: Mapping[str, Any], preprocessor: Preprocessor[Any], place: Place) -> dict[str, float]:
     """Return the options that the preprocessor has.
 
     Clients send all three numbers for every preprocessor, and -1 or anything out of its limits for "as it is by
@@ -134,7 +153,7 @@ def _numbers(number: int, fields: Mapping[str, Any], preprocessor: Preprocessor[
         if option not in preprocessor.options.model_fields or value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _wrong(number, option, f"must be a number, not {value!r:.60}")
+            raise place.wrong(option, f"must be a number, not {value!r:.60}")
         value = round(value) if option == "resolution" and abs(value) < 10**6 else value
         try:
             preprocessor.options.model_validate({option: value})
@@ -150,18 +169,18 @@ def _model(value: object) -> str | None:
     return None if name.lower() in ("", "none") else name
 
 
-def _words(number: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _words(place: Place, fields: Mapping[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {
-        "control_mode": _choose(number, fields, "control_mode", CONTROL_MODES),
-        "resize_mode": _choose(number, fields, "resize_mode", RESIZE_MODES, OLDER_RESIZE_MODES),
-        "hires": _choose(number, fields, "hr_option", HIRES_OPTIONS),
-        "union_type": _choose(number, fields, "union_control_type", UNION_TYPES, {"unknown": ""}),
+        "control_mode": _choose(place, fields, "control_mode", CONTROL_MODES),
+        "resize_mode": _choose(place, fields, "resize_mode", RESIZE_MODES, OLDER_RESIZE_MODES),
+        "hires": _choose(place, fields, "hr_option", HIRES_OPTIONS),
+        "union_type": _choose(place, fields, "union_control_type", UNION_TYPES, {"unknown": ""}),
     }
     return {name: value for name, value in read.items() if value}
 
 
 def _choose(
-    number: int,
+    place: Place,
     fields: Mapping[str, Any],
     name: str,
     labels: Mapping[Value, str],
@@ -179,14 +198,14 @@ def _choose(
         known |= {label.lower(): value, value: value}
     if wanted not in known:
         raise BadRequest(
-            f"ControlNet unit {number}: {name} cannot be {given!r:.60}.",
+            f"{place.title}: {name} cannot be {given!r:.60}.",
             hint=f"Use one of: {', '.join(labels.values())}.",
-            field=_place(number, name),
+            field=place.named(name),
         )
     return known[wanted]
 
 
-def _pictures(number: int, fields: Mapping[str, Any], tools: Tools) -> dict[str, Any]:
+def _pictures(place: Place, fields: Mapping[str, Any], tools: Tools) -> dict[str, Any]:
     """Store the pictures of a unit and return the references to them.
 
     The picture is a text, `{"image": …, "mask": …}`, or a list of one of these; `[image, mask]` is a pair.
@@ -197,35 +216,24 @@ def _pictures(number: int, fields: Mapping[str, Any], tools: Tools) -> dict[str,
         image, mask = image[0], image[1] or mask
     elif isinstance(image, list | tuple):
         if len(image) > 1:
-            raise _wrong(number, "image", f"must be one picture, not {len(image)}")
+            raise place.wrong("image", f"must be one picture, not {len(image)}")
         image = image[0] if image else None
     if isinstance(image, Mapping):
         image, mask = image.get("image"), image.get("mask") or mask
     given = {"image": image, "mask": mask, "region": fields.get("effective_region_mask")}
-    return {name: _store(number, name, value, tools) for name, value in given.items() if value}
+    return {name: store_picture(name, value, tools, place) for name, value in given.items() if value}
 
 
-def _store(number: int, name: str, value: object, tools: Tools) -> str:
+def store_picture(name: str, value: object, tools: Tools, place: Place) -> str:
+    """Store a picture in base64 and return the reference to it; files and addresses are not opened."""
     if not isinstance(value, str):
-        raise _wrong(number, name, f"must be a picture in base64, not {type(value).__name__}")
+        raise place.wrong(name, f"must be a picture in base64, not {type(value).__name__}")
     text = value.partition(",")[2] if value.startswith("data:") else value
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(number, name, "is not base64: files and addresses are not opened") from error
+        raise place.wrong(name, "is not base64: files and addresses are not opened") from error
     try:
         return tools.store_picture(content)
     except EaselError as error:
-        raise _wrong(number, name, f"cannot be read: {error.message}", error.hint) from error
-
-
-def _place(number: int, name: str) -> str:
-    return f"extensions.controlnet.units.{number}" + (f".{name}" if name else "")
-
-
-def _wrong(number: int, name: str, what: str, hint: str = "") -> BadRequest:
-    return BadRequest(
-        f"ControlNet unit {number}{f', {name}' if name else ''}: {what.rstrip('.')}.",
-        hint=hint or "The fields are those of sd-webui-controlnet's API.",
-        field=_place(number, name),
-    )
+        raise place.wrong(name, f"cannot be read: {error.message}", error.hint) from error

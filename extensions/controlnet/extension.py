@@ -11,6 +11,7 @@ from extensions.controlnet.infotext import INFOTEXT
 from extensions.controlnet.options import ControlOptions
 from extensions.controlnet.planning import plan_control
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS
+from extensions.controlnet.routes import ROUTES
 from webui.extending.api import ExtensionApi, Panel
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def register(api: ExtensionApi) -> None:
     )
     for preprocessor in PREPROCESSORS:
         api.add_preprocessor(preprocessor)
+    for route in ROUTES:
+        api.add_route(route)
     api.add_infotext(INFOTEXT)
     api.change_plan(plan_control)
     api.patch(_enter_in_worker())
