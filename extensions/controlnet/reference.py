@@ -25,6 +25,7 @@ Look = Callable[[Mapping[str, Any]], None]
 """Lets the UNet see the picture, before a call of these arguments."""
 _FIDELITIES = {"prompt": 0.0, "control": 1.0}  # what the modes say instead of the option
 _USUAL_FIDELITY = 0.5
+_OTHER_NOISE = 2**32  # behind all seeds of images: the noise that the image begins with would make both look alike
 
 
 @dataclass
@@ -40,7 +41,8 @@ def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
     """Let the UNet of `run` refer to a unit's picture while the block runs; what is given must be called before each of
     its calls."""
     clean = latents_of(pixels_of(hints.picture(unit, run), run), run)
-    noise = run.place(torch.randn(clean.shape, generator=torch.Generator().manual_seed(run.images[0].seed)))
+    draw = torch.Generator().manual_seed(run.images[0].seed + _OTHER_NOISE)
+    noise = run.place(torch.randn(clean.shape, generator=draw))
     memory, region = _Memory(), region_of(unit, hints, run)
 
     def look(given: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def fill(network: type[nn.Module], config: Mapping[str, Any], file: ControlFile,
     the network needs.
     """
     known = inspect.signature(network).parameters
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers' FluxControlNetModel uses what diffusers deprecates
         built = network(**{name: value for name, value in config.items() if name in known})
     expected = built.state_dict()
     _refuse(file.name, "lacks", expected.keys() - file.weights.keys())
