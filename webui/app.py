@@ -21,9 +21,13 @@ from webui.api.app import build_api
 from webui.api.gate import Gate
 from webui.config import Config, parse, prepare
 from webui.errors import Busy, EaselError
+from webui.extending import startup
 from webui.extending.features import Features
 from webui.extending.in_worker import engine_factory
-from webui.extending.loader import Extensions, load_extensions
+from webui.extending.installing.guard import refusal
+from webui.extending.installing.installer import Installer
+from webui.extending.loader import Extensions
+from webui.extending.startup import Started
 from webui.jobs.inputs import InputStore
 from webui.jobs.instance import lock_data_folder
 from webui.jobs.output import OutputFolder
@@ -108,6 +112,15 @@ def address(config: Config, listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
+def start_extensions(config: Config) -> Started:
+    """Load the program's extensions and, after a trial in processes of their own, the user's."""
+    return startup.start_extensions(extension_homes(config), config.extensions)
+
+
+def extension_homes(config: Config) -> startup.Homes:
+    return startup.Homes(EXTENSIONS, config.extensions_dir, config.state_dir / "extensions")
+
+
 def build_runner(config: Config, extensions: Extensions) -> Runner:
     """Build what carries jobs out; the worker loads those extensions again that went well here."""
     if config.runner == "stub":
@@ -119,8 +132,9 @@ def inputs_folder(config: Config) -> Path:
     return config.state_dir / "inputs"
 
 
-def build_studio(config: Config, runner: Runner, extensions: Extensions) -> Studio:
+def build_studio(config: Config, runner: Runner, started: Started) -> Studio:
     """Build everything below the doors. Nothing is started yet."""
+    extensions = started.extensions
     settings = SettingsStore(config.state_dir / "settings.json")
     index = ModelIndex(config.state_dir / "models.db")
     store = JobStore(f"sqlite:///{config.state_dir / 'easel.db'}")
@@ -136,7 +150,8 @@ def build_studio(config: Config, runner: Runner, extensions: Extensions) -> Stud
         hint=f"Put a .safetensors file into {config.checkpoint_dirs[0]} and refresh.",
         features=Features(extensions.apis),
     )
-    studio = Studio(config, settings, shelf, queue, runner, inputs, styles, wildcards, extensions)
+    installer = Installer(started, refusal=refusal(config))
+    studio = Studio(config, settings, shelf, queue, runner, inputs, styles, wildcards, extensions, installer)
     if config.checkpoint:
         studio.select_model(config.checkpoint)
     return studio
@@ -154,9 +169,9 @@ def build_site(config: Config, studio: Studio) -> Gate:
 
 def serve(config: Config, listener: socket.socket, url: str, began: float) -> int:
     """Serve until SIGINT or SIGTERM, then join the worker."""
-    extensions = load_extensions(EXTENSIONS)
-    runner = build_runner(config, extensions)
-    studio = build_studio(config, runner, extensions)
+    started = start_extensions(config)
+    runner = build_runner(config, started.extensions)
+    studio = build_studio(config, runner, started)
     studio.start()  # first of all: the worker imports torch while this process builds the site
     try:
         gate = build_site(config, studio)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 SCRIPT = """
 from webui.extending.api import Data, Expansion, Script
@@ -54,12 +55,17 @@ def put_hostile(home: Path) -> None:
 
 @contextmanager
 def clean_modules() -> Iterator[None]:
-    """Forget what was imported as a part of `extensions` inside, and what was added to the search path."""
-    before, path, finders = set(sys.modules), list(sys.path), list(sys.meta_path)
+    """Let nothing be imported as a part of `extensions` yet inside, and put everything back afterwards."""
+    path, finders, before = list(sys.path), list(sys.meta_path), _forget()
     try:
         yield
     finally:
         sys.path[:], sys.meta_path[:] = path, finders
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] == "extensions":
-                del sys.modules[name]
+        _forget()
+        sys.modules.update(before)
+
+
+def _forget() -> dict[str, ModuleType]:
+    """Take all parts of `extensions` out of the modules and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "extensions"]
+    return {name: sys.modules.pop(name) for name in names}

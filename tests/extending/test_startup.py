@@ -25,7 +25,7 @@ def homes(tmp_path: Path) -> Iterator[Homes]:
 
 
 def start(homes: Homes, which: Which = "all") -> Started:
-    return start_extensions(homes, Ledger(homes.ledger), which, LIMIT)
+    return start_extensions(homes, which, LIMIT)
 
 
 def names(started: Started) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,18 +59,22 @@ class Homes:
 class Started:
     """What there was at the start, and what became of it. `enabled` and the names of `failures` are keys."""
 
+    homes: Homes
+    ledger: Ledger
     extensions: Extensions
-    found: tuple[Found, ...]
-    enabled: frozenset[str]
-    failures: Mapping[str, Failure]
+    which: Which = "all"
+    found: tuple[Found, ...] = ()
+    enabled: frozenset[str] = frozenset()
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
-def start_extensions(homes: Homes, ledger: Ledger, which: Which = "all", seconds: float = SECONDS) -> Started:
+def start_extensions(homes: Homes, which: Which = "all", seconds: float = SECONDS) -> Started:
     """Load all extensions that are on, each stranger's only after a good trial of at most `seconds`.
 
     A trial is remembered until something in the folder changes. Nothing that an extension does there can keep this from
     returning.
     """
+    ledger = Ledger(homes.ledger)
     found = homes.find() if which != "none" else ()
     enabled = [
         each for each in found if ledger.record(each.key).is_enabled and (which == "all" or each.place.is_bundled)
@@ -94,7 +98,7 @@ def start_extensions(homes: Homes, ledger: Ledger, which: Which = "all", seconds
     extensions = replace(
         loaded, problems=tuple(problems), active=_with_files(good, loaded), failures=tuple(failures.values())
     )
-    return Started(extensions, found, frozenset(each.key for each in enabled), failures)
+    return Started(homes, ledger, extensions, which, found, frozenset(each.key for each in enabled), failures)
 
 
 def verdict_of(ledger: Ledger, found: Found) -> Verdict | None:

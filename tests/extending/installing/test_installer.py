@@ -16,7 +16,6 @@ from webui.extending.installing.fetching import Fetcher
 from webui.extending.installing.installer import Installer
 from webui.extending.installing.limits import Limits
 from webui.extending.installing.repositories import Repositories
-from webui.extending.ledger import Ledger
 from webui.extending.startup import Homes, start_extensions
 
 LIMITS = Limits(seconds=30)
@@ -28,9 +27,8 @@ class Program:
 
     def __init__(self, folder: Path, refusal: str = "") -> None:
         self.homes = Homes(folder / "bundled", folder / "extensions", folder / "state")
-        self.ledger = Ledger(self.homes.ledger)
-        self.started = start_extensions(self.homes, self.ledger, "all", 10)
-        self.installer = Installer(self.homes, self.ledger, self.started, refusal=refusal, fetcher=FETCHER, seconds=3)
+        self.started = start_extensions(self.homes, "all", 10)
+        self.installer = Installer(self.started, refusal=refusal, fetcher=FETCHER, seconds=3)
 
     @property
     def active(self) -> list[str]:

@@ -31,9 +31,8 @@ from webui.extending.installing.inspecting import inspect
 from webui.extending.installing.packages import Packages
 from webui.extending.installing.repositories import read_checkout
 from webui.extending.installing.views import is_changed, view_of
-from webui.extending.ledger import Ledger
 from webui.extending.places import Found
-from webui.extending.startup import Homes, Started, Which
+from webui.extending.startup import Started
 from webui.extending.trial import SECONDS, try_one
 from webui.storage import check_name, replace_file
 
@@ -49,10 +48,7 @@ class Installer:
 
     def __init__(
         self,
-        homes: Homes,
-        ledger: Ledger,
         started: Started,
-        which: Which = "all",
         *,
         refusal: str = "",
         fetcher: Fetcher | None = None,
@@ -60,10 +56,9 @@ class Installer:
         seconds: float = SECONDS,
     ) -> None:
         """`refusal`: why nothing may be changed, empty if it may. `seconds`: the limit of a trial."""
-        self._homes = homes
-        self._ledger = ledger
+        self._homes = started.homes
+        self._ledger = started.ledger
         self._started = started
-        self._which: Which = which
         self._refusal = refusal
         self._fetcher = fetcher or Fetcher()
         self._packages = packages or Packages()
@@ -84,8 +79,8 @@ class Installer:
             saved=tuple(sorted(self._ledger.content.saved.values(), key=lambda saved: -saved.made)),
             problems=(self._ledger.problem,) if self._ledger.problem else (),
             refusal=self._refusal,
-            needs_restart=gone or any(is_changed(each, self._ledger, self._started, self._which) for each in found),
-            loads=self._which,
+            needs_restart=gone or any(is_changed(each, self._started) for each in found),
+            loads=self._started.which,
         )
 
     def view(self, folder: str) -> ExtensionView:
@@ -93,7 +88,7 @@ class Installer:
 
     def _view(self, found: Found) -> ExtensionView:
         can_roll_back = (self._homes.previous / found.key).is_dir()
-        return view_of(found, self._source(found), self._ledger, self._started, self._which, can_roll_back)
+        return view_of(found, self._source(found), self._started, can_roll_back)
 
     def read_index(self, address: str) -> tuple[IndexEntry, ...]:
         """Return what an index lists. Asking another machine is refused where installing is."""

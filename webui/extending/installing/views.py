@@ -7,17 +7,14 @@ from webui.errors import BadRequest
 from webui.extending.additions import additions_of
 from webui.extending.installing.inspecting import notes_on
 from webui.extending.installing.packages import REQUIREMENTS, read_requirements
-from webui.extending.ledger import Ledger
 from webui.extending.places import Found
-from webui.extending.startup import Started, Which, verdict_of
+from webui.extending.startup import Started, verdict_of
 
 
-def view_of(
-    found: Found, source: Source, ledger: Ledger, started: Started, which: Which, can_roll_back: bool
-) -> ExtensionView:
+def view_of(found: Found, source: Source, started: Started, can_roll_back: bool) -> ExtensionView:
     """Return everything there is to show of one extension."""
-    verdict = verdict_of(ledger, found)
-    failure = None if is_changed(found, ledger, started, which) else started.failures.get(found.key)
+    verdict = verdict_of(started.ledger, found)
+    failure = None if is_changed(found, started) else started.failures.get(found.key)
     problem, log = (failure.problem, failure.log) if failure else (found.problem, verdict.log if verdict else "")
     if verdict is not None and not problem:
         problem = verdict.problem
@@ -32,8 +29,8 @@ def view_of(
         homepage=found.manifest.homepage if found.manifest.homepage.startswith("https://") else "",
         source=source,
         is_bundled=found.place.is_bundled,
-        is_enabled=ledger.record(found.key).is_enabled,
-        state=_state(found, ledger, started, which, problem),
+        is_enabled=started.ledger.record(found.key).is_enabled,
+        state=_state(found, started, problem),
         problem=problem,
         log=log,
         notes=(*notes_on(folder), *(verdict.notes if verdict else ())),
@@ -45,11 +42,10 @@ def view_of(
     )
 
 
-def is_changed(found: Found, ledger: Ledger, started: Started, which: Which) -> bool:
+def is_changed(found: Found, started: Started) -> bool:
     """Return whether the next start would do something else with an extension than the last one did."""
-    will_load = ledger.record(found.key).is_enabled and (
-        which == "all" or (which == "bundled" and found.place.is_bundled)
-    )
+    may_load = started.which == "all" or (started.which == "bundled" and found.place.is_bundled)
+    will_load = may_load and started.ledger.record(found.key).is_enabled
     if will_load != (found.key in started.enabled):
         return True
     if not will_load:
@@ -57,16 +53,16 @@ def is_changed(found: Found, ledger: Ledger, started: Started, which: Which) -> 
     before = next((each for each in started.found if each.key == found.key), None)
     if before is None or before.stamp != found.stamp:
         return True
-    verdict, failure = verdict_of(ledger, found), started.failures.get(found.key)
+    verdict, failure = verdict_of(started.ledger, found), started.failures.get(found.key)
     return failure is not None and failure.is_trial and verdict is not None and not verdict.problem  # tried once more
 
 
-def _state(found: Found, ledger: Ledger, started: Started, which: Which, problem: str) -> State:
-    if not ledger.record(found.key).is_enabled:
+def _state(found: Found, started: Started, problem: str) -> State:
+    if not started.ledger.record(found.key).is_enabled:
         return "waiting" if found.key in started.enabled else "disabled"
     if problem:
         return "failed"
-    if is_changed(found, ledger, started, which):
+    if is_changed(found, started):
         return "waiting"
     return "active" if found.key in started.enabled else "disabled"
 
