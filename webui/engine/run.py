@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
+from typing_extensions import ParamSpec
 
 from webui.domain.models import Family
 from webui.domain.plan import ImagePlan, Plan
@@ -20,6 +22,9 @@ from webui.errors import EaselError, GenerationError
 from webui.weights.memory import Resident, is_out_of_memory
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def wrap_denoise(denoise: Denoise, modifiers: Sequence[Modifier], run: Run) -> D
     for modifier in modifiers:
         for wrap in modifier.wraps:
             with blaming(modifier.name):
-                denoise = wrap(denoise, run.of(modifier.name))
+                denoise = _blamed(wrap(_innocent(denoise), run.of(modifier.name)), modifier.name)
     return denoise
 
 
@@ -213,5 +218,32 @@ def wrap_guidance(combine: Combine, modifiers: Sequence[Modifier], run: Run) -> 
     for modifier in modifiers:
         for wrap in modifier.guidance:
             with blaming(modifier.name):
-                combine = wrap(combine, run.of(modifier.name))
+                combine = _blamed(wrap(_innocent(combine), run.of(modifier.name)), modifier.name)
     return combine
+
+
+def _blamed(function: Callable[Arguments, Result], name: str) -> Callable[Arguments, Result]:
+    """Return `function` of the extension `name`, whose errors say so."""
+
+    def blamed(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with blaming(name):
+            return function(*arguments, **named)
+
+    return blamed
+
+
+def _innocent(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Return `function`, for whose errors the extension that calls it is not to blame."""
+
+    def innocent(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return function(*arguments, **named)
+        except EaselError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            log.exception("The run failed.")
+            raise GenerationError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    return innocent
