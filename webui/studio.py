@@ -43,12 +43,14 @@ from webui.library.librarian import Librarian
 from webui.library.search import search_models
 from webui.library.thumbnails import make_preview, make_thumbnail
 from webui.prompt.styles import Style, Styles
+from webui.prompt.taught import TaughtWords, find_words
 from webui.prompt.tokens import count_tokens, limit
 from webui.prompt.wildcards import Wildcards
 from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
 from webui.storage import replace_file
 from webui.weights.catalog.index import read_signature
+from webui.weights.recognition.embeddings import embedding_word, embedding_words
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 from webui.workshop import Workshop
 
@@ -439,15 +441,33 @@ class Studio:
                 self._vocabulary = (info.path, read_vocabulary(info))
             vocabulary = self._vocabulary[1]
         prompt = planner.preview_prompt(text, settings, self._wildcards.lines)
+        words = self._taught_words(prompt, info)
         tokens = count_tokens(
             prompt,
             planner.DEFAULT_STEPS,
-            vocabulary.encode,
+            lambda part: words.encode(part, vocabulary.encode),
             vocabulary.comma,
             settings.emphasis,
             settings.comma_backtrack,
+            words.spans,
         )
         return TokenCount(tokens=tokens, limit=limit(tokens))
+
+    def _taught_words(self, prompt: str, model: ModelInfo) -> TaughtWords:
+        """Return the words of `prompt` that stand for vectors when `model` reads them, and for how many."""
+        if model.family is None:
+            return TaughtWords({})
+        known = embedding_words(self.models_of(Kind.EMBEDDING), model.family)
+        vectors = {
+            word: int(self.model_page(known[word]).details.get("vectors", 1)) for word in find_words(prompt, known)
+        }
+        return TaughtWords(vectors)
+
+    def embeddings(self) -> tuple[dict[str, ModelInfo], dict[str, ModelInfo]]:
+        """Return what is typed for the embeddings that the current model can read, and for the others."""
+        every, model = self.models_of(Kind.EMBEDDING), self.current_model()
+        known = embedding_words(every, model.family) if model is not None and model.family is not None else {}
+        return known, {word: each for each in every if (word := embedding_word(each)) not in known}
 
     # Settings
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from tests.api.site import Site, open_site
+from tests.header_files import write_header
+from tests.pickled_files import saved
 
 PROCESSING = """
 prompt negative_prompt styles seed subseed subseed_strength seed_resize_from_h seed_resize_from_w sampler_name scheduler
@@ -130,7 +133,7 @@ def _check_lists(site: Site) -> None:
     assert "loopback" in names["img2img"] and "loopback" not in names["txt2img"]
 
 
-def test_embeddings_are_listed_as_skipped(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_embeddings_are_listed_by_what_the_model_can_read(tmp_path_factory: pytest.TempPathFactory) -> None:
     data_dir = tmp_path_factory.mktemp("embeddings")
     folder = data_dir / "models" / "embeddings"
     folder.mkdir(parents=True)
@@ -138,3 +141,15 @@ def test_embeddings_are_listed_as_skipped(tmp_path_factory: pytest.TempPathFacto
     with open_site(data_dir) as site:
         skipped = site.client.get("/sdapi/v1/embeddings").json()
         assert skipped["loaded"] == {} and skipped["skipped"]["old"]["shape"] == 0
+        write_header(folder / "wide.safetensors", {"clip_l": (2, 768), "clip_g": (2, 1280)})
+        write_header(folder / "style.safetensors", {"emb_params": (3, 768)})
+        site.client.post("/sdapi/v1/refresh-embeddings")
+        found = site.client.get("/sdapi/v1/embeddings").json()
+        assert {name: each["vectors"] for name, each in found["loaded"].items()} == {"style": 3}
+        assert {name: each["shape"] for name, each in found["skipped"].items()} == {"old": 0, "wide": 2048}
+        tokens = site.client.get("/api/v2/tokens", params={"text": "(style:1.2), style"}).json()
+        assert tokens["tokens"] == 7, "three vectors, a comma, three vectors"
+        layers = {"linear.0.weight": torch.zeros(768, 768)}
+        (data_dir / "models" / "hypernetworks" / "x.pt").write_bytes(saved({768: (layers, layers)}))
+        site.client.post("/sdapi/v1/refresh-checkpoints")
+        assert [each["name"] for each in site.client.get("/sdapi/v1/hypernetworks").json()] == ["x"]

@@ -74,11 +74,18 @@ def _add_upscalers(router: APIRouter, studio: Studio) -> None:
 
     @router.get(**operation("get_embeddings embeddings"), response_model=EmbeddingsResponse)
     def list_embeddings() -> EmbeddingsResponse:
-        """Return the files in models/embeddings, all of them as skipped: prompts cannot use them yet."""
-        skipped = {
-            model.name: to_embedding_item(studio.model_page(model)) for model in studio.models_of(Kind.EMBEDDING)
-        }
-        return EmbeddingsResponse(loaded={}, skipped=skipped)
+        """Return the embeddings by what is typed for them: those that the current model can read, and the others."""
+        loaded, skipped = (
+            {word: to_embedding_item(studio.model_page(model)) for word, model in found.items()}
+            for found in studio.embeddings()
+        )
+        return EmbeddingsResponse(loaded=loaded, skipped=skipped)
+
+    @router.get(**operation("get_hypernetworks hypernetworks"), response_model=list[HypernetworkItem])
+    def list_hypernetworks() -> list[HypernetworkItem]:
+        """Return the hypernetworks that can be used."""
+        found = _usable(studio.models_of(Kind.HYPERNETWORK))
+        return [HypernetworkItem(name=model.name, path=str(model.path)) for model in found]
 
 
 def _usable(models: tuple[ModelInfo, ...]) -> list[ModelInfo]:
@@ -103,7 +110,6 @@ def _add_names(router: APIRouter, studio: Studio) -> None:
 
 
 EMPTY_LISTS: tuple[tuple[str, Any], ...] = (
-    ("get_hypernetworks hypernetworks", HypernetworkItem),
     ("get_face_restorers face-restorers", FaceRestorerItem),
     ("get_loras loras", dict[str, Any]),
 )
