@@ -11,6 +11,7 @@ const RULES = [
 ];
 const translate = (selector) => RULES.reduce((text, [old, now]) => text.replace(old, now), selector);
 const callbacks = { loaded: [], update: [], after: [], tab: [], options: [], available: [] };
+const failed = new WeakSet(); // callbacks that were complained about: some are called many times a second
 let isLoaded = false;
 let hasOptions = false;
 let afterTimer = 0;
@@ -19,7 +20,8 @@ function attempt(callback, ...details) {
   try {
     callback(...details);
   } catch (error) {
-    console.error("A page script failed:", error);
+    if (!failed.has(callback)) console.error("A page script failed:", error);
+    failed.add(callback);
   }
 }
 

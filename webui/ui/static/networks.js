@@ -21,6 +21,7 @@ const FIRST = ["lora", "embedding", "hypernetwork"]; // then whatever else there
 const rank = ({ kind }) => (FIRST.indexOf(kind) + FIRST.length + 1) % (FIRST.length + 1);
 
 let offered = [CHECKPOINTS];
+let usualWeight = null; // of networks whose cards prefer none
 let current = { name: null, family: null };
 const panels = [];
 
@@ -97,6 +98,7 @@ class NetworkPanel {
     }
     this.drawTabs();
     this.load();
+    learnWeight();
     this.search.focus({ preventScroll: true });
   }
 
@@ -213,7 +215,7 @@ class NetworkPanel {
     const form = formOf(this.page);
     const other = this.target === "prompt" ? "negative_prompt" : "prompt";
     const place = holds(form.input(other).value, tag, model.name) ? other : this.target;
-    const isOn = toggle(form.input(place), tag, model);
+    const isOn = toggle(form.input(place), tag, { ...model, weight: model.weight ?? usualWeight });
     if (place === "prompt") accompany(form.input("negative_prompt"), model.negative_words, isOn);
   }
 
@@ -236,6 +238,13 @@ class NetworkPanel {
     }
     this.load();
   }
+}
+
+/** Learn from the settings of extensions how strongly networks are used that say nothing themselves. */
+async function learnWeight() {
+  const { extensions } = await get("api/v2/settings").catch(() => ({ extensions: [] }));
+  const weight = extensions.map(({ values }) => values.extra_networks_default_multiplier).find((each) => each !== undefined);
+  usualWeight = weight === 1 ? null : (weight ?? null);
 }
 
 export function build() {

@@ -54,7 +54,7 @@ export class Fields {
       this.changed();
     };
     const value = this.values[about.name];
-    const common = { about, id, page: this.page, fields: this, value, store };
+    const common = { about: about.preview ? withLabels(about) : about, id, page: this.page, fields: this, value, store };
     if (about.widget === "picture") return pictureField(common);
     if (about.widget === "pictures") return picturesField(common);
     if (about.widget === "units") return new Units(common, Fields);
@@ -93,6 +93,9 @@ export class Fields {
     return (rest.length && found.made.find?.(rest)) || found.place;
   }
 }
+
+/** Return the description of a field that names a preprocessor, with the words for each. */
+const withLabels = (about) => ({ ...about, choices: (about.choices ?? []).map(({ value, label }) => ({ value, label: preprocessor(value)?.label ?? label })) });
 
 /** A control of fields.js. What it has to choose from may be numbers, which the page only knows as texts. */
 function plain({ about, id, value, store }) {

@@ -48,9 +48,11 @@ function asSlider(about) {
   return { ...about, step, widget: "slider" };
 }
 
-function choicesOf(about, labels) {
-  if (!Array.isArray(about.choices) || !labels) return about.choices;
-  return about.choices.map((value) => ({ value, label: labels[value] ?? value }));
+/** Return choices with the words for them: those given, else for values that only programs would write, readable ones. */
+function choicesOf(about, { labels = {}, choices }) {
+  if (about.widget !== "select" || !Array.isArray(about.choices)) return about.choices;
+  const isCode = (value) => !choices && /^[a-z][a-z0-9_]*$/.test(value);
+  return about.choices.map((value) => ({ value, label: labels[value] ?? (isCode(value) ? labelOf(value) : String(value)) }));
 }
 
 /** Return the description of one field of a panel (see fields.js), or null for one that only programs set. */
@@ -81,7 +83,7 @@ export function describe(name, raw, definitions) {
   const enumerated = property.items ? { ...property, items } : property;
   const kinds = property.isOptional ? { anyOf: [{ type: property.type }, { type: "null" }] } : {};
   const about = { ...describeProperty(name, { ...enumerated, ...kinds }), ...hints };
-  return { ...asSlider(about), choices: choicesOf(about, property.labels) };
+  return { ...asSlider(about), choices: choicesOf(about, property) };
 }
 
 const copy = (value) => JSON.parse(JSON.stringify(value));

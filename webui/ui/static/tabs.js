@@ -6,9 +6,6 @@ import { facts, t } from "./page.js";
 
 const NAMES = { tab_txt2img: "txt2img", tab_img2img: "img2img", tab_extras: "Extras", tab_models: "Models", tab_pnginfo: "PNG info", tab_settings: "Settings" };
 
-// A frame keeps an extension's page from ours, not from the API: an extension is trusted with that anyway.
-const SANDBOX = "allow-scripts allow-same-origin allow-forms allow-modals allow-downloads allow-popups";
-
 export function show(id) {
   for (const page of byId("tabs").querySelectorAll(":scope > .page")) {
     const isShown = page.id === id;
@@ -39,13 +36,13 @@ function move(event) {
   buttons[target].click();
 }
 
-/** Make the pages of extensions: each a frame, loaded when its page is opened first. */
+/** Make the pages of extensions: each a frame, loaded when its page is opened first. It keeps their styles and names from
+ * ours; it takes no rights away, since an extension's scripts may run in our own page as well. */
 function buildFrames(tabs) {
   const before = tabs.querySelector(":scope > #tab_extensions, :scope > #tab_settings");
   for (const { id, title, address } of facts.tabs ?? []) {
     const name = byId(`tab_${id}`) ? `tab_extension_${id}` : `tab_${id}`;
     const frame = make("iframe", { title: t(title), className: "extension-frame" });
-    frame.setAttribute("sandbox", SANDBOX);
     before.before(make("div", { id: name, className: "page extension-page" }, frame));
     NAMES[name] = title;
     const open = ({ detail }) => detail === name && !frame.hasAttribute("src") && frame.setAttribute("src", address);
