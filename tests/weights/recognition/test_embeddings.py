@@ -29,6 +29,13 @@ def test_vectors_are_counted_from_the_header(
     assert found.family is family
 
 
+def test_for_what_model_one_of_an_unknown_length_is_may_be_told_by_its_metadata(tmp_path: Path) -> None:
+    metadata = {"modelspec.architecture": "stable-diffusion-v1/textual-inversion"}
+    assert identify_embedding(write_header(tmp_path / "x.safetensors", {"emb_params": (2, 128)}, metadata)).family is (
+        Family.SD1
+    )
+
+
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [

@@ -12,7 +12,7 @@ from webui.weights.catalog.model_facts import ModelFacts
 from webui.weights.formats.headers import Header
 from webui.weights.formats.metadata import THUMBNAIL, read_metadata, told_card, told_details
 from webui.weights.recognition.kinds import named_weights, refuse_other_kind, tell_kind
-from webui.weights.recognition.lora_files import family_named, read_any
+from webui.weights.recognition.lora_files import family_named, read_any, said_base
 
 _KINDS = (Kind.CONTROLNET, Kind.T2I_ADAPTER, Kind.IP_ADAPTER)
 _CROSS = re.compile(r".*attn2\.to_k\.(weight|down|lora_down\.weight)$")
@@ -43,7 +43,7 @@ def identify_control(path: Path) -> ModelFacts:
     metadata = read_metadata(file)
     return ModelFacts(
         kind=kind,
-        family=family_named(tell(header)),
+        family=family_named(tell(header) or said_base(metadata)),
         variant=_variant(header),
         weights=tuple(each.name for each in named_weights(path)) if path.is_dir() else (),
         told=told_card(metadata),

@@ -8,8 +8,9 @@ from pathlib import Path
 from webui.domain.models import Family, Kind, ModelInfo
 from webui.errors import BadFile
 from webui.weights.catalog.model_facts import ModelFacts
+from webui.weights.formats.metadata import read_metadata
 from webui.weights.recognition.kinds import refuse_other_kind, tell_kind
-from webui.weights.recognition.lora_files import family_named, read_any
+from webui.weights.recognition.lora_files import family_named, read_any, said_base
 
 TABLES = ("emb_params", "clip_l", "clip_g")
 """The tensors of vectors: A1111's for SD 1 and 2, and both of SDXL's text encoders."""
@@ -49,7 +50,7 @@ def embedding_word(embedding: ModelInfo) -> str:
 
 def identify_embedding(path: Path) -> ModelFacts:
     """Return how many vectors an embedding has and how long each is over all text encoders; `BadFile` for others."""
-    _, header = read_any(path, "embedding")
+    file, header = read_any(path, "embedding")
     if tell_kind(header) is not Kind.EMBEDDING:
         refuse_other_kind(path, header, Kind.EMBEDDING, field="embedding")
         raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
@@ -59,6 +60,6 @@ def identify_embedding(path: Path) -> ModelFacts:
         raise BadFile(f"{path.name}: it holds no vectors of an embedding.", field="embedding")
     length = sum(shape[1] for shape in shapes)
     return ModelFacts(
-        family=family_named(_FAMILIES.get(length, "")),
+        family=family_named(_FAMILIES.get(length) or said_base(read_metadata(file))),
         details={"vectors": shapes[0][0], "length": length},
     )

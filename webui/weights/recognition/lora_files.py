@@ -174,13 +174,14 @@ def tell_base(modules: LoraModules, metadata: Mapping[str, str]) -> str:
     """Return the name of the family that a LoRA is for, empty if nothing tells it. The tensors know better than the
     metadata, which may have been copied; it decides where tensors look alike."""
     seen = tell_base_of_shapes(modules)
-    said = _said(metadata)
+    said = said_base(metadata)
     if not seen or (seen, said) in _SAME_NAMES:
         return said or seen
     return seen
 
 
-def _said(metadata: Mapping[str, str]) -> str:
+def said_base(metadata: Mapping[str, str]) -> str:
+    """Return the name of the family that the metadata says a file is for, empty if they do not."""
     for source in ("modelspec.architecture", "ss_base_model_version"):
         text = metadata.get(source, "").lower()
         found = next((name for beginning, name in _BASES.items() if text.startswith(beginning)), "")
