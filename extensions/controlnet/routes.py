@@ -10,6 +10,7 @@ from typing import Any
 from extensions.controlnet.arguments import Place, read_numbers, store_picture
 from extensions.controlnet.options import MAX_UNITS
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS, find_preprocessor
+from extensions.controlnet.preprocessors.files import require
 from extensions.controlnet.preprocessors.weightless import WEIGHTLESS, AnyPreprocessor
 from webui.extending.api import Call, Kind, ModelInfo, PreprocessRequest, Route, Tools
 
@@ -82,6 +83,7 @@ def detect(call: Call) -> Any:
     if not isinstance(call.body, Mapping):
         raise place.wrong("", "send a JSON object")
     preprocessor = find_preprocessor(str(call.body.get("controlnet_module") or "none"), "controlnet_module")
+    require(preprocessor.name, field="controlnet_module")
     pictures = call.body.get("controlnet_input_images") or call.body.get("controlnet_images")
     if not isinstance(pictures, list) or not 1 <= len(pictures) <= MAX_PICTURES:
         raise place.wrong("controlnet_input_images", f"must be a list of 1 to {MAX_PICTURES} pictures in base64")

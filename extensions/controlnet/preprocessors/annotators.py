@@ -14,30 +14,17 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from webui.extending.api import BadFile, NotFound
+from webui.extending.api import BadFile
 
 Run = Callable[[Image.Image], Any]
 """(picture) → what the network says of it."""
 
 
-def require(preprocessor: str, folder: Path, names: tuple[str, ...], known: str) -> None:
-    """Raise `NotFound` naming the first file that is not in `folder`; `known` says where people have it from."""
-    for name in names:
-        if not (folder / name).is_file():
-            raise NotFound(
-                f"Preprocessor {preprocessor} needs a file that is not there: {folder / name}.",
-                hint=f"Put {known} into {folder}.",
-                field="preprocessor",
-            )
-
-
-def load_network(preprocessor: str, folder: Path, kind: type[Any], known: str) -> Run:
+def load_network(preprocessor: str, folder: Path, kind: type[Any]) -> Run:
     """Return a network of transformers as a function from a picture to its outputs, in full precision.
 
-    `kind` is one of the library's `AutoModelFor…` classes. Raises `NotFound` for missing files and `BadFile` for those
-    that are no such network.
+    `kind` is one of the library's `AutoModelFor…` classes. Raises `BadFile` for what is no such network.
     """
-    require(preprocessor, folder, ("config.json", "model.safetensors", "preprocessor_config.json"), known)
     prepare = _read(preprocessor, folder, load_preparation)
     network = load_weights(preprocessor, folder, kind)
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from extensions.controlnet.options import UnionType, Unit
-from extensions.controlnet.preprocessors.networked import FOLDER, networked
+from extensions.controlnet.preprocessors.files import FOLDER, require
+from extensions.controlnet.preprocessors.networked import networked
 from extensions.controlnet.preprocessors.weightless import WEIGHTLESS, AnyPreprocessor
 from webui.extending.api import BadRequest, NotFound
 
@@ -84,10 +85,12 @@ def find_preprocessor(name: str, field: str = "preprocessor") -> AnyPreprocessor
 def unit_options(number: int, unit: Unit) -> dict[str, Any]:
     """Return the options of a unit's preprocessor, with its defaults where the unit says nothing.
 
-    Raises `NotFound` for the preprocessor and `BadRequest` for an option that it has not or that cannot be.
+    Raises `NotFound` for the preprocessor or the network that it needs, and `BadRequest` for an option that it has not
+    or that cannot be.
     """
     field = f"extensions.controlnet.units.{number}"
     preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor")
+    require(preprocessor.name, field=f"{field}.preprocessor")
     try:
         return dict(preprocessor.options.model_validate(dict(unit.preprocessor_options)))
     except ValidationError as error:

@@ -14,11 +14,11 @@ from extensions.controlnet.preprocessors.sizes import Pixels, to_picture
 METRIC = ("zoedepth", "prompt_depth_anything")  # they say how far away something is, the others how near
 
 
-def find_nearness(preprocessor: str, folder: Path, known: str, picture: Pixels) -> NDArray[np.float32]:
+def find_nearness(preprocessor: str, folder: Path, picture: Pixels) -> NDArray[np.float32]:
     """Return how near everything is [height, width], from 0 (the farthest) to 1 (the nearest)."""
     from transformers import AutoConfig, AutoModelForDepthEstimation
 
-    predicted = load_network(preprocessor, folder, AutoModelForDepthEstimation, known)(to_picture(picture))
+    predicted = load_network(preprocessor, folder, AutoModelForDepthEstimation)(to_picture(picture))
     values = predicted.predicted_depth[0].float().numpy()
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type in METRIC or getattr(config, "depth_estimation_type", "relative") == "metric":

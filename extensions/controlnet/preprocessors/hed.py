@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from extensions.controlnet.preprocessors.annotators import fill, require
+from extensions.controlnet.preprocessors.annotators import fill
 from extensions.controlnet.preprocessors.sizes import Pixels, thin
 
-FILE = "ControlNetHED.pth"
 BLOCKS = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))  # channels in, out, convolutions
 
 
@@ -53,13 +52,12 @@ class Hed(nn.Module):  # type: ignore[misc]
         return maps
 
 
-def find_edges(preprocessor: str, folder: Path, known: str, picture: Pixels, *, is_safe: bool = False) -> Pixels:
+def find_edges(preprocessor: str, file: Path, picture: Pixels, *, is_safe: bool = False) -> Pixels:
     """Return soft edges [height, width], 0 to 255; `is_safe` leaves three levels, in which nothing can hide."""
     from webui.extending.computing import read_tensors
 
-    require(preprocessor, folder, (FILE,), known)
     network = Hed()
-    fill(network, read_tensors(folder / FILE), preprocessor, folder / FILE)
+    fill(network, read_tensors(file), preprocessor, file)
     with torch.inference_mode():
         maps = network.eval()(torch.from_numpy(_widened(picture)).permute(2, 0, 1)[None].float())
         size = maps[0].shape[2:]

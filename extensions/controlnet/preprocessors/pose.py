@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from extensions.controlnet.preprocessors.annotators import load_network, load_weights, require
+from extensions.controlnet.preprocessors.annotators import load_network, load_weights
 from extensions.controlnet.preprocessors.sizes import Pixels, to_picture
 
 MARGIN = 1.25  # of what is looked at to the box around a person
@@ -41,16 +41,12 @@ Pose = tuple[Point, ...]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def draw_poses(
-    preprocessor: str, folder: Path, detector: Path, known: str, picture: Pixels, confidence: float
-) -> Pixels:
+def draw_poses(preprocessor: str, folder: Path, detector: Path, picture: Pixels, confidence: float) -> Pixels:
     """Return the skeletons of all people on black.
 
     People are found by the network in `detector`; without that folder the picture is taken as one person's.
     """
-    poses = [
-        find_pose(preprocessor, folder, known, picture, box) for box in find_people(preprocessor, detector, picture)
-    ]
+    poses = [find_pose(preprocessor, folder, picture, box) for box in find_people(preprocessor, detector, picture)]
     return draw_skeletons(poses, picture.shape[1], picture.shape[0], confidence)
 
 
@@ -63,8 +59,7 @@ def find_people(preprocessor: str, detector: Path, picture: Pixels) -> tuple[Box
 
     from extensions.controlnet.preprocessors.annotators import load_preparation
 
-    known = "a folder of a detector such as RT-DETR or YOLOS"
-    outputs = load_network(preprocessor, detector, AutoModelForObjectDetection, known)(to_picture(picture))
+    outputs = load_network(preprocessor, detector, AutoModelForObjectDetection)(to_picture(picture))
     names = {
         int(key): name for key, name in json.loads((detector / "config.json").read_text("utf-8"))["id2label"].items()
     }
@@ -79,11 +74,10 @@ def find_people(preprocessor: str, detector: Path, picture: Pixels) -> tuple[Box
     )
 
 
-def find_pose(preprocessor: str, folder: Path, known: str, picture: Pixels, box: Box) -> Pose:
+def find_pose(preprocessor: str, folder: Path, picture: Pixels, box: Box) -> Pose:
     """Return OpenPose's 18 points of the person in `box`."""
     from transformers import VitPoseForPoseEstimation
 
-    require(preprocessor, folder, ("config.json", "model.safetensors"), known)
     network = load_weights(preprocessor, folder, VitPoseForPoseEstimation)
     backbone = network.config.backbone_config
     height, width = backbone.image_size

@@ -16,21 +16,19 @@ from webui.extending.api import BadFile
 UNIVERSAL = ("mask2former", "maskformer")  # they propose masks with classes; the others a class for each pixel
 
 
-def find_segments(preprocessor: str, folder: Path, known: str, picture: Pixels) -> Pixels:
+def find_segments(preprocessor: str, folder: Path, picture: Pixels) -> Pixels:
     """Return the picture with each pixel in the colour of its class."""
     from transformers import AutoConfig, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
 
-    is_universal = (folder / "config.json").is_file() and (
-        AutoConfig.from_pretrained(folder, local_files_only=True).model_type in UNIVERSAL
-    )
+    is_universal = AutoConfig.from_pretrained(folder, local_files_only=True).model_type in UNIVERSAL
     kind = AutoModelForUniversalSegmentation if is_universal else AutoModelForSemanticSegmentation
-    outputs = load_network(preprocessor, folder, kind, known)(to_picture(picture))
+    outputs = load_network(preprocessor, folder, kind)(to_picture(picture))
     size = picture.shape[0], picture.shape[1]
     classes = _of_masks(folder, outputs, size) if is_universal else _of_pixels(outputs.logits, size)
     if int(classes.max()) >= len(ADE_COLOURS):
         raise BadFile(
             f"Preprocessor {preprocessor}: the network in {folder} knows other classes than ADE20K's 150.",
-            hint=f"Put {known} there.",
+            hint="Put one for ADE20K there.",
             field="preprocessor",
         )
     return np.asarray(np.array(ADE_COLOURS, np.uint8)[classes.numpy()], np.uint8)

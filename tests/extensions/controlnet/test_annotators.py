@@ -170,10 +170,10 @@ def test_a_skeleton_has_openposes_colours() -> None:
 
 
 def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
-    (tmp_path / "hed").mkdir()
+    (file := tmp_path / "hed" / "ControlNetHED.pth").parent.mkdir()
     torch.manual_seed(5)
     weights = {name: tensor * 1.5 for name, tensor in Hed().state_dict().items()}
-    torch.save(weights, tmp_path / "hed" / "ControlNetHED.pth")
+    torch.save(weights, file)
     assert {"norm", "block1.convs.0.weight", "block5.convs.2.bias", "block3.projection.weight"} <= weights.keys()
     picture = np.asarray(PICTURE)
     values = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() - weights["norm"]
@@ -187,14 +187,14 @@ def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
         seen = functional.conv2d(values, weights[f"{name}.weight"], weights[f"{name}.bias"])
         maps.append(functional.interpolate(seen, picture.shape[:2], mode="bilinear"))
     expected = (torch.stack(maps).mean(0).sigmoid()[0, 0] * 255).numpy()
-    edges = find_edges("hed", tmp_path / "hed", "the file", picture)
+    edges = find_edges("hed", file, picture)
     assert edges.shape == picture.shape[:2]
     assert np.abs(edges - expected).max() <= 1
-    safe = find_edges("hed_safe", tmp_path / "hed", "the file", picture, is_safe=True)
+    safe = find_edges("hed_safe", file, picture, is_safe=True)
     assert set(np.unique(safe)) <= {0, 127, 255}
     assert run("hed", tmp_path, Image.new("RGB", (12, 3))).size == (256, 64)
     del weights["norm"]
-    torch.save(weights, tmp_path / "hed" / "ControlNetHED.pth")
+    torch.save(weights, file)
     with pytest.raises(BadFile, match="norm is not what it must be"):
         run("hed", tmp_path)
 
