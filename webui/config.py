@@ -27,6 +27,7 @@ MODEL_FOLDERS: Final = (
     "embeddings",
     "hypernetworks",
     "text_encoder",
+    "adetailer",
 )
 REDACTED: Final = "********"
 CPU_PARTS: Final = {

@@ -135,7 +135,8 @@ class Shelf:
         return find_taesd(self._taesd_dirs, half, family)
 
     def upscaler(self, name: str) -> UpscalerRef:
-        for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS)):
+        extra = [each.name for each in self.features.upscalers]
+        for kind, known in (("latent", LATENT_UPSCALERS), ("plain", PLAIN_UPSCALERS), ("extension", extra)):
             for each in known:
                 if each.lower() == name.strip().lower():
                     return UpscalerRef(name=each, kind=kind)
@@ -167,9 +168,9 @@ class Shelf:
     def names(self, kind: NameKind) -> Sequence[str]:
         match kind:
             case "sampler":
-                return [sampler.name for sampler in SAMPLERS]
+                return [sampler.name for sampler in (*SAMPLERS, *self.features.samplers)]
             case "schedule":
-                return [schedule.label for schedule in SCHEDULES]
+                return [*(schedule.label for schedule in SCHEDULES), *(each.name for each in self.features.schedules)]
             case "checkpoint":
                 return [model.name for model in self.models() if model.problem is None]
             case "vae":
@@ -177,9 +178,10 @@ class Shelf:
             case "module":
                 return [*_usable(self.vaes), *_usable(self.files.text_encoders)]
             case "upscaler":
-                return [*LATENT_UPSCALERS, *PLAIN_UPSCALERS, *_usable(self.upscalers)]
+                return [*LATENT_UPSCALERS, *self.names("picture_upscaler")]
             case "picture_upscaler":
-                return [*PLAIN_UPSCALERS, *_usable(self.upscalers)]
+                extra = [each.name for each in self.features.upscalers]
+                return [*PLAIN_UPSCALERS, *_usable(self.upscalers), *extra]
             case "style":
                 return list(self._styles.all())
             case "preprocessor":
@@ -214,7 +216,7 @@ class Shelf:
                 return self.features.find_preprocessor(name).name
             case "controlnet":
                 return self.files.of(Kind.CONTROLNET).find(name).name
-            case "lora" | "embedding" | "hypernetwork" | "ip_adapter" | "image_encoder":
+            case "lora" | "embedding" | "hypernetwork" | "ip_adapter" | "image_encoder" | "detector":
                 return self.files.of(Kind(kind)).find(name).name
             case "style":
                 raise NotFound(f"Style not found: {name!r}.", hint="Look into styles.csv.", field="styles")

@@ -87,6 +87,7 @@ class Kind(str, Enum):
     HYPERNETWORK = "hypernetwork"
     TEXT_ENCODER = "text_encoder"
     IMAGE_ENCODER = "image_encoder"
+    DETECTOR = "detector"
 
 
 EDITING = "editing"

@@ -20,7 +20,8 @@ from webui.errors import BadRequest, EaselError, GenerationError, NotFound
 Page = Literal["txt2img", "img2img"]
 NameKind = Literal[
     "sampler", "schedule", "checkpoint", "vae", "module", "upscaler", "picture_upscaler", "style",
-    "lora", "embedding", "hypernetwork", "controlnet", "ip_adapter", "image_encoder", "preprocessor",
+    "lora", "embedding", "hypernetwork", "controlnet", "ip_adapter", "image_encoder", "detector",
+    "preprocessor",
 ]  # fmt: skip
 """`controlnet` are what ControlNet can use, IP-Adapters apart; `picture_upscaler` are those upscalers that work on
 pictures, in the order of A1111's numbers for them."""
@@ -174,8 +175,9 @@ def explain(error: ValidationError) -> str:
 def options_schema(options: type[Data], names: Callable[[NameKind], Sequence[str]]) -> dict[str, Any]:
     """Return the JSON schema of a model of options, with the names there are instead of their kinds.
 
-    A field may carry these hints: `choices` or `names` (a kind) for a list to choose from; `suggestions`, lists or
-    kinds by the value of the field `suggestions_for`; `step`; `widget`; `hidden` for what only programs set.
+    A field may carry these hints: `choices`, and behind them `names` (a kind), for a list to choose from;
+    `suggestions`, lists or kinds by the value of the field `suggestions_for`; `step`; `widget`; `hidden` for what only
+    programs set.
     """
     schema: dict[str, Any] = options.model_json_schema()
     for model in (schema, *schema.get("$defs", {}).values()):
@@ -186,7 +188,7 @@ def options_schema(options: type[Data], names: Callable[[NameKind], Sequence[str
 
 def _name_choices(field: dict[str, Any], names: Callable[[NameKind], Sequence[str]]) -> None:
     if "names" in field:
-        field["choices"] = list(names(field.pop("names")))
+        field["choices"] = [*field.get("choices", ()), *names(field.pop("names"))]
     if "suggestions" in field:
         field["suggestions"] = {
             value: list(names(found) if isinstance(found, str) else found)  # type: ignore[arg-type]

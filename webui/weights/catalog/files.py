@@ -20,6 +20,7 @@ from webui.weights.catalog.places import ModelFolders
 from webui.weights.formats.headers import PICKLE_SUFFIXES
 from webui.weights.formats.metadata import THUMBNAIL, read_metadata, told_card, told_details
 from webui.weights.recognition.control_files import identify_control
+from webui.weights.recognition.detectors import identify_detector
 from webui.weights.recognition.embeddings import identify_embedding
 from webui.weights.recognition.encoder_files import identify_encoder
 from webui.weights.recognition.hypernetworks import identify_hypernetwork
@@ -106,6 +107,16 @@ EMBEDDINGS = _weights(Kind.EMBEDDING, "Embedding", "models/embeddings", identify
 HYPERNETWORKS = _weights(Kind.HYPERNETWORK, "Hypernetwork", "models/hypernetworks", identify_hypernetwork)
 TEXT_ENCODERS = _weights(Kind.TEXT_ENCODER, "Text encoder", "models/text_encoder", identify_encoder, "config.json")
 
+DETECTORS = Sort(
+    kind=Kind.DETECTOR,
+    wants=lambda name, root: name.endswith((".onnx", ".pt")),
+    folder_mark="",
+    identify=identify_detector,
+    field=Kind.DETECTOR.value,
+    words="Detector",
+    home="models/adetailer",
+)
+
 
 def vaes_among(checkpoint_dirs: Collection[Path]) -> Sort:
     """Return how to look for VAEs: all files in their own folders, among the checkpoints what is called one."""
@@ -136,6 +147,7 @@ class ModelFiles:
     embeddings: Catalog
     hypernetworks: Catalog
     text_encoders: Catalog
+    detectors: Catalog
     taesd_dirs: tuple[Path, ...] = ()
     by_kind: Mapping[Kind, Catalog] = field(init=False)
 
@@ -149,6 +161,7 @@ class ModelFiles:
             Kind.EMBEDDING: self.embeddings,
             Kind.HYPERNETWORK: self.hypernetworks,
             Kind.TEXT_ENCODER: self.text_encoders,
+            Kind.DETECTOR: self.detectors,
         }
         object.__setattr__(self, "by_kind", catalogs)
 
@@ -172,6 +185,7 @@ class ModelFiles:
             embeddings=look(EMBEDDINGS, ()),
             hypernetworks=look(HYPERNETWORKS, ()),
             text_encoders=look(TEXT_ENCODERS, ()),
+            detectors=look(DETECTORS, ()),
             taesd_dirs=folders.of(Kind.TAESD),
         )
 

@@ -29,6 +29,7 @@ BELOW_MODELS: Mapping[Kind, tuple[str, ...]] = {
     Kind.EMBEDDING: ("embeddings",),
     Kind.HYPERNETWORK: ("hypernetworks",),
     Kind.TEXT_ENCODER: ("text_encoder", "clip", "clip_vision"),
+    Kind.DETECTOR: ("adetailer",),
     Kind.UPSCALER: (
         "ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "Swin2SR", "ScuNET", "DAT", "HAT", "upscale_models",
     ),
