@@ -48,6 +48,7 @@ from webui.weights.catalog.places import find_folders
 log = logging.getLogger("easel")
 
 PORTS_TO_TRY = 100
+RESTART = -1  # what `serve` returns when the program is to be started anew
 PATIENCE = 1.0  # seconds that a start or a refresh spends on new model files; what is left is read in the background
 EXTENSIONS = Path(__file__).resolve().parent.parent / "extensions"
 
@@ -64,10 +65,14 @@ def main(arguments: Sequence[str]) -> int:
         with bind(config) as listener:
             url = address(config, listener)
             with lock_data_folder(config.state_dir, url):
-                return serve(config, listener, url, began)
+                code = serve(config, listener, url, began)
     except EaselError as error:
         print(f"Easel cannot start: {error}", file=sys.stderr)
         return 1
+    if code == RESTART:
+        words = [word for word in arguments if word != "--autolaunch"]  # the page is open already
+        os.execv(sys.executable, [sys.executable, "-m", "webui", *words])
+    return code
 
 
 def bind(config: Config) -> socket.socket:
@@ -187,12 +192,14 @@ def serve(config: Config, listener: socket.socket, url: str, began: float) -> in
             studio,
             gate,
         )
+        if os.name == "posix":  # on Windows a new program cannot take the place of this one in its console
+            studio.offer_restart(server.restart)
         log.info("Easel is ready at %s (%.1f s)", url, time.monotonic() - began)
         print(f"Easel is ready: {url}", flush=True)
         if config.autolaunch:
             webbrowser.open(url)
         server.run(sockets=[listener])
-        return 0
+        return RESTART if server.is_restart_wanted else 0
     finally:
         studio.stop()
 
@@ -204,6 +211,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._studio = studio
         self._gate = gate
+        self.is_restart_wanted = False
+
+    def restart(self) -> None:
+        """End, so that the program can be started anew."""
+        self.is_restart_wanted = True
+        self.handle_exit(signal.SIGTERM, None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gate.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
-from webui.errors import BadRequest, GenerationError, NotFound
+from webui.errors import BadRequest, GenerationError, NotAllowed, NotFound
 from webui.extending.assets import Assets
 from webui.extending.features import Features
 from webui.extending.installing.installer import Installer
@@ -138,6 +138,7 @@ class Studio:
         self._wildcards = wildcards
         self._extensions = extensions
         self.installer = installer
+        self._restart: Callable[[], None] | None = None
         self._vocabulary: tuple[Path, Vocabulary] | None = None  # of the model that tokens were counted for last
         self._counting = threading.Lock()
         self._started = time.monotonic()
@@ -541,10 +542,16 @@ class Studio:
         if not found:
             return {}
         facts = dict(found)
+        extra = self.features.read_sampling(found.fields)
+        known = {"Sampler"} if "sampler" in extra else set()
+        known |= {"Schedule type"} if "schedule" in extra else set()
         if found.request is not None:
-            facts["request"] = found.request.replace(extensions=self.features.read_infotext(found.fields))
+            told = {"extensions": self.features.read_infotext(found.fields), **extra}
+            facts["request"] = found.request.replace(**told)
         facts["unmapped"] = tuple(
-            line for line in found.unmapped if not self.features.understands(line.partition(":")[0])
+            line
+            for line in found.unmapped
+            if not (self.features.understands(key := line.partition(":")[0]) or key in known)
         )
         return facts
 
@@ -592,6 +599,22 @@ class Studio:
             if not job.has_ended:
                 self._let_listen(job.id)
         self._librarian.start()
+
+    def offer_restart(self, restart: Callable[[], None]) -> None:
+        """Let users have the program started anew by `restart`, which returns at once."""
+        self._restart = restart
+
+    @property
+    def can_restart(self) -> bool:
+        return self._restart is not None and not self.installer.refusal
+
+    def restart(self) -> None:
+        """Start the program anew: jobs stay in the queue. `NotAllowed` where others than this machine could ask."""
+        if self.installer.refusal:
+            raise NotAllowed("The server cannot be restarted over the network.", hint="Restart it in its console.")
+        if self._restart is None:
+            raise NotAllowed("This server cannot restart itself.", hint="End it in its console and start it again.")
+        self._restart()
 
     def release_followers(self) -> None:
         """End all `follow` and `wait` calls, because the server is about to go."""

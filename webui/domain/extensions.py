@@ -154,7 +154,7 @@ class IndexEntry(Data):
 class ExtensionList(Data):
     """All extensions and what the user should know. `refusal`: why nothing can be installed; empty if it can.
 
-    `needs_restart`: something was changed since the start.
+    `needs_restart`: something was changed since the start; `can_restart`: the program can do that itself.
     """
 
     extensions: tuple[ExtensionView, ...]
@@ -163,4 +163,5 @@ class ExtensionList(Data):
     problems: tuple[str, ...] = ()
     refusal: str = ""
     needs_restart: bool = False
+    can_restart: bool = False
     loads: Literal["all", "bundled", "none"] = "all"

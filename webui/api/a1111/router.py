@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from webui.api.a1111.routes.commands import add_commands
+from webui.api.a1111.routes.extensions import add_extensions
 from webui.api.a1111.routes.generation import add_generation
 from webui.api.a1111.routes.lists import add_lists
 from webui.api.a1111.routes.pictures import add_pictures
@@ -27,4 +28,5 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     add_commands(router, studio)
     add_lists(router, studio)
     add_scripts(router, studio)
+    add_extensions(router, studio)
     return router

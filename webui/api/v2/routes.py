@@ -18,6 +18,7 @@ from starlette.responses import Response
 from webui.api.errors import PlainJSONResponse, describe
 from webui.api.following import Followers, Happening
 from webui.api.strict_json import StrictRoute
+from webui.api.v2.extensions_admin import add_extensions_admin
 from webui.api.v2.model_work import add_model_work
 from webui.api.v2.models import add_models
 from webui.api.v2.names import add_names
@@ -54,6 +55,7 @@ def build_router(studio: Studio, followers: Followers) -> APIRouter:
     add_model_work(router, studio)
     add_names(router, studio)
     add_panels(router, studio)
+    add_extensions_admin(router, studio)
     return router
 
 

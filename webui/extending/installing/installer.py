@@ -59,7 +59,7 @@ class Installer:
         self._homes = started.homes
         self._ledger = started.ledger
         self._started = started
-        self._refusal = refusal
+        self.refusal = refusal
         self._fetcher = fetcher or Fetcher()
         self._packages = packages or Packages()
         self._seconds = seconds
@@ -78,7 +78,7 @@ class Installer:
             waiting=tuple(inspection for inspection, _ in self._waiting.values()),
             saved=tuple(sorted(self._ledger.content.saved.values(), key=lambda saved: -saved.made)),
             problems=(self._ledger.problem,) if self._ledger.problem else (),
-            refusal=self._refusal,
+            refusal=self.refusal,
             needs_restart=gone or any(is_changed(each, self._started) for each in found),
             loads=self._started.which,
         )
@@ -270,8 +270,8 @@ class Installer:
             self._changing.release()
 
     def _allow(self) -> None:
-        if self._refusal:
-            raise NotAllowed(self._refusal)
+        if self.refusal:
+            raise NotAllowed(self.refusal)
 
     def _find(self, folder: str) -> Found:
         for each in self._homes.find():
