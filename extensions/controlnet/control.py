@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from extensions.controlnet.colour_fixing import fix_colours
 from extensions.controlnet.facts import ControlFacts, ControlRef, UnitFacts
 from extensions.controlnet.families import UNETS
 from extensions.controlnet.hints import Hints, region_of
@@ -39,7 +40,7 @@ from extensions.controlnet.strength import (
     weigh,
 )
 from webui.extending.api import Family, Kind
-from webui.extending.computing import Run
+from webui.extending.computing import Combine, Run
 
 _POSITIONS = {
     "UNet2DConditionModel": ("sample", "timestep", "encoder_hidden_states"),
@@ -80,7 +81,7 @@ class Control:
     def enter(self, run: Run) -> Iterator[None]:
         """Let the units of a plan steer the denoiser of `run` while the block runs."""
         facts = ControlFacts.model_validate(run.facts)
-        if run.family == Family.SDXL_REFINER and run.plan.model.family != run.family:
+        if _is_refiner(run):
             run.note("ControlNet does not act on the refiner.")
             yield
             return
@@ -91,6 +92,10 @@ class Control:
             hook = _make_hook(looks, units, run)
             open_.callback(run.network.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield
+
+    def wrap_guidance(self, combine: Combine, run: Run) -> Combine:
+        """Return how predictions are combined, as units change it that fix colours."""
+        return combine if _is_refiner(run) else fix_colours(combine, run, self._hints)
 
     def _prepare(self, facts: Sequence[UnitFacts], run: Run, open_: ExitStack) -> tuple[list[Look], list[_Unit]]:
         looks, units = [], []
@@ -125,6 +130,11 @@ class Control:
         steer = make(unit, network, lodged, self._hints, run)
         pooled = bool(getattr(network.config, "global_pool_conditions", False))
         return _Unit(unit, steer, region_of(unit, self._hints, run), pooled)
+
+
+def _is_refiner(run: Run) -> bool:
+    """Tell whether a refiner of another family than the checkpoint's denoises."""
+    return run.family == Family.SDXL_REFINER != run.plan.model.family
 
 
 def _find_steer(model: ControlRef, family: Family) -> Callable[[UnitFacts, nn.Module, Lodged, Hints, Run], Steer]:

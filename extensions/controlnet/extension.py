@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from extensions.controlnet.arguments import read_arguments
 from extensions.controlnet.infotext import INFOTEXT
+from extensions.controlnet.keeping import keep_unmasked
 from extensions.controlnet.options import ControlOptions
 from extensions.controlnet.planning import plan_control
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS
@@ -16,7 +16,7 @@ from webui.extending.api import ExtensionApi, Panel
 
 if TYPE_CHECKING:
     from extensions.controlnet.control import Control
-    from webui.extending.computing import Run
+    from webui.extending.computing import Combine, Run
 
 
 def register(api: ExtensionApi) -> None:
@@ -35,18 +35,26 @@ def register(api: ExtensionApi) -> None:
         api.add_route(route)
     api.add_infotext(INFOTEXT)
     api.change_plan(plan_control)
-    api.patch(_enter_in_worker())
+    steering = _Steering()
+    api.patch(steering.enter)
+    api.wrap_guidance(steering.wrap_guidance)
+    api.change_image(keep_unmasked)
 
 
-def _enter_in_worker() -> Callable[[Run], AbstractContextManager[None]]:
-    """Return the hook, which imports torch and remembers networks and pictures from its first use on."""
-    controls: list[Control] = []
+class _Steering:
+    """The hooks in the worker: torch is imported by the first that is called."""
 
-    def enter(run: Run) -> AbstractContextManager[None]:
+    def __init__(self) -> None:
+        self._control: Control | None = None
+
+    def enter(self, run: Run) -> AbstractContextManager[None]:
+        return self._find().enter(run)
+
+    def wrap_guidance(self, combine: Combine, run: Run) -> Combine:
+        return self._find().wrap_guidance(combine, run)
+
+    def _find(self) -> Control:
         from extensions.controlnet.control import Control
 
-        if not controls:
-            controls.append(Control())
-        return controls[0].enter(run)
-
-    return enter
+        self._control = self._control or Control()
+        return self._control

@@ -9,6 +9,8 @@ from extensions.controlnet.options import ControlMode, HiresOption, ResizeMode, 
 from webui.extending.api import Data, Family, Kind, Reference
 
 NAME = "controlnet"
+KEEPING = "inpaint_only"
+"""The preprocessor whose units keep what is not masked of their pictures."""
 INPAINTING = "inpaint"
 """What the names of preprocessors begin with that show a network a picture with a hole."""
 

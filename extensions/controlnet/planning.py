@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from extensions.controlnet.arguments import HASH
 from extensions.controlnet.facts import NAME, ControlFacts, ControlRef, UnitFacts
 from extensions.controlnet.families import FIELD, UNETS, refuse_other_family, refuse_uncontrolled, say
@@ -29,7 +31,12 @@ def plan_control(plan: Plan, options: ControlOptions, tools: Tools) -> Plan:
         facts = _find_facts(number, unit, plan, tools)
         units.append(facts)
         said |= write_unit(number, unit, None if facts.model is None else _title(facts.model))
-    return plan.told(NAME, ControlFacts(units=tuple(units)), infotext=said)
+    return plan.told(NAME, ControlFacts(units=tuple(units)), infotext=said, pictures=_pictures(units))
+
+
+def _pictures(units: Sequence[UnitFacts]) -> tuple[str, ...]:
+    """Return the references to all stored pictures that units need."""
+    return tuple(picture for unit in units for picture in (unit.image, unit.mask, unit.region) if picture)
 
 
 def _find_facts(number: int, unit: Unit, plan: Plan, tools: Tools) -> UnitFacts:

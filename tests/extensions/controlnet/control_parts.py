@@ -42,7 +42,8 @@ def mask(size: tuple[int, int] = (64, 64)) -> Image.Image:
 
 def control_models(options: EngineOptions) -> Models:
     """Return models that ControlNet steers, with all pictures that units name here."""
-    models = Models(options, [Modifier(NAME, patches=(Control().enter,))])
+    control = Control()
+    models = Models(options, [Modifier(NAME, patches=(control.enter,), guidance=(control.wrap_guidance,))])
     other = shapes(colours=False).transpose(Image.Transpose.ROTATE_90)
     models.inputs = MappingProxyType({HINT: shapes(), HOLE: mask(), REGION: mask(), OTHER_HINT: other})
     return models

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from extensions.controlnet.networks.lite import find_layer
-from extensions.controlnet.reference import choose_layers
+from extensions.controlnet.reference import choose_attention
 from tests.engine_parts import PlanMaker, difference, latents_of, plans_of
 from tests.extensions.controlnet.control_parts import (
     HINT,
@@ -181,8 +181,8 @@ def reference(**changes: Any) -> Any:
 
 def test_wide_layers_take_part_first() -> None:
     unet = make_networks()["unet"]
-    assert len(choose_layers(unet, 1.0)) == 7 and not choose_layers(unet, 0)
-    half = choose_layers(unet, 0.5)
+    assert len(choose_attention(unet, 1.0)) == 7 and not choose_attention(unet, 0)
+    half = choose_attention(unet, 0.5)
     assert len(half) == 4 and {layer.to_q.in_features for layer in half} == {64}
 
 
@@ -202,7 +202,7 @@ def test_attention_finds_the_picture_beside_its_own_places(
     """One layer's output is attention to own and kept states; for negative prompts mixed with that to its own."""
     plan = make_plan(steps=1)
     network = steered_models.get(plan.model).resident.network("unet")
-    (layer,) = choose_layers(network, 0.1)
+    (layer,) = choose_attention(network, 0.1)
     block = next(module for module in network.modules() if getattr(module, "attn1", None) is layer)
     given: list[Tensor] = []
     around: list[Tensor] = []  # before and behind the attention: what it adds, after all hooks, lies between
