@@ -131,11 +131,14 @@ def test_units_hold_pictures_and_what_is_wrong_is_said_at_its_field(screen: Scre
     expect(second.locator(".picture-shown img")).to_be_visible()
     screen.page.locator("#txt2img_frames_units_input_1_enabled input").check()
     screen.page.locator("#txt2img_frames_units_input_1_preprocessor_options_input_low input[type=number]").fill("50")
+    chosen = screen.page.locator("#txt2img_frames_units_input_1_preprocessor")
+    chosen.get_by_text("Preview").click()
+    expect(chosen.locator("img.preview-picture")).to_be_visible()
     sent = generate(screen, site)["request"]["extensions"]["frames"]["units"]
     reference = sent[1].pop("image")
     assert sent == [{}, {"enabled": True, "preprocessor_options": {"low": 50}}]
     assert site.client.get(f"/api/v2/inputs/{reference}").status_code == 200
-    screen.page.locator("#txt2img_frames_units_input_1_preprocessor select").select_option(label="Plain")
+    chosen.locator("select").select_option(label="Plain")
     expect(screen.page.locator("#txt2img_frames_units_input_1_preprocessor_options")).to_be_hidden()
     weight = screen.page.locator("#txt2img_frames_units_input_1_weight")
     weight.locator("input[type=number]").fill("7")

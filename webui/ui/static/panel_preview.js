@@ -1,6 +1,7 @@
 // A look at what a preprocessor makes of a picture before anything is generated.
 
 import { make } from "./dom.js";
+import { formOf } from "./form.js";
 import * as lightbox from "./lightbox.js";
 import { t } from "./page.js";
 import { sendTo } from "./sending.js";
@@ -43,8 +44,9 @@ function ended(id) {
   });
 }
 
+/** Return the address of the picture that the preprocessor makes of the one among the fields, or of img2img's. */
 async function drawn(fields, about) {
-  const image = fields.picture();
+  const image = fields.picture() || (fields.page === "img2img" ? formOf("img2img").input("images").value.split(",")[0] : "");
   if (!image) throw new Error(t("Choose a picture first"));
   const job = await post("api/v2/jobs", { kind: "preprocess", image, preprocessor: fields.values[about.name], options: optionsOf(fields, about) });
   return imageAddress(await ended(job.id), 0);
