@@ -96,7 +96,7 @@ def load_places(places: Iterable[Place], begin: Callable[[Place], None] = lambda
             raise
         except BaseException as error:  # sys.exit and whatever else strangers raise
             log.warning("Extension %s failed and is left out", place.name, exc_info=True)
-            failures.append(Failure(place.name, explain(error), traceback.format_exc()))
+            failures.append(Failure(place.name, explain(error), trace_of(error, place)))
         else:
             active.append(Extension(place.name, place.folder, place.folder.name, place.is_bundled, place.overlay, api))
     problems = tuple(f"Extension {each.name} is left out: {each.problem}" for each in failures)
@@ -109,6 +109,14 @@ def explain(error: BaseException) -> str:
     if isinstance(error, EaselError):
         return str(error)
     return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def trace_of(error: BaseException, place: Place) -> str:
+    """Return where in its own files an extension failed, as Python writes it."""
+    trace = error.__traceback__
+    while trace is not None and not Path(trace.tb_frame.f_code.co_filename).is_relative_to(place.folder):
+        trace = trace.tb_next  # ours, and Python's import
+    return "".join(traceback.format_exception(type(error), error, trace))
 
 
 def load(place: Place) -> ExtensionApi:

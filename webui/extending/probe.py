@@ -12,13 +12,12 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from webui.extending.additions import additions_of
-from webui.extending.loader import explain, load
+from webui.extending.loader import explain, load, trace_of
 from webui.extending.places import Place, module_name
 
 HEAVY = ("torch", "diffusers", "transformers", "gradio", "cv2")  # what costs the server seconds and much memory
@@ -49,7 +48,7 @@ def examine(place: Place) -> dict[str, Any]:
     try:
         additions = additions_of(load(place))
     except BaseException as error:  # sys.exit too
-        traceback.print_exc()
+        print(trace_of(error, place), file=sys.stderr)
         return {"problem": explain(error)}
     return {
         "additions": [each.model_dump() for each in additions],

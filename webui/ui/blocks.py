@@ -16,7 +16,7 @@ from webui.ui.actions import Outcome
 from webui.ui.components import Factory
 from webui.ui.form import Form
 from webui.ui.picture_form import PictureFields
-from webui.ui.tabs import extras, img2img, models, pnginfo, settings, txt2img
+from webui.ui.tabs import extensions, extras, img2img, models, pnginfo, settings, txt2img
 from webui.ui.texts import Texts
 
 KEEP_UPLOADS = (3600, 86400)  # seconds: how often Gradio looks, how old one of its files may get
@@ -95,6 +95,8 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
                 models.build(Factory("models", text))
             with gradio.Column(elem_id="tab_pnginfo", elem_classes=["page"]):
                 pnginfo.build(Factory("pnginfo", text))
+            with gradio.Column(elem_id="tab_extensions", elem_classes=["page"]):
+                extensions.build(Factory("extensions", text))
             with gradio.Column(elem_id="tab_settings", elem_classes=["page"]):
                 settings.build(Factory("settings", text))
         Factory("", text).mount("footer")

@@ -3,6 +3,7 @@
 import * as batch from "./batch.js";
 import * as compat from "./compat.js";
 import { byId } from "./dom.js";
+import * as extensions from "./extensions.js";
 import * as extras from "./extras.js";
 import * as form from "./form.js";
 import * as gallery from "./gallery.js";
@@ -41,6 +42,7 @@ compat.onLoaded(async () => {
   batch.build();
   extras.build();
   models.build();
+  extensions.build();
   results.build();
   shortcuts.build();
   status.build();

@@ -4,7 +4,7 @@ import { run } from "./compat.js";
 import { byId, make } from "./dom.js";
 import { facts, t } from "./page.js";
 
-const NAMES = { tab_txt2img: "txt2img", tab_img2img: "img2img", tab_extras: "Extras", tab_models: "Models", tab_pnginfo: "PNG info", tab_settings: "Settings" };
+const NAMES = { tab_txt2img: "txt2img", tab_img2img: "img2img", tab_extras: "Extras", tab_models: "Models", tab_pnginfo: "PNG info", tab_extensions: "Extensions", tab_settings: "Settings" };
 
 export function show(id) {
   for (const page of byId("tabs").querySelectorAll(":scope > .page")) {
