@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from extensions.controlnet.preprocessors.palette import ADE_COLOURS
-from extensions.controlnet.preprocessors.sizes import Pixels
+from extensions.controlnet.preprocessors.sizes import Pixels, pack
 
 GRID = 64  # pixels of one square of the colour grid
 SHUFFLE_SCALE = 256  # pixels: the width of the waves that a shuffled picture is moved by
@@ -73,10 +73,11 @@ def _waves(draw: np.random.Generator, width: int, height: int) -> np.ndarray[tup
 def to_palette(picture: Pixels) -> Pixels:
     """Return every pixel in the colour of ADE20K's palette that is nearest to it."""
     palette = np.array(ADE_COLOURS, np.int32)
-    colours, places = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
+    packed, places = np.unique(pack(picture), return_inverse=True)
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.int32)
     nearest = np.concatenate(
         [
-            ((part[:, None].astype(np.int32) - palette[None]) ** 2).sum(axis=2).argmin(axis=1)
+            ((part[:, None] - palette[None]) ** 2).sum(axis=2).argmin(axis=1)
             for part in np.array_split(colours, max(1, len(colours) // CHUNK))
         ]
     )

@@ -113,7 +113,8 @@ def _scale_map(pixels: Pixels, width: int, height: int) -> Pixels:
     return stretch(pixels, width, height)
 
 
-def _packed(pixels: Pixels) -> NDArray[np.uint32]:
+def pack(pixels: Pixels) -> NDArray[np.uint32]:
+    """Return the colours of a picture or map as numbers [height, width]: 0xRRGGBB, or grey as it is."""
     if pixels.ndim == 2:
         return pixels.astype(np.uint32)
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
@@ -121,7 +122,7 @@ def _packed(pixels: Pixels) -> NDArray[np.uint32]:
 
 
 def _has_few_colours(pixels: Pixels) -> bool:
-    packed = _packed(pixels)
+    packed = pack(pixels)
     if len(np.unique(packed)) > min(FEW_COLOURS, packed.size // 16):
         return False
     # A grey ramp has few values too; in a map of labels nearly all neighbours are alike.
