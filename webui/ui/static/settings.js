@@ -113,10 +113,11 @@ async function apply() {
 
 async function load() {
   try {
-    ({ values, schema, extensions } = await get("api/v2/settings"));
+    const found = await get("api/v2/settings");
+    if (changed.size) return; // somebody has begun to type meanwhile
+    ({ values, schema, extensions } = found);
     for (const each of extensions) Object.assign(values, each.values);
     tellOptions(values);
-    changed.clear();
     draw();
     search();
   } catch (error) {
