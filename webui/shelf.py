@@ -168,7 +168,7 @@ class Shelf:
     def names(self, kind: NameKind) -> Sequence[str]:
         match kind:
             case "sampler":
-                return [sampler.name for sampler in (*SAMPLERS, *self.features.samplers)]
+                return [*(sampler.name for sampler in SAMPLERS), *(each.name for each in self.features.samplers)]
             case "schedule":
                 return [*(schedule.label for schedule in SCHEDULES), *(each.name for each in self.features.schedules)]
             case "checkpoint":

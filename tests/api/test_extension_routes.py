@@ -103,6 +103,19 @@ def test_settings_of_an_extension(site: Site) -> None:
         site.client.post("/sdapi/v1/options", json={"tint_most": 1.0})
 
 
+def test_samplers_schedules_and_upscalers_of_extensions_are_chosen_by_name(site: Site) -> None:
+    assert "Plain" in [each["name"] for each in site.client.get("/sdapi/v1/samplers").json()]
+    assert "Halves" in [each["label"] for each in site.client.get("/sdapi/v1/schedulers").json()]
+    body = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2, "sampler_name": "plain", "scheduler": "halves"}
+    info = site.client.post("/sdapi/v1/txt2img", json=body).json()["info"]
+    assert "Sampler: Plain, Schedule type: Halves" in info
+    job = site.generate(sampler="Plain", schedule="Halves", hires={"upscaler": "Negative", "scale": 2})
+    assert job.plan.extra.sampler == "Plain" and job.plan.hires.upscaler.kind == "extension"  # type: ignore[union-attr]
+    request = site.studio.read_infotext(job.images[0].infotext).request
+    assert request is not None and (request.sampler, request.schedule) == ("Plain", "Halves")
+    assert site.client.post("/api/v2/jobs", json={"prompt": "a", "sampler": "Plainest"}).status_code == 404
+
+
 def test_the_program_keeps_its_paths(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert site.client.get("/sdapi/v1/loras").status_code == 200
     assert site.client.get("/tint/nothing").status_code == 404

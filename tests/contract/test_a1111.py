@@ -189,7 +189,7 @@ def test_text_generation_webui_sends_a_scale_as_text_and_an_upscaler_we_lack(sit
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "always on script ADetailer not found"),
+        ({"alwayson_scripts": {"AnimateDiff": {"args": [True]}}}, "always on script AnimateDiff not found"),
         ({"alwayson_scripts": {"Soft inpainting": {"args": [True]}}}, "Soft inpainting not found"),
         ({"script_name": "no such"}, "Script 'no such' not found"),
         ({"restore_faces": True}, "restore_faces"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from PIL import Image
 
 from tests.engine.conftest import PlanMaker
 from webui.domain.events import Noted
-from webui.domain.plan import Plan
+from webui.domain.plan import ExtraSampling, Plan
 from webui.engine.control import Control
-from webui.engine.denoise import Denoise
+from webui.engine.denoise import Denoise, NoiseLevels
 from webui.engine.engine import Engine, EngineOptions, ImageReady
 from webui.engine.guidance import Combine, Guiding
 from webui.engine.run import ImageRun, Modifier, Moment, Run
+from webui.engine.samplers import Step
+from webui.engine.schedules import find_sigmas
 from webui.errors import BadRequest, EaselError, GenerationError
+from webui.weights.checkpoint import NoiseSchedule
 from webui.weights.memory import Resident
 
 
@@ -234,3 +238,36 @@ def test_a_picture_stays_when_its_change_fails(options: EngineOptions, make_plan
     pictures, notes = run(options, for_extension(make_plan()), Modifier("mine", image_changes=(change,)))
     assert np.array_equal(pictures[0], run(options, make_plan())[0][0])
     assert len(notes) == 1 and "Extension mine failed" in notes[0]
+
+
+def sample(denoise: Denoise, latents: torch.Tensor, sigmas: Sequence[float], *_: object) -> Iterator[Step]:
+    """Euler's steps."""
+    for index, (sigma, lower) in enumerate(pairwise(sigmas)):
+        denoised = denoise(latents, sigma)
+        latents = denoised + (latents - denoised) * (lower / sigma)
+        yield Step(index, latents, denoised)
+
+
+def test_a_sampler_and_a_schedule_stand_in_for_the_plans(options: EngineOptions, make_plan: PlanMaker) -> None:
+    given: list[tuple[int, float, float]] = []
+
+    def sigmas(steps: int, lowest: float, highest: float) -> list[float]:
+        given.append((steps, lowest, highest))
+        return find_sigmas("Euler", "Karras", steps, NoiseLevels(NoiseSchedule()))[:-1]
+
+    mine = Modifier("mine", samplers={"Plain": sample}, schedules={"Mine": sigmas})
+    asked = make_plan(extra=ExtraSampling(sampler="Plain", schedule="Mine"))
+    pictures = run(options, asked, mine)[0]
+    assert np.array_equal(pictures[0], run(options, make_plan(schedule="Karras"))[0][0])
+    assert given[0][0] == 4 and 0 < given[0][1] < given[0][2]
+
+
+def test_a_schedule_that_does_not_fall_is_refused(options: EngineOptions, make_plan: PlanMaker) -> None:
+    mine = Modifier("mine", schedules={"Mine": lambda steps, lowest, highest: [1.0] * steps})
+    with pytest.raises(GenerationError, match="falling noise levels"):
+        run(options, make_plan(extra=ExtraSampling(schedule="Mine")), mine)
+
+
+def test_what_is_gone_is_said(options: EngineOptions, make_plan: PlanMaker) -> None:
+    with pytest.raises(GenerationError, match="'Plain'"):
+        run(options, make_plan(extra=ExtraSampling(sampler="Plain")))

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from webui.extending.api import (
-    BadRequest, Call, Data, File, GenerationRequest, Infotext, Kind, Networks, Panel, Plan, PreprocessRequest,
+    BadRequest, Call, Data, ExtraSampler, ExtraSchedule, ExtraUpscaler, File, GenerationRequest, Infotext, Kind, Networks, Panel, Plan, PreprocessRequest,
     Preprocessor, Reference, Route, SettingsSection, Tools, extract,
 )
 
@@ -77,6 +77,23 @@ def shade(picture, options):
     return picture.convert("L").point(lambda value: 255 if value >= options.threshold else 0)
 
 
+def sample(denoise, latents, sigmas, noise, setup):
+    from webui.extending.computing import Step
+
+    for index, sigma in enumerate(sigmas[:-1]):
+        denoised = denoise(latents, sigma)
+        latents = denoised + (latents - denoised) * (sigmas[index + 1] / sigma)
+        yield Step(index, latents, denoised)
+
+
+def halves(steps, lowest, highest):
+    return [highest / 2**step for step in range(steps)]
+
+
+def stretch(picture, width, height):
+    return picture.resize((width, height), 0).point(lambda value: 255 - value)
+
+
 def register(api):
     api.add_options(Panel("Tint", Options, aliases=("tinting",), description="Adds a colour."))
     api.add_settings(SettingsSection("Tint", Preferences))
@@ -88,6 +105,9 @@ def register(api):
     api.add_route(Route("GET", "/tint/state", answer, "How it is."))
     api.add_route(Route("POST", "/tint/shade", answer))
     api.add_preprocessor(Preprocessor("shades", "Shades", Shades, shade))
+    api.add_sampler(ExtraSampler("Plain", sample))
+    api.add_schedule(ExtraSchedule("Halves", halves))
+    api.add_upscaler(ExtraUpscaler("Negative", stretch))
     api.wrap_denoise(wrap_denoise)
     api.watch(lambda job, event: heard.append(event))
 '''

@@ -225,6 +225,13 @@ class RefinerPlan(Data):
     switch_at: float
 
 
+class ExtraSampling(Data):
+    """The sampler and the schedule of extensions that stand in for the plan's; empty: none."""
+
+    sampler: str = ""
+    schedule: str = ""
+
+
 class TilesPlan(Data):
     """How a picture of `width` × `height` is covered by `count` tiles of the plan's size."""
 
@@ -288,6 +295,7 @@ class Plan(Data):
     notes: tuple[str, ...] = ()  # what the user should know about it, such as a tag that has no effect
     extensions: Mapping[str, Mapping[str, Any]] = {}  # what extensions need in the worker, by their names
     pictures: tuple[str, ...] = ()  # stored ones that they need
+    extra: ExtraSampling = ExtraSampling()
     facts: Mapping[str, str] = {}  # what they add to the infotext
 
     def told(

@@ -32,7 +32,7 @@ class UpscalerRef(Data):
     """
 
     name: str
-    kind: Literal["latent", "plain", "network"]
+    kind: Literal["latent", "plain", "network", "extension"]
     path: Path | None = None
     sha256: str = ""
     tile: int = 192

@@ -39,7 +39,7 @@ class Models:
         self.modifiers = tuple(modifiers)
         self.inputs: Mapping[str, Image] = MappingProxyType({})
         self._notes: list[str] = []
-        self.upscalers = Upscalers(options)
+        self.upscalers = Upscalers(options, {name: each for of in modifiers for name, each in of.upscalers.items()})
         self._cache = ModelCache(options)
         self._wardrobe = Wardrobe()
         self._outfit: Outfit | None = None

@@ -18,6 +18,7 @@ from webui.domain.plan import ImagePlan, Plan
 from webui.engine.condition import Condition, Row
 from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
 from webui.engine.guidance import Combine
+from webui.engine.samplers import Sample
 from webui.errors import EaselError, GenerationError
 from webui.weights.memory import Resident, is_out_of_memory
 
@@ -180,6 +181,9 @@ class Modifier:
     wraps: tuple[WrapDenoise, ...] = ()
     guidance: tuple[WrapGuidance, ...] = ()
     image_changes: tuple[ChangeImage, ...] = ()
+    samplers: Mapping[str, Sample] = field(default_factory=dict)
+    schedules: Mapping[str, Callable[[int, float, float], Sequence[float]]] = field(default_factory=dict)
+    upscalers: Mapping[str, Callable[[Image, int, int], Image]] = field(default_factory=dict)
 
 
 def active(modifiers: Sequence[Modifier], plan: Plan) -> tuple[Modifier, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,10 +27,13 @@ from webui.engine.models import Loaded, Models
 from webui.engine.noise import NoiseSource, Origin
 from webui.engine.passes import Pass
 from webui.engine.patience import denoise_patiently
-from webui.engine.run import Run, active, blaming, wrap_denoise, wrap_guidance
-from webui.engine.samplers import Setup, Step
+from webui.engine.run import Modifier, Run, active, blaming, wrap_denoise, wrap_guidance
+from webui.engine.samplers import Sampler, Setup, Step
 from webui.engine.schedules import find_sigmas
+from webui.errors import GenerationError
 from webui.weights.memory import Resident
+
+Offer = TypeVar("Offer")
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,12 @@ class Sampling:
         """`loaded` is the model of the pass."""
         self._pass = of
         self._models = models
-        self._sampler = samplers.find(of.sampler)
+        self._sampler = find_sampling(of, models.modifiers)
         self._family = families.find(of.model.family)
         levels = self._family.noise_levels(loaded.resident, (of.width, of.height))
         self._trained = levels.planned(of.schedule_steps)
         self._levels = self._sampler.levels(self._trained)
-        self._schedule = find_sigmas(
-            of.sampler, of.schedule, of.schedule_steps, self._levels, of.sampling, of.model.family
-        )
+        self._schedule = find_levels(of, models.modifiers, self._levels)
         self._sigmas = self._schedule[min(of.schedule_steps - of.steps, len(self._schedule) - 2) :]
         self._refiner = of.refiner
         self._active: _Active | None = None
@@ -229,6 +232,35 @@ class Sampling:
             seed_delta=of.sampling.seed_delta if uses_delta else 0,
             path_range=(min(sigma for sigma in self._schedule if sigma > 0), max(self._schedule)),
         )
+
+
+def find_sampling(of: Pass, modifiers: Sequence[Modifier]) -> Sampler:
+    """Return the sampler of a pass: the plan's, or that of an extension which stands in for it."""
+    sampler, name = samplers.find(of.sampler), of.plan.extra.sampler
+    if not name or of.sampler != of.plan.sampler:
+        return sampler
+    return replace(sampler, sample=_offered({n: s for each in modifiers for n, s in each.samplers.items()}, name))
+
+
+def find_levels(of: Pass, modifiers: Sequence[Modifier], levels: NoiseLevels) -> list[float]:
+    """Return the noise levels of the whole schedule of a pass, from pure noise down to 0."""
+    name = of.plan.extra.schedule
+    if not name or of.schedule != of.plan.schedule:
+        return find_sigmas(of.sampler, of.schedule, of.schedule_steps, levels, of.sampling, of.model.family)
+    schedule = _offered({n: s for each in modifiers for n, s in each.schedules.items()}, name)
+    sigmas = [float(sigma) for sigma in schedule(of.schedule_steps, levels.lowest, levels.highest)]
+    falls = all(high > low > 0 for high, low in itertools.pairwise(sigmas))
+    if len(sigmas) != of.schedule_steps or not falls:
+        raise GenerationError(
+            f"Schedule {name!r} gives no {of.schedule_steps} falling noise levels.", hint="Choose another schedule."
+        )
+    return [*sigmas, 0.0]
+
+
+def _offered(offers: Mapping[str, Offer], name: str) -> Offer:
+    if name not in offers:
+        raise GenerationError(f"There is no {name!r} any more.", hint="Its extension failed; see the log.")
+    return offers[name]
 
 
 def is_reached(refiner: RefinerPlan, sigma: float, levels: NoiseLevels) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ MOST_PASSES = 3  # of one network over one picture, as in A1111
 MOST_PIXELS = 2**28  # of a picture between two passes
 
 
+Enlarge = Callable[[Image.Image, int, int], Image.Image]
+"""(picture, width, height) → the picture at about that size."""
+
+
 @dataclass(frozen=True)
 class TileDone:
     """Tile `number` (from 1) of `count` is enlarged; when memory runs out there are more than was said before."""
@@ -37,16 +42,23 @@ class TileDone:
 
 
 class Upscalers:
-    """Keeps the network that was used last."""
+    """Keeps the network that was used last; `extra` are ways to enlarge that extensions offer, by name."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, extra: Mapping[str, Enlarge] = MappingProxyType({})) -> None:
         self._options = options
+        self._extra = extra
         self._key: tuple[str, str] | None = None
         self._kept: Upscaler | None = None
 
     def holds(self, upscaler: UpscalerRef) -> bool:
         """Tell whether `upscaler` need not be loaded."""
         return upscaler.kind != "network" or self._key == _key(upscaler)
+
+    def extra(self, upscaler: UpscalerRef) -> Enlarge:
+        """Return what an extension does under this name; raise `GenerationError` when it is gone."""
+        if upscaler.name not in self._extra:
+            raise GenerationError(f"There is no upscaler {upscaler.name!r} any more.", hint="Its extension failed.")
+        return self._extra[upscaler.name]
 
     def get(self, upscaler: UpscalerRef) -> Upscaler:
         """Return the network on its device; raise `BadFile` when it cannot be loaded."""
@@ -102,6 +114,8 @@ def upscale_in_tiles(
     enlarged = image.convert("RGB")
     if upscaler.kind == "network" and not (image.width > width or image.height > height):
         enlarged = yield from _apply(enlarged, upscaler, size, networks)
+    if upscaler.kind == "extension":
+        enlarged = networks.extra(upscaler)(enlarged, width, height).convert("RGB")
     method = Image.Resampling.NEAREST if upscaler.name == "Nearest" else Image.Resampling.LANCZOS
     if enlarged.size != size:
         enlarged = enlarged.resize(size, method)

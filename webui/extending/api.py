@@ -24,6 +24,9 @@ from webui.extending.offers import (
     Call,
     ChangePlan,
     ChangeRequest,
+    ExtraSampler,
+    ExtraSchedule,
+    ExtraUpscaler,
     File,
     Hear,
     Infotext,
@@ -38,6 +41,7 @@ from webui.extending.offers import (
 from webui.extending.scripts import AnyScript, Expansion, NameKind, Page, Script, Tools, images_of, page_of
 from webui.prompt.tags import Tag, extract
 from webui.prompt.taught import find_words
+from webui.weights.formats.headers import Header, read_header
 from webui.weights.recognition.embeddings import embedding_word, embedding_words
 
 if TYPE_CHECKING:
@@ -66,6 +70,9 @@ __all__ = [
     "Event",
     "Expansion",
     "ExtensionApi",
+    "ExtraSampler",
+    "ExtraSchedule",
+    "ExtraUpscaler",
     "Family",
     "File",
     "FromExtendedImage",
@@ -76,6 +83,7 @@ __all__ = [
     "GenerationError",
     "GenerationRequest",
     "GuidanceOptions",
+    "Header",
     "Hires",
     "ImagePlan",
     "Infotext",
@@ -109,6 +117,7 @@ __all__ = [
     "find_words",
     "images_of",
     "page_of",
+    "read_header",
     "split_combined",
 ]
 
@@ -131,6 +140,9 @@ class ExtensionApi:
         self.tabs: tuple[Tab, ...] = ()
         self.routes: tuple[Route, ...] = ()
         self.preprocessors: tuple[AnyPreprocessor, ...] = ()
+        self.samplers: tuple[ExtraSampler, ...] = ()
+        self.schedules: tuple[ExtraSchedule, ...] = ()
+        self.upscalers: tuple[ExtraUpscaler, ...] = ()
         self.listeners: tuple[Hear, ...] = ()
         self.patches: tuple[Callable[[Run], AbstractContextManager[None]], ...] = ()
         self.denoise_wraps: tuple[Callable[[Denoise, Run], Denoise], ...] = ()
@@ -182,6 +194,20 @@ class ExtensionApi:
     def add_preprocessor(self, preprocessor: AnyPreprocessor) -> None:
         """Offer a way to make of a picture what a control network is shown."""
         self.preprocessors = (*self.preprocessors, preprocessor)
+
+    def add_sampler(self, sampler: ExtraSampler) -> None:
+        """Offer a sampler; it is chosen by its name like any other."""
+        if sampler.like not in {known.name for known in SAMPLERS}:
+            raise NotFound(f"There is no sampler {sampler.like!r} to be like.", field="sampler")
+        self.samplers = (*self.samplers, sampler)
+
+    def add_schedule(self, schedule: ExtraSchedule) -> None:
+        """Offer a schedule; it is chosen by its name like any other."""
+        self.schedules = (*self.schedules, schedule)
+
+    def add_upscaler(self, upscaler: ExtraUpscaler) -> None:
+        """Offer an upscaler; it is chosen by its name like any other."""
+        self.upscalers = (*self.upscalers, upscaler)
 
     def claim_tags(self, *kinds: str) -> None:
         """Say that tags `<kind:…>` in prompts are read by this extension."""

@@ -7,7 +7,9 @@ from webui.engine.denoise import Denoise, NoiseLevels
 from webui.engine.families.flux import pack
 from webui.engine.families.patches import fill_up
 from webui.engine.guidance import Combine, Guiding
+from webui.engine.noise import NoiseSource
 from webui.engine.run import ImageRun, Moment, Run
+from webui.engine.samplers import Setup, Step
 from webui.engine.vae import encode_pixels, to_pixels
 from webui.weights.formats.tensors import Weights, read_tensors, read_values
 from webui.weights.loading.naming_flux import original_place, rename_flux
@@ -23,9 +25,12 @@ __all__ = [
     "ImageRun",
     "Moment",
     "NoiseLevels",
+    "NoiseSource",
     "Resident",
     "Row",
     "Run",
+    "Setup",
+    "Step",
     "Weights",
     "attending_blocks",
     "dequantise",

@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from webui.domain.frozen import Data
-from webui.domain.plan import Plan, PreprocessPlan, UpscaleImage
+from webui.domain.plan import ExtraSampling, Plan, PreprocessPlan, UpscaleImage
 from webui.domain.request import GenerationRequest, PreprocessRequest
 from webui.errors import BadRequest, EaselError, GenerationError, NotFound
 from webui.extending.api import ExtensionApi
-from webui.extending.offers import AnyPanel, AnyPreprocessor, NoOptions
+from webui.extending.offers import (
+    AnyPanel,
+    AnyPreprocessor,
+    ExtraSampler,
+    ExtraSchedule,
+    ExtraUpscaler,
+    NoOptions,
+)
 from webui.extending.scripts import Tools, explain
 
 log = logging.getLogger(__name__)
@@ -77,6 +84,41 @@ class Features:
             if panel and page in panel.pages and wanted in (panel.title.lower(), api.name.lower(), *panel.aliases):
                 return api.name, panel
         return None
+
+    @property
+    def samplers(self) -> tuple[ExtraSampler, ...]:
+        return tuple(each for api in self.apis for each in api.samplers)
+
+    @property
+    def schedules(self) -> tuple[ExtraSchedule, ...]:
+        return tuple(each for api in self.apis for each in api.schedules)
+
+    @property
+    def upscalers(self) -> tuple[ExtraUpscaler, ...]:
+        return tuple(each for api in self.apis for each in api.upscalers)
+
+    def split_sampling(self, request: GenerationRequest) -> tuple[GenerationRequest, ExtraSampling]:
+        """Return `request` with samplers and schedules that the program knows, and those of extensions that stand in
+        for them."""
+        sampler = _find(self.samplers, request.sampler)
+        schedule = _find(self.schedules, request.schedule)
+        if sampler is not None:
+            request = request.replace(sampler=sampler.like)
+        if schedule is not None:
+            request = request.replace(schedule="Automatic")
+        extra = ExtraSampling(
+            sampler="" if sampler is None else sampler.name, schedule="" if schedule is None else schedule.name
+        )
+        return request, extra
+
+    def read_sampling(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Return the sampler and the schedule of extensions that an infotext names, as fields of a request."""
+        sampler = _find(self.samplers, fields.get("Sampler"))
+        schedule = _find(self.schedules, fields.get("Schedule type"))
+        return {
+            **({} if sampler is None else {"sampler": sampler.name}),
+            **({} if schedule is None else {"schedule": schedule.name}),
+        }
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
@@ -183,6 +225,14 @@ class Features:
                     hear(job_id, event)
                 except Exception:
                     log.warning("Extension %s failed to hear of an event", api.name, exc_info=True)
+
+
+Named = TypeVar("Named", ExtraSampler, ExtraSchedule, ExtraUpscaler)
+
+
+def _find(offered: Sequence[Named], name: str | None) -> Named | None:
+    wanted = (name or "").strip().lower()
+    return next((each for each in offered if each.name.lower() == wanted), None)
 
 
 def _validated(model: type[Data], given: Mapping[str, Any], title: str, field: str) -> Data:

@@ -47,4 +47,13 @@ def modifier_of(api: ExtensionApi) -> Modifier:
     """Return what one extension does in the engine."""
     from webui.engine.run import Modifier
 
-    return Modifier(api.name, api.patches, api.denoise_wraps, api.guidance_wraps, api.image_changes)
+    return Modifier(
+        api.name,
+        api.patches,
+        api.denoise_wraps,
+        api.guidance_wraps,
+        api.image_changes,
+        {each.name: each.sample for each in api.samplers},
+        {each.name: each.sigmas for each in api.schedules},
+        {each.name: each.enlarge for each in api.upscalers},
+    )

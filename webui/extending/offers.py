@@ -16,6 +16,8 @@ from webui.extending.scripts import Options, Page, Tools
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from webui.engine.samplers import Sample
+
 ReadArguments = Callable[[Sequence[object], Tools], Mapping[str, Any]]
 """(A1111's arguments by position, tools) → options by name."""
 
@@ -134,6 +136,35 @@ class Preprocessor(Generic[Options]):
     groups: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     description: str = ""
+
+
+@dataclass(frozen=True)
+class ExtraSampler:
+    """A sampler of an extension's own, under the name users see. `sample` runs in the worker: (denoise, latents
+    [B,C,h,w], sigmas, noise, setup) yields a `Step` for each step. In all else, such as its usual schedule, it counts
+    as the sampler it is `like`."""
+
+    name: str
+    sample: Sample
+    like: str = "Euler"
+
+
+@dataclass(frozen=True)
+class ExtraSchedule:
+    """A schedule of an extension's own. `sigmas` (steps, lowest and highest trained noise level) → as many falling
+    noise levels as there are steps; 0 is added behind them. It runs in the worker."""
+
+    name: str
+    sigmas: Callable[[int, float, float], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class ExtraUpscaler:
+    """An upscaler of an extension's own. `enlarge` (picture, width, height) → a picture, best of that size; it runs in
+    the worker."""
+
+    name: str
+    enlarge: Callable[[Image, int, int], Image]
 
 
 AnyPanel = Panel[Any]

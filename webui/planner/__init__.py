@@ -78,6 +78,7 @@ def plan_generation(
     """Resolve a request without a script; its images are counted from `first_index`."""
     tools = make_tools(shelf, draw_seed, settings)
     request = shelf.features.change_request(request, tools)
+    request, extra = shelf.features.split_sampling(request)
     checkpoint = shelf.checkpoint(request.model or settings.model)
     planned = plan_model(checkpoint, request, settings, shelf)
     model = planned.model
@@ -141,6 +142,7 @@ def plan_generation(
         sheets=plan_grid(full, settings, images),
         keep=full.keep and settings.save_images,
         pictures=references_in(request.extensions),
+        extra=extra,
         notes=(
             *pipeline_notes,
             *planned.notes,

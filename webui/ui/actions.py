@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from webui.domain.models import ModelInfo
 from webui.domain.passes import Hires
 from webui.domain.request import GenerationRequest
-from webui.domain.sampling import SAMPLERS, SCHEDULES
 from webui.errors import EaselError
 from webui.studio import Studio
 from webui.ui import groups
@@ -23,10 +22,6 @@ from webui.ui.picture_form import CONTENTS, RESIZES, PictureFields, fields_given
 from webui.ui.replay import onward_request, request_of, upscale_request
 
 PROPOSED = ("width", "height", "steps", "guidance", "sampler", "schedule")
-CHOICES = {
-    "sampler": tuple(sampler.name for sampler in SAMPLERS),
-    "schedule": tuple(schedule.label for schedule in SCHEDULES),
-}
 PICTURE_CHOICES = {
     "resize": tuple(value for _, value in RESIZES),
     "content": tuple(value for _, value in CONTENTS),
@@ -243,8 +238,10 @@ def open_page(studio: Studio, stored: Mapping[str, Any]) -> Outcome:
     model = studio.current_model()
     defaults = studio.defaults()
     names = ("sampler", "schedule") if stored else (*PROPOSED, "clip_skip")
+    known_names = {"sampler": studio.names("sampler"), "schedule": studio.names("schedule")}
     values = {
-        name: stored[name] if stored.get(name) in CHOICES.get(name, ()) else getattr(defaults, name) for name in names
+        name: stored[name] if stored.get(name) in known_names.get(name, ()) else getattr(defaults, name)
+        for name in names
     }
     known = style_names(studio)
     values["styles"] = [name for name in stored.get("styles") or () if name in known]

@@ -83,12 +83,10 @@ def build_blocks(studio: Studio, texts: Texts) -> Page:
         refresh = _build_quick_row(Factory("", text), form, studio, defaults)
         with gradio.Column(elem_id="tabs"):
             with gradio.Column(elem_id="tab_txt2img", elem_classes=["page"]):
-                page = txt2img.build(Factory("txt2img", text), form, defaults, actions.style_names(studio))
+                page = txt2img.build(Factory("txt2img", text), form, defaults, studio.names)
             with gradio.Column(elem_id="tab_img2img", elem_classes=["page"]):
                 picture_form.bind(model=form.components["model"], clip_skip=form.components["clip_skip"])
-                picture_page = img2img.build(
-                    Factory("img2img", text), picture_form, picture, defaults, actions.style_names(studio)
-                )
+                picture_page = img2img.build(Factory("img2img", text), picture_form, picture, defaults, studio.names)
             with gradio.Column(elem_id="tab_extras", elem_classes=["page"]):
                 extras.build(Factory("extras", text))
             with gradio.Column(elem_id="tab_models", elem_classes=["page"]):

@@ -58,6 +58,10 @@ def parameters_of(plan: Plan, image: ImagePlan) -> dict[str, str]:
     if plan.refiner:
         parameters |= {"Refiner": title(plan.refiner.model), "Refiner switch at": number(plan.refiner.switch_at)}
     parameters |= plan.facts
+    if plan.extra.sampler:
+        parameters["Sampler"] = plan.extra.sampler
+    if plan.extra.schedule:
+        parameters["Schedule type"] = plan.extra.schedule
     if plan.infotext.version:
         parameters["Version"] = f"{OWN_VERSION}{__version__}"
     if plan.model.family is Family.OTHER:

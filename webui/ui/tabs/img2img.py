@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio
@@ -25,10 +24,10 @@ def build(
     form: Form[GenerationRequest],
     picture: Form[PictureFields],
     defaults: GenerationRequest,
-    styles: Sequence[str],
+    names: txt2img.Names,
 ) -> Img2imgPage:
     """Make the page: what it has in common with txt2img goes to `form`, the rest to `picture`."""
-    generate = txt2img.build_top(make, form, styles)
+    generate = txt2img.build_top(make, form, names("style"))
     with gradio.Row(elem_classes=["workspace"], equal_height=False):
         with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
             make.mount("modes")
@@ -38,7 +37,7 @@ def build(
             _build_mask_options(make, picture)
             _build_outpaint_options(make, picture)
             _build_picture_options(make, picture)
-            txt2img.build_controls(make, form, defaults)
+            txt2img.build_controls(make, form, defaults, names)
         with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
             pass  # the scripts show the results of all jobs on the page that is open
     return Img2imgPage(generate)

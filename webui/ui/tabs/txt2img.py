@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import gradio
 
 from webui.domain.request import GenerationRequest
-from webui.ui.actions import CHOICES
 from webui.ui.components import Factory
 from webui.ui.form import Form
+
+Names = Callable[[Literal["style", "sampler", "schedule"]], Sequence[str]]
+"""What there is of a kind, in the order users see it."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +21,12 @@ class Txt2imgPage:
     generate: gradio.Button
 
 
-def build(
-    make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest, styles: Sequence[str]
-) -> Txt2imgPage:
-    """Make the page and bind its fields to `form`, showing `defaults`; `styles` can be chosen by name."""
-    generate = build_top(make, form, styles)
+def build(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest, names: Names) -> Txt2imgPage:
+    """Make the page and bind its fields to `form`, showing `defaults`; `names` are what can be chosen, by kind."""
+    generate = build_top(make, form, names("style"))
     with gradio.Row(elem_classes=["workspace"], equal_height=False):
         with gradio.Column(elem_id=make.identity("settings"), elem_classes=["controls"], scale=5, min_width=320):
-            build_controls(make, form, defaults)
+            build_controls(make, form, defaults, names)
         with gradio.Column(elem_id=make.identity("results"), elem_classes=["results"], scale=7, min_width=320):
             make.mount("progress")
             make.mount("gallery")
@@ -70,13 +71,13 @@ def _build_actions(make: Factory, form: Form[GenerationRequest], styles: Sequenc
     return generate
 
 
-def build_controls(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest) -> None:
+def build_controls(make: Factory, form: Form[GenerationRequest], defaults: GenerationRequest, names: Names) -> None:
     """Make everything that a job can be told besides its prompts."""
     make.mount("note")
     with gradio.Row(elem_id=make.identity("sampler_selection")):
         form.bind(
-            sampler=make.dropdown("sampling", "Sampling method", CHOICES["sampler"], defaults.sampler),
-            schedule=make.dropdown("scheduler", "Schedule type", CHOICES["schedule"], defaults.schedule),
+            sampler=make.dropdown("sampling", "Sampling method", names("sampler"), defaults.sampler),
+            schedule=make.dropdown("scheduler", "Schedule type", names("schedule"), defaults.schedule),
         )
     form.bind(steps=make.slider("steps", "Sampling steps", 1, 150, 1, defaults.steps or 20))
     with gradio.Row(elem_id=make.identity("dimensions"), elem_classes=["dimensions"]):

@@ -67,13 +67,21 @@ def _translate(
     and the settings of extensions that it overrides."""
     studio = running.studio
     theirs = asked.override_settings.keys() & studio.extension_settings().keys()
+    sampling = {"Sampler": asked.sampler_name or asked.sampler_index, "Schedule type": asked.scheduler or ""}
+    extra = studio.features.read_sampling(sampling)
     ours = {name: value for name, value in asked.override_settings.items() if name not in theirs}
-    translated = translate(asked.model_copy(update={"override_settings": ours}), studio.script_call, running.store)
+    usual: dict[str, dict[str, str | None]] = {
+        "sampler": {"sampler_name": None, "sampler_index": "Euler"},
+        "schedule": {"scheduler": None},
+    }
+    plain = {name: value for field in extra for name, value in usual[field].items()}
+    known_to_us = asked.model_copy(update={"override_settings": ours, **plain})
+    translated = translate(known_to_us, studio.script_call, running.store)
     options = extensions_of(asked, studio.panel_options)
     told = studio.read_infotext(asked.infotext).request if asked.infotext else None
     known = {**(told.extensions if told else {}), **options}
     return Translated(
-        translated.request.replace(extensions=known),
+        translated.request.replace(extensions=known, **extra),
         {**translated.overrides, **{name: asked.override_settings[name] for name in theirs}},
     )
 

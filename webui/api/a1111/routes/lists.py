@@ -96,12 +96,18 @@ def _add_names(router: APIRouter, studio: Studio) -> None:
     @router.get(**operation("get_samplers samplers"), response_model=list[SamplerItem])
     def list_samplers() -> list[SamplerItem]:
         """Return the samplers."""
-        return [to_sampler_item(sampler) for sampler in SAMPLERS]
+        extra = [SamplerItem(name=each.name, aliases=[], options={}) for each in studio.features.samplers]
+        return [*map(to_sampler_item, SAMPLERS), *extra]
 
     @router.get(**operation("get_schedulers schedulers"), response_model=list[SchedulerItem])
     def list_schedules() -> list[SchedulerItem]:
         """Return the schedules."""
-        return [to_scheduler_item(schedule) for schedule in SCHEDULES]
+        names = [each.name for each in studio.features.schedules]
+        extra = [
+            SchedulerItem(name=name, label=name, aliases=None, default_rho=-1.0, need_inner_model=False)
+            for name in names
+        ]
+        return [*map(to_scheduler_item, SCHEDULES), *extra]
 
     @router.get(**operation("get_prompt_styles prompt-styles"), response_model=list[PromptStyleItem])
     def list_styles() -> list[PromptStyleItem]:
