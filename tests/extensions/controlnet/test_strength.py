@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from webui.domain.upscaling import UpscalerRef
 from webui.engine.engine import EngineOptions
 from webui.engine.models import Models
 from webui.engine.run import Moment
+from webui.weights.memory import cache
 
 Arguments = dict[str, Any]
 
@@ -173,3 +175,18 @@ def test_images_of_all_sizes_are_steered(
     latents = latents_of(steered(plan, unit(net)), steered_models)
     assert latents.shape[-2:] == (size[1] // 8, size[0] // 8)
     assert difference(latents, latents_of(plan, steered_models)) > 1e-2
+
+
+@pytest.mark.parametrize("mode, low_memory", [("medvram", False), ("lowvram", True)])
+def test_every_memory_mode_draws_the_same(
+    steered_models: Models, options: EngineOptions, make_plan: PlanMaker, net: Path, mode: str, low_memory: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plan = steered(make_plan(), unit(net, low_memory=low_memory), unit(None, 1, preprocessor="reference_adain+attn"))
+    expected = latents_of(plan, steered_models)
+    choose = cache.choose_placement
+    monkeypatch.setattr(cache, "choose_placement", lambda *given: dataclasses.replace(choose(*given), mode=mode))
+    saving = control_models(options)
+    assert difference(latents_of(plan, saving), expected) < 1e-5
+    resident = saving.get(plan.model).resident
+    assert resident.placement.mode == mode and set(resident.parts) == {"unet", "vae", "text_encoder"}
