@@ -5,9 +5,10 @@ Zhong et al. 2024, Multi-LoRA Composition for Image Generation, arXiv:2402.16843
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from extensions.lora.merging import Part, merge, merged
 from extensions.lora.options import LoraFacts
 from extensions.lora.tags import Ask
-from webui.extending.computing import Denoise, Resident, Run, is_quantised
+from webui.extending.computing import Combine, Denoise, Guiding, Resident, Run, is_quantised
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,14 @@ class Member:
 class Scene:
     """What the networks of one run make of its model, from step to step."""
 
-    def __init__(self, model: Resident, members: Sequence[Member], facts: LoraFacts) -> None:
+    def __init__(
+        self, model: Resident, members: Sequence[Member], facts: LoraFacts, branches: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """`branches` say which members act in which part of the prompt, if each has its own (regions)."""
         self._model = model
         self._members = members
         self._facts = facts
+        self._branches = tuple(tuple(branch) for branch in branches)
         self._shown: tuple[int, ...] | None = None
         self._open = ExitStack()
         self._kept: dict[tuple[int, ...], dict[str, Tensor]] = {}
@@ -55,7 +60,7 @@ class Scene:
     def changes(self) -> bool:
         """Whether the denoiser is not the same all the time."""
         several = len(self._members) > 1 and self._facts.combination != "Merge"
-        return several or any(not member.ask.steps.whole for member in self._members)
+        return several or bool(self._branches) or any(not member.ask.steps.whole for member in self._members)
 
     def wrap(self, denoise: Denoise, run: Run) -> Denoise:
         """Return the guided denoiser, for which the right networks act in each step.
@@ -82,12 +87,49 @@ class Scene:
 
         Switch is equation 3 of the paper: of k networks each has its turn for τ steps.
         """
-        acting = tuple(number for number, member in enumerate(self._members) if member.ask.steps.holds(step, steps))
+        acting = self._acting(step, steps)
+        if self._branches:
+            return (tuple(number for number in acting if all(number in branch for branch in self._branches)),)
         if len(acting) < 2 or self._facts.combination == "Merge":
             return (acting,)
         if self._facts.combination == "Composite":
             return tuple((number,) for number in acting)
         return ((acting[step // self._facts.switch_every % len(acting)],),)
+
+    def guide(self, default: Combine, run: Run) -> Combine:
+        """Return how predictions are combined: where parts of the prompt have networks of their own, each part's is
+        what the network predicts under these. The negative prompt's is under those that all parts have."""
+        if not self._branches:
+            return default
+        steps = max(len(run.sigmas) - 1, 1)
+
+        def combined(guiding: Guiding) -> Tensor:
+            step = run.step_at(guiding.sigma)
+            acting, (shown,) = self._acting(step, steps), self.turns(step, steps)
+            positive = guiding.positive.clone()
+            try:
+                for numbers, rows in self._rows(guiding.owners, acting).items():
+                    if numbers != shown:
+                        self._show(numbers)
+                        positive[rows] = guiding.again(rows=rows)
+            finally:
+                self._show(shown)
+            return default(replace(guiding, positive=positive))
+
+        return combined
+
+    def _rows(self, owners: Sequence[int], acting: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
+        """Return by networks the rows that are computed under them, for the branches of the images `owners`."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        seen: Counter[int] = Counter()
+        for row, image in enumerate(owners):
+            branch = self._branches[seen[image]] if seen[image] < len(self._branches) else ()
+            seen[image] += 1
+            rows.setdefault(tuple(number for number in acting if number in branch), []).append(row)
+        return rows
+
+    def _acting(self, step: int, steps: int) -> tuple[int, ...]:
+        return tuple(number for number, member in enumerate(self._members) if member.ask.steps.holds(step, steps))
 
     def _show(self, numbers: tuple[int, ...]) -> None:
         """Let these networks alone act on the denoiser."""

@@ -28,3 +28,4 @@ def register(api: ExtensionApi) -> None:
     api.change_plan(change_plan)
     api.patch(work.enter)
     api.wrap_denoise(work.wrap)
+    api.wrap_guidance(work.guide)

@@ -62,6 +62,11 @@ def read_tags(prompt: str) -> tuple[Ask, ...]:
     return tuple(ask for ask in asks if ask.acts)
 
 
+def read_parts(prompt: str) -> tuple[tuple[Ask, ...], ...]:
+    """Return the networks that each part of `prompt` between `AND` names; see `read_tags`."""
+    return tuple(read_tags(part) for part in re.split(r"\bAND\b", prompt))
+
+
 def _read(tag: Tag) -> Ask:
     places = tag.arguments
     named = {name.strip().lower(): value.strip() for name, value in tag.named}

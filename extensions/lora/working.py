@@ -11,14 +11,18 @@ from weakref import WeakKeyDictionary
 from extensions.lora.blocks import BASE, read_blocks
 from extensions.lora.options import LoraFacts
 from extensions.lora.planning import WORDS, suits
-from extensions.lora.tags import Ask, read_tags
+from extensions.lora.tags import Ask, read_parts, read_tags
 
 if TYPE_CHECKING:
     from extensions.lora.algorithms import Adapter
     from extensions.lora.combining import Member, Scene
     from extensions.lora.merging import Part
     from extensions.lora.names import Index, Site
-    from webui.extending.computing import Denoise, Resident, Run
+    from webui.extending.computing import Combine, Denoise, Resident, Run
+
+REGIONS = "regional_prompts"
+"""The extension whose plans have prompts in parts, joined by AND, that each hold in a region: the networks of a part act
+on that region alone. What they do to text encoders is done for the words of all parts."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,12 @@ class Work:
         from extensions.lora.combining import Scene
 
         facts = LoraFacts.model_validate(dict(run.facts))
-        scene = Scene(run.model, read_members(run, facts), facts)
+        parts = _parts_of_prompt(run)
+        each = parts[0] if len(parts) == 1 else tuple(dict.fromkeys(ask for part in parts for ask in part))
+        members = read_members(run, facts, each)
+        asks = [member.ask for member in members]
+        branches = [[number for number, ask in enumerate(asks) if ask in part] for part in parts]
+        scene = Scene(run.model, members, facts, branches if len({*map(tuple, branches)}) > 1 else ())
         with scene.open():
             self._scenes[run.model] = scene
             try:
@@ -47,9 +56,13 @@ class Work:
         """Return the guided denoiser of a run whose networks change from step to step."""
         return self._scenes[run.model].wrap(denoise, run)
 
+    def guide(self, default: Combine, run: Run) -> Combine:
+        """Return how predictions are combined where regions have networks of their own."""
+        return self._scenes[run.model].guide(default, run)
 
-def read_members(run: Run, facts: LoraFacts) -> list[Member]:
-    """Return the networks that the prompt of the run's images names, and tell the user how much of each fits.
+
+def read_members(run: Run, facts: LoraFacts, asks: Sequence[Ask]) -> list[Member]:
+    """Return the networks that `asks` name, and tell the user how much of each fits.
 
     Networks of another family, for the model of the other pass, are left out with a note.
     """
@@ -59,7 +72,7 @@ def read_members(run: Run, facts: LoraFacts) -> list[Member]:
 
     members: list[Member] = []
     places = index(run.model)
-    for ask in _asks(run):
+    for ask in asks:
         file = facts.networks[ask.name]
         if not suits(file.family, run.family):
             run.note(f"<lora:{ask.name}> does not act on {run.model.checkpoint.path.stem}: it is of another family.")
@@ -74,10 +87,12 @@ def read_members(run: Run, facts: LoraFacts) -> list[Member]:
     return members
 
 
-def _asks(run: Run) -> Sequence[Ask]:
+def _parts_of_prompt(run: Run) -> tuple[tuple[Ask, ...], ...]:
+    """Return the networks that the prompt of the run's images names, by its parts where these hold in regions."""
     image = run.images[0]
     second = run.is_second and image.hires_prompt is not None
-    return read_tags(image.hires_prompt or "" if second else image.prompt)
+    prompt = image.hires_prompt or "" if second else image.prompt
+    return read_parts(prompt) if REGIONS in run.plan.extensions else (read_tags(prompt),)
 
 
 def _parts(
