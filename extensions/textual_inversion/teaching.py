@@ -56,7 +56,7 @@ def read_tables(path: Path) -> dict[str, Tensor]:
     that it was trained for). Raises `BadFile` for others.
     """
     tensors = {_NAMES.get(name, name): tensor for name, tensor in read_tensors(path).items()}
-    tables = {name: tensors[name] for name in ("clip_l", "clip_g") if name in tensors}
+    tables: dict[str, Tensor] = {name: tensors[name] for name in ("clip_l", "clip_g") if name in tensors}
     if not tables:
         known = [each for name, each in tensors.items() if name == "emb_params" or name.startswith("string_to_param")]
         others = [each for each in tensors.values() if each.is_floating_point()]

@@ -1,0 +1,33 @@
+"""What the worker is told: adapters and image encoders found, pictures in groups that act together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from webui.extending.api import Data
+
+NAME = "ip_adapter"
+
+
+class Group(Data):
+    """Pictures that one adapter tells the model of together, as strongly, and at the same time and place.
+
+    `is_mean`: by the mean of what the encoder sees in them. `pictures` and `region` are references to stored ones.
+    """
+
+    name: str
+    path: Path
+    encoder: Path
+    pictures: tuple[str, ...]
+    is_mean: bool
+    weight: float
+    start: float
+    end: float
+    region: str | None
+
+
+class IpAdapterFacts(Data):
+    """The groups of a plan, and the picture that takes the place of the negative prompts' nothing."""
+
+    groups: tuple[Group, ...]
+    negative: str | None = None
