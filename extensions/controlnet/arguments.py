@@ -60,6 +60,8 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "loopback": "Use the script Loopback.",
     }
 )
+IP_ADAPTER = "ip-adapter"
+"""How the modules of units begin that are pictures of the extension IP-Adapter, which takes them over."""
 HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]\s*$")
 
 
@@ -108,12 +110,14 @@ def _read_unit(number: int, given: object, tools: Tools) -> Unit:
     for name, hint in REFUSED.items():
         if fields.get(name):
             raise BadRequest(f"{place.title}: {name} is not there in Easel.", hint=hint, field=place.named(name))
-    preprocessor = find_preprocessor(str(fields.get("module") or "none"), place.named("preprocessor"))
+    module = str(fields.get("module") or "none")
+    is_handed_over = module.lower().startswith(IP_ADAPTER)
+    preprocessor = find_preprocessor("none" if is_handed_over else module, place.named("preprocessor"))
     known: dict[str, Any] = {field: fields[name] for name, field in PLAIN.items() if fields.get(name) is not None}
     try:
         return Unit(
             enabled=True,
-            preprocessor=preprocessor.name,
+            preprocessor=module if is_handed_over else preprocessor.name,
             preprocessor_options=read_numbers(fields, preprocessor, place),
             model=_model(fields.get("model")),
             save_detected_map=bool(fields.get("save_detected_map", True)),
