@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from webui.extending.computing import Combine, Denoise, Resident, Run
 
 REGIONS = "regional_prompts"
-"""The extension whose plans have prompts in parts, joined by AND, that each hold in a region: the networks of a part act
+"""The extension whose plans have prompts in parts, joined by AND, each for a region: the networks of a part act
 on that region alone. What they do to text encoders is done for the words of all parts."""
 
 log = logging.getLogger(__name__)

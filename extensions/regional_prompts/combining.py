@@ -32,14 +32,17 @@ def confine(default: Combine, run: Run) -> Combine:
             return default(guiding)
         without = guiding.negative[list(guiding.owners)]
 
-        def confined(clean: Tensor) -> Tensor:
-            return without + (clean - without) * shares.to(clean)
+        def confined(clean: Tensor, rows: Sequence[int]) -> Tensor:
+            return without[rows] + (clean - without[rows]) * shares[rows].to(clean)
 
-        def again(others: Tensor | None = None, *, negative: bool = False) -> Tensor:
-            asked: Tensor = guiding.again(others, negative=negative)
-            return asked if negative else confined(asked)
+        everything = range(len(guiding.owners))
 
-        return default(dataclasses.replace(guiding, positive=confined(guiding.positive), again=again))
+        def again(others: Tensor | None = None, *, negative: bool = False, rows: Sequence[int] | None = None) -> Tensor:
+            asked: Tensor = guiding.again(others, negative=negative, rows=rows)
+            return asked if negative else confined(asked, list(everything if rows is None else rows))
+
+        positive = confined(guiding.positive, list(everything))
+        return default(dataclasses.replace(guiding, positive=positive, again=again))
 
     return combine
 

@@ -26,7 +26,8 @@ class Guiding:
     `positive` [R,C,h,w] has a row for each branch of each image's prompt: `owners` name its image (a row of `latents`
     [B,C,h,w]), `weights` its weight. `negative` [B,C,h,w] is None where it is not needed. `scale` is the guidance.
     `again()` asks the network once more for the positive rows [R,C,h,w], for what was changed about it meanwhile;
-    `again(others)` what they are of other latents [B,C,h,w], `again(others, negative=True)` the negative ones.
+    `again(others)` what they are of other latents [B,C,h,w], `again(others, negative=True)` the negative ones,
+    `again(rows=[0, 2])` some of the positive ones alone.
     """
 
     latents: Tensor
@@ -150,10 +151,12 @@ def guide(
         call = count()
         seen = latents if beside is None else torch.cat([latents, beside], 1)
 
-        def again(others: Tensor | None = None, *, negative: bool = False) -> Tensor:
+        def again(others: Tensor | None = None, *, negative: bool = False, rows: Sequence[int] | None = None) -> Tensor:
             asked = seen if others is None else torch.cat([others, seen[:, others.shape[1] :]], 1)
             if negative:
                 return blind.run(asked, sigma, call)
+            if rows is not None:
+                return alone.run_some(asked[[prompts.owners[row] for row in rows]], sigma, call, rows)
             return alone.run(prompts.spread(asked), sigma, call)
 
         def combined(clean: Tensor, without: Tensor | None, scale: float) -> Tensor:
@@ -249,6 +252,12 @@ class _Batch:
         if holding != self._held:
             self._held, self._rows = holding, _Rows.of(self._conditions(call), self._roles, self._most)
         return self._rows.denoise(self._denoise, latents, sigma)
+
+    def run_some(self, latents: Tensor, sigma: float, call: int, rows: Sequence[int]) -> Tensor:
+        """Return the same for some rows, whose latents these are, under the conditions they have among all."""
+        conditions = self._conditions(call)
+        some = _Rows.of([conditions[row] for row in rows], [self._roles[row] for row in rows], self._most)
+        return some.denoise(self._denoise, latents, sigma)
 
     def _conditions(self, call: int) -> list[Condition]:
         """Return the condition of each row; those of one image's branches are brought to one length, as A1111 does.
