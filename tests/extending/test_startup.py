@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.extending.strangers import HOSTILE, SCRIPT, clean_modules, put, put_hostile
+from webui.config import REPOSITORY
 from webui.extending import startup
+from webui.extending.bundled import BUNDLED
 from webui.extending.ledger import Ledger
 from webui.extending.places import find_places
 from webui.extending.startup import Homes, Started, Which, start_extensions
@@ -186,3 +189,11 @@ def test_a_broken_ledger_is_set_aside(homes: Homes, content: bytes) -> None:
     assert names(started) == ["good"]
     assert "extensions.broken.json" in started.extensions.problems[0]
     assert homes.ledger.with_suffix(".broken.json").read_bytes() == content
+
+
+def test_the_list_of_what_comes_with_the_program_is_whole() -> None:
+    folder = REPOSITORY / "extensions"
+    listed = subprocess.run(["git", "ls-files", "--", "*/extension.py"], cwd=folder, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    assert sorted(Path(line).parts[0] for line in listed.stdout.splitlines()) == sorted(BUNDLED)
