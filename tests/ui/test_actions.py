@@ -180,8 +180,8 @@ def test_styles_of_an_old_job_are_chosen_again_and_missing_ones_told(studio: Stu
 
 
 def test_a_tag_without_effect_is_told(studio: Studio, form: Form[GenerationRequest]) -> None:
-    answer = actions.submit(studio, form, values(prompt="a <hypernet:x:1> cat"))
-    assert answer["kind"] == "submitted" and "<hypernet:" in answer["notes"][0]
+    answer = actions.submit(studio, form, values(prompt="a <other:x:1> cat"))
+    assert answer["kind"] == "submitted" and "<other:" in answer["notes"][0]
 
 
 def test_what_differs_from_the_settings_comes_along(studio: Studio) -> None:
