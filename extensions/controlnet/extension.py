@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from extensions.controlnet.arguments import read_arguments
 from extensions.controlnet.infotext import INFOTEXT
-from extensions.controlnet.keeping import keep_unmasked
 from extensions.controlnet.options import ControlOptions
 from extensions.controlnet.planning import plan_control
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS
@@ -15,8 +14,10 @@ from extensions.controlnet.routes import ROUTES
 from webui.extending.api import ExtensionApi, Panel
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from extensions.controlnet.control import Control
-    from webui.extending.computing import Combine, Run
+    from webui.extending.computing import Combine, ImageRun, Run
 
 
 def register(api: ExtensionApi) -> None:
@@ -38,7 +39,7 @@ def register(api: ExtensionApi) -> None:
     steering = _Steering()
     api.patch(steering.enter)
     api.wrap_guidance(steering.wrap_guidance)
-    api.change_image(keep_unmasked)
+    api.change_image(_keep_unmasked)
 
 
 class _Steering:
@@ -58,3 +59,9 @@ class _Steering:
 
         self._control = self._control or Control()
         return self._control
+
+
+def _keep_unmasked(picture: Image, run: ImageRun) -> Image:
+    from extensions.controlnet.keeping import keep_unmasked
+
+    return keep_unmasked(picture, run)

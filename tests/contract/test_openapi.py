@@ -38,7 +38,7 @@ ROUTES = """
 txt2img img2img extra-single-image extra-batch-images png-info progress interrogate interrupt skip options cmd-flags
 samplers schedulers upscalers latent-upscale-modes sd-models sd-vae hypernetworks face-restorers realesrgan-models
 prompt-styles embeddings refresh-embeddings refresh-checkpoints refresh-vae memory unload-checkpoint reload-checkpoint
-scripts script-info loras refresh-loras
+scripts script-info loras refresh-loras extensions
 """
 
 
