@@ -97,27 +97,25 @@ class Unit(Data):
         Mapping[str, float],
         Field(title="Preprocessor's options", json_schema_extra={"options_of": "preprocessor"}),
     ] = {}
-    weight: Annotated[float, Field(title="Control weight", ge=0, le=2, json_schema_extra={"step": 0.05, "span": 4})] = (
-        1.0
-    )
+    weight: Annotated[
+        float, Field(title="Control weight", ge=0, le=2, json_schema_extra={"step": 0.05, "span": 12})
+    ] = 1.0
     start: Annotated[
         float,
         Field(
             title="Starting control step",
-            description="Share of the steps before it begins to guide.",
             ge=0,
             le=1,
-            json_schema_extra={"step": 0.01, "span": 4},
+            json_schema_extra={"step": 0.01, "span": 6},
         ),
     ] = 0.0
     end: Annotated[
         float,
         Field(
             title="Ending control step",
-            description="Share of the steps after which it guides no more.",
             ge=0,
             le=1,
-            json_schema_extra={"step": 0.01, "span": 4},
+            json_schema_extra={"step": 0.01, "span": 6},
         ),
     ] = 1.0
     control_mode: Annotated[
@@ -176,7 +174,7 @@ class ControlOptions(Data):
     """The units in the order of their tabs; infotexts and messages count them from 0."""
 
     units: Annotated[
-        tuple[Unit, ...], Field(title="Units", max_length=MAX_UNITS, json_schema_extra={"item": "Unit"})
+        tuple[Unit, ...], Field(title="Units", max_length=MAX_UNITS, json_schema_extra={"item": "Unit", "first": 0})
     ] = ()
 
     @property

@@ -9,10 +9,10 @@ from pydantic import Field
 from webui.extending.api import Data
 
 
-def number(title: str, least: float, most: float, step: float, description: str = "") -> Any:
-    """Describe a number for the panel: its title, its limits and the step of its slider."""
+def number(title: str, least: float, most: float, step: float, description: str = "", span: int = 6) -> Any:
+    """Describe a number for the panel: its title, its limits, the step of its slider and its width in twelfths."""
     return Field(
-        title=title, ge=least, le=most, description=description or None, json_schema_extra={"step": step, "span": 4}
+        title=title, ge=least, le=most, description=description or None, json_schema_extra={"step": step, "span": span}
     )
 
 
@@ -23,7 +23,7 @@ class NoChoice(Data):
 class Sized(Data):
     """`resolution`: pixels of the shorter side that the preprocessor works with, and of what it makes."""
 
-    resolution: Annotated[int, number("Preprocessor resolution", 64, 2048, 8)] = 512
+    resolution: Annotated[int, number("Preprocessor resolution", 64, 2048, 8, span=12)] = 512
 
 
 class Canny(Sized):

@@ -77,7 +77,7 @@ export function describe(name, raw, definitions) {
   const widget = widgetOf(property, items);
   if (widget) {
     const most = property.maxItems ?? 100;
-    return { ...hints, widget, most, items, item: property.item ?? "Unit", schema: property, default: defaultOf(property, definitions) };
+    return { ...hints, widget, most, items, item: property.item ?? "Unit", first: property.first ?? 1, schema: property, default: defaultOf(property, definitions) };
   }
   if (property.type === "object" || property.prefixItems) return null; // nothing that a person could fill in
   const enumerated = property.items ? { ...property, items } : property;

@@ -24,7 +24,7 @@ export class Units {
   }
 
   fresh = () => defaultsOf(this.about.items, this.definitions);
-  name = (index) => `${t(this.about.item)} ${index + 1}`;
+  name = (index) => `${t(this.about.item)} ${index + this.about.first}`;
 
   /** Say what the list is now, without what was never touched at its end. */
   changed = () => {
