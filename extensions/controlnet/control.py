@@ -85,8 +85,8 @@ class Control:
             run.note("ControlNet does not act on the refiner.")
             yield
             return
-        self._hints.begin(run)
-        self._lodgings.begin(run)
+        self._hints.begin(facts.units)
+        self._lodgings.begin(facts.units)
         with ExitStack() as open_:
             looks, units = self._prepare(facts.units, run, open_)
             hook = _make_hook(looks, units, run)

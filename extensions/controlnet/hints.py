@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -28,16 +27,14 @@ def latent_size(run: Run) -> tuple[int, int]:
 
 @dataclass
 class Hints:
-    """The pictures made for one job."""
+    """The pictures made for a job, each under a key that begins with the reference to what it was made of."""
 
-    _facts: Mapping[str, Any] | None = None
-    _made: dict[Hashable, Image.Image] = field(default_factory=dict)
+    _made: dict[tuple[Hashable, ...], Image.Image] = field(default_factory=dict)
 
-    def begin(self, run: Run) -> None:
-        """Forget what was made for another job."""
-        if self._facts != run.facts:
-            self._facts = run.facts
-            self._made.clear()
+    def begin(self, units: Sequence[UnitFacts]) -> None:
+        """Forget what these units of a job do not need."""
+        needed = {reference for unit in units for reference in (unit.image, unit.mask, unit.region)}
+        self._made = {key: picture for key, picture in self._made.items() if key[0] in needed}
 
     def picture(self, unit: UnitFacts, run: Run) -> Image.Image:
         """Return the RGB picture that a unit's network is shown, of whole latents."""
@@ -69,7 +66,7 @@ class Hints:
 
         return self._once(key, make)
 
-    def _once(self, key: Hashable, make: Callable[[], Image.Image]) -> Image.Image:
+    def _once(self, key: tuple[Hashable, ...], make: Callable[[], Image.Image]) -> Image.Image:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from torch import nn
 
-from extensions.controlnet.facts import ControlRef
+from extensions.controlnet.facts import ControlRef, UnitFacts
 from extensions.controlnet.families import UNETS, refuse_other_family, refuse_uncontrolled
 from extensions.controlnet.networks.adapters import load_adapter
 from extensions.controlnet.networks.lite import load_lite
@@ -26,16 +26,14 @@ Lodged = Callable[[], AbstractContextManager[nn.Module]]
 
 @dataclass
 class Lodgings:
-    """The networks read for one job, on the CPU; those that another one needs take their place."""
+    """The networks of the last job that had some, on the CPU: the next one often needs the same."""
 
-    _facts: Mapping[str, Any] | None = None
-    _read: dict[Hashable, nn.Module] = field(default_factory=dict)
+    _read: dict[tuple[Path, Hashable, Path, Hashable], nn.Module] = field(default_factory=dict)
 
-    def begin(self, run: Run) -> None:
-        """Forget what was read for another job."""
-        if self._facts != run.facts:
-            self._facts = run.facts
-            self._read.clear()
+    def begin(self, units: Sequence[UnitFacts]) -> None:
+        """Forget what these units of a job do not need."""
+        needed = {unit.model.path for unit in units if unit.model is not None}
+        self._read = {key: network for key, network in self._read.items() if key[0] in needed}
 
     def find(self, model: ControlRef, run: Run) -> nn.Module:
         """Return the network of a unit for the checkpoint of `run`; raise `BadFile` if it is not for that one."""

@@ -54,10 +54,14 @@ def adapter_scales(mode: ControlMode, count: int) -> list[float]:
 def weigh(residuals: Residuals, factors: Sequence[float], region: Region | None) -> dict[str, list[Tensor]]:
     """Return residuals times their factors, and times what the region lets through where they stand."""
     rest = iter(factors)
-    weighed = {argument: [tensor * next(rest) for tensor in tensors] for argument, tensors in residuals.items()}
+    weighed = {argument: [_times(tensor, next(rest)) for tensor in tensors] for argument, tensors in residuals.items()}
     if region is None:
         return weighed
     return {argument: [tensor * region.of(tensor) for tensor in tensors] for argument, tensors in weighed.items()}
+
+
+def _times(tensor: Tensor, factor: float) -> Tensor:
+    return tensor if factor == 1 else tensor * factor
 
 
 class Region:

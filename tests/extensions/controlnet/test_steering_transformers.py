@@ -224,3 +224,28 @@ def test_sd3_paints_into_holes_as_by_diffusers(
         latents_of(steered(plan, unit(tmp_path / "net")), steered_models)
     with pytest.raises(BadRequest, match="no mask that says what to paint"):
         latents_of(steered(plan, painting.replace(mask=None)), steered_models)
+
+
+def test_pictures_that_flux_looks_at_besides_are_not_steered(
+    steered_models: Models, make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    """Kontext has tokens of its own for them, behind those of the image."""
+    folder = tiny_flux.make_folder(tmp_path / "kontext", "kontext")
+    plan = plans_of(make_plan, Family.FLUX, path=folder, guidance=1.0, distilled_guidance=3.5, steps=1)()
+    path = write_file(tmp_path / "net.safetensors", awake(make_flux("InstantX")).state_dict())
+    told: dict[str, Any] = {}
+
+    def look(network: nn.Module, given: Any, named: dict[str, Any]) -> Any:
+        """Stand in for the family, which adds a picture's tokens where a plan begins with one."""
+        doubled = {name: torch.cat([named[name]] * 2, -2) for name in ("hidden_states", "img_ids")}
+        return given, {**named, **doubled}
+
+    transformer = steered_models.get(plan.model).resident.network("transformer")
+    before = transformer.register_forward_pre_hook(look, with_kwargs=True)
+    after = transformer.register_forward_hook(lambda module, given, named, output: told.update(named), with_kwargs=True)
+    latents_of(steered(plan, unit(path)), steered_models)
+    before.remove(), after.remove()
+    assert told["hidden_states"].shape[1] == 32
+    for name in ("controlnet_block_samples", "controlnet_single_block_samples"):
+        added = told[name][0]
+        assert added.shape[1] == 32 and added[:, :16].any() and not added[:, 16:].any()

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ControlNetModel
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from extensions.controlnet import lodgings
 from extensions.controlnet.facts import UnitFacts
 from extensions.controlnet.steering import DOWN, MIDDLE
 from extensions.controlnet.strength import Region, acts_in_pass, acts_now, adapter_scales, find_grid, scales
 from tests.engine_parts import PlanMaker, difference, latents_of, with_second_pass
 from tests.extensions.controlnet.control_parts import REGION, awake, control_models, steered, unit, write_file
-from tests.tiny_models import make_networks
+from tests.tiny_models import make_folder, make_networks
 from webui.domain.upscaling import UpscalerRef
 from webui.engine.engine import EngineOptions
 from webui.engine.models import Models
@@ -190,3 +192,30 @@ def test_every_memory_mode_draws_the_same(
     assert difference(latents_of(plan, saving), expected) < 1e-5
     resident = saving.get(plan.model).resident
     assert resident.placement.mode == mode and set(resident.parts) == {"unet", "vae", "text_encoder"}
+
+
+def test_checkpoints_for_inpainting_are_steered(
+    steered_models: Models, make_plan: PlanMaker, net: Path, tmp_path: Path
+) -> None:
+    """Their UNets see five channels more than the network."""
+    plan = make_plan(path=make_folder(tmp_path / "inpainting", channels=9))
+    with watching(steered_models, plan) as calls:
+        latents_of(steered(plan, unit(net), unit(None, 1, preprocessor="reference_only")), steered_models)
+    assert all(DOWN in call and call["sample"].shape[1] == 9 for call in calls)
+
+
+def test_what_the_next_job_needs_is_read_once(
+    steered_models: Models, make_plan: PlanMaker, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    load = lodgings.load_network
+
+    def counting(model: Any, run: Any) -> nn.Module:
+        read.append(model.path)
+        return load(model, run)
+
+    monkeypatch.setattr(lodgings, "load_network", counting)
+    other = write_file(net.parent / "other.safetensors", dict(load_file(net)))
+    for path, weight in ((other, 1.0), (net, 1.0), (net, 0.5), (other, 1.0)):
+        latents_of(steered(make_plan(steps=1), unit(path, weight=weight)), steered_models)
+    assert read == [other, net, other]
