@@ -1,7 +1,8 @@
 """What programs send for A1111's ControlNet extension, as units: the one place that knows its fields and their history.
 
 The fields are those of sd-webui-controlnet's `ControlNetUnit` and of the older names that its clients still send.
-Fields that only its page has, and those it does not know either, are ignored as it ignores them.
+Fields that only its page has, and those it does not know either, are ignored as it ignores them. So is
+`save_detected_map`: answers hold the images alone, and `/controlnet/detect` makes the maps.
 """
 
 from __future__ import annotations
@@ -120,7 +121,6 @@ def _read_unit(number: int, given: object, tools: Tools) -> Unit:
             preprocessor=module if is_handed_over else preprocessor.name,
             preprocessor_options=read_numbers(fields, preprocessor, place),
             model=_model(fields.get("model")),
-            save_detected_map=bool(fields.get("save_detected_map", True)),
             **_pictures(place, fields, tools),
             **_words(place, fields),
             **known,

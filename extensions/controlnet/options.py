@@ -149,14 +149,6 @@ class Unit(Data):
             json_schema_extra={"picture": True, "mask_of": "image", "rare": True},
         ),
     ] = None
-    save_detected_map: Annotated[
-        bool,
-        Field(
-            title="Show the detected map",
-            description="What the preprocessor made is added to the images.",
-            json_schema_extra={"rare": True},
-        ),
-    ] = False
 
     @model_validator(mode="after")
     def _check_steps(self) -> Self:

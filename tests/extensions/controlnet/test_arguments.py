@@ -91,13 +91,12 @@ def test_a_unit_of_webuiapi_with_everything_set() -> None:
         control_mode="control",
         pixel_perfect=True,
         hires="low",
-        save_detected_map=True,
     )
 
 
 def test_a_unit_of_webuiapi_with_nothing_set() -> None:
     unit = read(webuiapi.ControlNetUnit().to_dict())[0]
-    assert unit == Unit(enabled=True, resize_mode="fill", save_detected_map=True)
+    assert unit == Unit(enabled=True, resize_mode="fill")
 
 
 def test_what_is_disabled_is_not_looked_at() -> None:
@@ -155,7 +154,7 @@ def test_control_modes_are_words_or_numbers(fields: Mapping[str, object], mode: 
 def test_older_names_and_passes_of_hires() -> None:
     unit = one(lowvram=True, guidance=0.8, hr_option="High res only", union_control_type="Hard Edge")
     assert (unit.low_memory, unit.end, unit.hires, unit.union_type) == (True, 0.8, "high", "hard_edge")
-    assert one(union_control_type="Unknown", hr_option="Both") == Unit(enabled=True, save_detected_map=True)
+    assert one(union_control_type="Unknown", hr_option="Both") == Unit(enabled=True)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +189,8 @@ def test_models_lose_their_hash(given: object, model: str | None) -> None:
 
 def test_fields_of_other_programs_are_ignored() -> None:
     unit = one(is_ui=False, pulid_mode="Fidelity", inpaint_crop_input_image=True, image_similarity=3, batch_images="",
-               advanced_weighting=None, ipadapter_input=None, loopback=False)  # fmt: skip
-    assert unit == Unit(enabled=True, save_detected_map=True)
+               advanced_weighting=None, save_detected_map=True, ipadapter_input=None, loopback=False)  # fmt: skip
+    assert unit == Unit(enabled=True)
 
 
 @pytest.mark.parametrize(
