@@ -81,11 +81,11 @@ def _use_second_version(block: nn.Module, width: int, options: FreeU, acts: Any,
 def emphasise_structure(backbone: Tensor, factor: float) -> Tensor:
     """Return `backbone` [B,C,h,w] with the first half of its channels multiplied by 1 … `factor`: the more, the higher
     their mean over the channels is at a place."""
-    mean = backbone.mean(1, keepdim=True)
+    mean = backbone.float().mean(1, keepdim=True)
     low, high = mean.amin((2, 3), keepdim=True), mean.amax((2, 3), keepdim=True)
     structure = (mean - low) / (high - low).clamp(min=_TINY)
     first, second = backbone.tensor_split([backbone.shape[1] // 2], 1)
-    return torch.cat([first * (1 + (factor - 1) * structure), second], 1)
+    return torch.cat([first * (1 + (factor - 1) * structure).to(first.dtype), second], 1)
 
 
 def damp_coarse(skip: Tensor, factor: float) -> Tensor:
