@@ -50,6 +50,7 @@ from webui.settings import Settings, SettingsStore
 from webui.shelf import Shelf
 from webui.storage import replace_file
 from webui.weights.catalog.index import read_signature
+from webui.weights.formats.metadata import read_metadata
 from webui.weights.recognition.embeddings import embedding_word, embedding_words
 from webui.weights.vocabulary import Vocabulary, read_vocabulary
 from webui.workshop import Workshop
@@ -298,6 +299,10 @@ class Studio:
     def model_page(self, model: ModelInfo) -> ModelPage:
         """Return the card of a model and what else is known about it."""
         return self._shelf.files.of(model.kind).page(model)
+
+    def model_metadata(self, model: ModelInfo) -> Mapping[str, str]:
+        """Return the texts in the header of a model's file; nothing for files that have none."""
+        return read_metadata(model.path) if model.path.is_file() else {}
 
     def change_card(self, model: ModelInfo, change: CardChange) -> ModelInfo:
         """Change what the card of a model says, never the model itself, and return it. Raises `StorageError`."""

@@ -10,36 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors format
+from webui.extending.api import read_metadata
+
 _HASH = re.compile(r"[0-9a-f]{12,64}")
 _BLOCK = 2**20
-
-
-def read_metadata(path: Path) -> Mapping[str, str]:
-    """Return the metadata of a .safetensors file; nothing for other files, and those that cannot be read."""
-    stat = path.stat()
-    return _read_metadata(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _read_metadata(path: Path, changed: int, size: int) -> Mapping[str, str]:
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
-        return {}
-    header, _ = _header(path)
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return {str(name): str(value) for name, value in metadata.items()} if isinstance(metadata, dict) else {}
-
-
-def _header(path: Path) -> tuple[Any, int]:
-    """Return the header and where the tensors begin, in bytes."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= min(_LONGEST_HEADER, path.stat().st_size):
-            return {}, 0
-        try:
-            return json.loads(file.read(length)), 8 + length
-        except ValueError:
-            return {}, 0
 
 
 def alias_of(path: Path) -> str:
@@ -60,10 +34,9 @@ def hash_of(path: Path, sha256: str) -> str:
 def _hash_tensors(path: Path, sha256: str) -> str:
     if path.suffix.lower() != ".safetensors" or not path.is_file():
         return sha256
-    _, start = _header(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(start)
+        file.seek(int.from_bytes(file.read(8), "little"), 1)  # behind the header
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

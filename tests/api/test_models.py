@@ -141,6 +141,13 @@ def test_a_picture_that_is_none_is_never_passed_on(site: Site) -> None:
     assert answer.status_code == 422 and "script" not in answer.text
 
 
+def test_loras_as_a1111_lists_them(site: Site) -> None:
+    listed = {each["name"]: each for each in site.client.get("/sdapi/v1/loras").json()}
+    assert set(listed["Cats"]) == {"name", "alias", "path", "metadata"}
+    assert listed["Cats"]["path"] == str(site.config.models_dir / "Lora" / "Cats.safetensors")
+    assert listed["Cats"]["alias"] == listed["Cats"]["metadata"].get("ss_output_name", "Cats")
+
+
 def test_checkpoints_keep_their_list(site: Site) -> None:
     shown = site.client.get("/api/v2/models").json()
     assert (shown["current"], names(shown), shown["total"]) == ("tiny", ["tiny"], 1)

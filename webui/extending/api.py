@@ -42,6 +42,7 @@ from webui.extending.scripts import AnyScript, Expansion, NameKind, Page, Script
 from webui.prompt.tags import Tag, extract
 from webui.prompt.taught import find_words
 from webui.weights.formats.headers import Header, read_header
+from webui.weights.formats.metadata import read_metadata
 from webui.weights.recognition.embeddings import embedding_word, embedding_words
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ __all__ = [
     "images_of",
     "page_of",
     "read_header",
+    "read_metadata",
     "split_combined",
 ]
 

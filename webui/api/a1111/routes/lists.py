@@ -22,6 +22,7 @@ from webui.api.a1111.schemas.lists import (
 )
 from webui.api.a1111.translate.lists import (
     to_embedding_item,
+    to_lora_item,
     to_model_item,
     to_realesrgan_item,
     to_sampler_item,
@@ -87,6 +88,12 @@ def _add_upscalers(router: APIRouter, studio: Studio) -> None:
         found = _usable(studio.models_of(Kind.HYPERNETWORK))
         return [HypernetworkItem(name=model.name, path=str(model.path)) for model in found]
 
+    @router.get(**operation("get_loras loras"), response_model=list[dict[str, Any]])
+    def list_loras() -> list[dict[str, Any]]:
+        """Return the LoRAs that can be used."""
+        found = _usable(studio.models_of(Kind.LORA))
+        return [to_lora_item(model, studio.model_metadata(model)) for model in found]
+
 
 def _usable(models: tuple[ModelInfo, ...]) -> list[ModelInfo]:
     return [model for model in models if model.problem is None]
@@ -115,10 +122,7 @@ def _add_names(router: APIRouter, studio: Studio) -> None:
         return [PromptStyleItem(**style.model_dump()) for style in studio.styles()]
 
 
-EMPTY_LISTS: tuple[tuple[str, Any], ...] = (
-    ("get_face_restorers face-restorers", FaceRestorerItem),
-    ("get_loras loras", dict[str, Any]),
-)
+EMPTY_LISTS: tuple[tuple[str, Any], ...] = (("get_face_restorers face-restorers", FaceRestorerItem),)
 """Kinds of things Easel has none of. Clients ask for all of them when they start, and an empty list is the truth."""
 
 

@@ -73,6 +73,12 @@ def to_embedding_item(page: ModelPage) -> EmbeddingItem:
     return EmbeddingItem(shape=int(length), vectors=int(vectors))
 
 
+def to_lora_item(model: ModelInfo, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return a LoRA as A1111 lists it; `alias` is the name under which it was trained."""
+    alias = metadata.get("ss_output_name") or model.name
+    return {"name": model.name, "alias": alias, "path": str(model.path), "metadata": dict(metadata)}
+
+
 def to_script_args(schema: Mapping[str, Any]) -> list[ScriptArg]:
     """Return the arguments of a script from the JSON schema of its options."""
     return [_script_arg(name, field, schema.get("$defs", {})) for name, field in schema["properties"].items()]
