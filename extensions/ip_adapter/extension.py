@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from extensions.ip_adapter.arguments import read_arguments
 from extensions.ip_adapter.handed import take_units
 from extensions.ip_adapter.infotext import INFOTEXT
 from extensions.ip_adapter.options import IpAdapterOptions
@@ -23,6 +24,7 @@ def register(api: ExtensionApi) -> None:
             title="IP-Adapter",
             options=IpAdapterOptions,
             aliases=("ip-adapter", "ip_adapter"),
+            read_arguments=read_arguments,
             description="Takes over what is in pictures, as if it had been said in words.",
         )
     )

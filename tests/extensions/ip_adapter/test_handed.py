@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from extensions.controlnet.arguments import read_arguments
+from extensions.ip_adapter.arguments import read_arguments as read_pictures
 from extensions.ip_adapter.handed import take_units
 from extensions.ip_adapter.infotext import read, write
 from extensions.ip_adapter.options import ImagePrompt, IpAdapterOptions
@@ -78,6 +79,25 @@ def test_too_many_and_faces_are_refused() -> None:
         handed(*[sent(module="ip-adapter-auto")] * 5)
     with pytest.raises(BadRequest, match="face recogniser"):
         handed(sent(module="ip-adapter_face_id_plus"))
+
+
+def test_programs_send_one_object_for_each_picture() -> None:
+    content = picture()
+    sent_twice = [{"image": content, "model": "x"}, {"image": f"data:image/png;base64,{content}", "weight": 0.5},
+                  {"combination": "average", "negative": "a" * 64}]  # fmt: skip
+    options = IpAdapterOptions.model_validate(read_pictures(sent_twice, tools()))
+    first, second = options.pictures
+    assert first.enabled and first.image == second.image and (first.model, second.weight) == ("x", 0.5)
+    assert (options.combination, options.negative) == ("average", "a" * 64)
+    assert not IpAdapterOptions.model_validate(read_pictures([], tools())).active
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"), [("x", "must be an object"), ({"image": "http://x/y.png"}, "is not base64")]
+)
+def test_what_is_no_picture_is_refused(argument: object, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        read_pictures([argument], tools())
 
 
 def test_what_the_infotext_says_can_be_read_back() -> None:

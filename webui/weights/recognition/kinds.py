@@ -15,7 +15,7 @@ _LORA = re.compile(
     r"lora_(down|up|mid|A|B|embedding_A|magnitude_vector)\b|[._]lora\d?\.(down|up)\b|\.(hada_[wt]\d|lokr_[wt]\d|oft_|dora_scale)"
     r"|^lora_(unet|te\d?|transformer|prior_unet)_|^lycoris_"
 )
-_HYPERNETWORK = re.compile(r"(320|640|768|1024|1280|2048)\.\d+\.linear")
+_HYPERNETWORK = re.compile(r"\d{2,4}\.[01]\.linear")  # the width of an attention; keys, values
 _TAESD = re.compile(r"(taesd_|((en|de)coder\.)?(layers\.)?\d+\.conv\.0\.weight)")
 _T2I = re.compile(r"(adapter\.)?body\.\d+\.(block1|in_conv|resnets)\b|adapter\.conv_in\.|transformer_layes\.")
 _IP_ADAPTER = re.compile(r"image_proj\.|ip_adapter\b|ip_adapter_|.*\.ip_adapter_")
