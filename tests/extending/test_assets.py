@@ -102,4 +102,5 @@ def test_translations_are_read_and_what_is_none_is_passed_over(assets: Assets, e
     (folder / "es.json").write_text("[")
     files = tuple(sorted(folder.iterdir()))
     more = Assets((Extension("one", extension.folder, "One", localizations=files),))
-    assert more.translations() == {"de": {"House": "Haus"}, "fr": {"House": "Maison"}, "es": {}}
+    french = {"House": "Maison"}
+    assert more.translations() == {"de": {"House": "Haus"}, "fr-FR": french, "fr": french, "es": {}}

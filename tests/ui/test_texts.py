@@ -60,3 +60,14 @@ def test_every_locale_has_every_text_and_its_placeholders(translations: dict[str
         assert words.keys() == translations["en"].keys(), locale
         for key, text in words.items():
             assert placeholders(key) == placeholders(text), (locale, key)
+
+
+def test_extensions_add_texts_and_replace_none() -> None:
+    ours = Texts({"en": {"House": "House"}, "de": {"House": "Haus"}})
+    extended = ours.extended({"de-AT": {"House": "?", "Frame": "Rahmen"}, "fr": {"House": "Maison"}})
+    assert extended.translations == {
+        "de": {"House": "Haus"},
+        "de-AT": {"House": "Haus", "Frame": "Rahmen"},
+        "en": {"House": "House"},
+        "fr": {"House": "Maison"},
+    }

@@ -69,14 +69,19 @@ class Assets:
         return tuple(_versioned(each, path) for each in self.extensions for path in each.styles)
 
     def translations(self) -> dict[str, dict[str, str]]:
-        """Return language → English text → translation of all `localizations/`; what is no such file says nothing.
+        """Return locale → English text → translation of all `localizations/`; what is no such file says nothing.
 
-        A1111 names them by language as well (`de_DE.json`); the country is left out.
+        `zh_TW.json`, as A1111 names them, is `zh-TW`, and stands for `zh` as far as nothing else does.
         """
         found: dict[str, dict[str, str]] = {}
         for path in (path for each in self.extensions for path in each.localizations):
-            if _LOCALE.match(path.stem):
-                found.setdefault(re.split("[-_]", path.stem)[0].lower(), {}).update(_read_words(path))
+            if not _LOCALE.match(path.stem):
+                continue
+            language, *region = re.split("[-_]", path.stem)
+            words = _read_words(path)
+            found.setdefault("-".join([language.lower(), *region]), {}).update(words)
+            if region:
+                found[language.lower()] = {**words, **found.get(language.lower(), {})}
         return found
 
     def read(self, name: str, path: str) -> Asset | None:

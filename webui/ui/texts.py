@@ -23,9 +23,12 @@ class Texts:
 
     def extended(self, more: Mapping[str, Mapping[str, str]]) -> Texts:
         """Return them with those of extensions, which say nothing of what is translated already."""
-        locales = self.translations.keys() | more.keys()
+        ours = self.translations
         return Texts(
-            {locale: {**more.get(locale, {}), **self.translations.get(locale, {})} for locale in sorted(locales)}
+            {
+                locale: {**more.get(locale, {}), **ours.get(locale.partition("-")[0], {}), **ours.get(locale, {})}
+                for locale in sorted(ours.keys() | more.keys())
+            }
         )
 
     def gradio(self) -> Any:

@@ -42,9 +42,9 @@ export class Fields {
     const label = made.isFramed ? null : make("label", { for: `${id}_input`, textContent: t(about.label) });
     const hint = about.description ? make("p", { className: "quiet", textContent: t(about.description) }) : null;
     const more = about.preview === "preprocessor" ? previewButton(this, about) : null;
-    const place = make("div", { className: `field field-${about.widget}`, id }, label, made.node, hint, more);
+    const place = make("div", { className: `field field-${about.widget}`, id }, label, made.node, hint, more?.node);
     place.style.setProperty("--span", about.span ?? (WIDE.includes(about.widget) ? 12 : 6));
-    return { about, made, place };
+    return { about, made, place, more };
   }
 
   makeControl(about, id) {
@@ -73,9 +73,10 @@ export class Fields {
   /** Show what depends on other fields, and hide what they rule out. */
   fit() {
     const holds = ([name, wanted]) => [].concat(wanted).includes(this.values[name]);
-    for (const { place, about, made } of this.drawn.values()) {
+    for (const { place, about, made, more } of this.drawn.values()) {
       if (about.shownIf) place.hidden = !Object.entries(about.shownIf).every(holds);
       made.follow?.();
+      more?.follow();
     }
   }
 

@@ -52,7 +52,8 @@ async function drawn(fields, about) {
   return imageAddress(await ended(job.id), 0);
 }
 
-/** Return a button that shows what the preprocessor named by `about` makes of the first picture among the fields. */
+/** Return {node, follow}: what the preprocessor named by `about` is, and a button that shows what it makes of the first
+ * picture among the fields. */
 export function previewButton(fields, about) {
   const picture = make("img", { alt: t("What the preprocessor makes of it"), className: "preview-picture", hidden: true });
   const send = async (target) => sendTo(target, { file: await (await fetch(picture.src)).blob() });
@@ -67,9 +68,15 @@ export function previewButton(fields, about) {
       picture.hidden = true;
       toast(error.message, { kind: "error" });
     }
-    button.disabled = false;
+    follow();
     button.textContent = t("Preview");
   };
   const button = make("button", { type: "button", className: "solid small", textContent: t("Preview"), onclick: look });
-  return make("div", { className: "preview" }, button, picture);
+  const words = make("p", { className: "quiet" });
+  const follow = () => {
+    const chosen = preprocessor(fields.values[about.name]);
+    words.textContent = chosen?.description ? t(chosen.description) : "";
+    button.disabled = !chosen;
+  };
+  return { node: make("div", { className: "preview" }, words, button, picture), follow };
 }
