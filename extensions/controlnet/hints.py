@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from extensions.controlnet.facts import UnitFacts
-from extensions.controlnet.families import FIELD
 from extensions.controlnet.preprocessors.catalog import find_preprocessor
 from extensions.controlnet.preprocessors.hints import fit_mask, make_hint
 from extensions.controlnet.strength import Region
-from webui.extending.api import BadRequest
 from webui.extending.computing import Run, encode_pixels, to_pixels
 
 SHRINK = 8  # pixels per latent, each way
@@ -78,18 +76,10 @@ def pixels_of(picture: Image.Image, run: Run) -> Tensor:
 
 
 def hole_of(unit: UnitFacts, hints: Hints, run: Run) -> Tensor | None:
-    """Return where the unit's picture has a hole [1,1,H,W], 0 or 1; None where its preprocessor makes none.
-
-    Raises `BadRequest` when no mask says where it is.
-    """
+    """Return where the unit's picture has a hole [1,1,H,W], 0 or 1; None where its preprocessor makes none."""
     if not unit.paints:
         return None
-    if unit.mask is None:
-        raise BadRequest(
-            f"ControlNet unit {unit.number} has no mask that says what to paint.",
-            hint="Paint one on the unit's picture, or on that of img2img.",
-            field=f"{FIELD}.{unit.number}.mask",
-        )
+    assert unit.mask is not None, "it is not planned without"
     return (pixels_of(hints.mask(unit.mask, unit, run, outside=255), run) > 0.5).to(run.dtype)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extensions.controlnet.arguments import HASH
-from extensions.controlnet.facts import NAME, ControlFacts, ControlRef, UnitFacts
+from extensions.controlnet.facts import INPAINTING, NAME, ControlFacts, ControlRef, UnitFacts
 from extensions.controlnet.families import FIELD, UNETS, refuse_other_family, refuse_uncontrolled, say
 from extensions.controlnet.infotext import write_unit
 from extensions.controlnet.options import ControlOptions, Unit
@@ -58,13 +58,20 @@ def _find_facts(number: int, unit: Unit, plan: Plan, tools: Tools) -> UnitFacts:
             hint="Choose one, or switch the unit off.",
             field=f"{field}.image",
         )
+    mask = unit.mask or _start_mask(plan)
+    if mask is None and preprocessor.name.startswith(INPAINTING):
+        raise BadRequest(
+            f"ControlNet unit {number} has no mask that says what to paint.",
+            hint="Paint one on the unit's picture, or on that of img2img.",
+            field=f"{field}.mask",
+        )
     return UnitFacts(
         **unit.model_dump(include={"region", "weight", "start", "end", "control_mode", "resize_mode"}),
         **unit.model_dump(include={"pixel_perfect", "hires", "low_memory"}),
         number=number,
         image=image,
         model=model,
-        mask=unit.mask or _start_mask(plan),
+        mask=mask,
         preprocessor=preprocessor.name,
         options=unit_options(number, unit),
         union_type=union_type(unit),

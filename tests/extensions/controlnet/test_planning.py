@@ -81,6 +81,7 @@ def test_the_checkpoint_itself_needs_no_model(make_plan: PlanMaker, tools: Tools
     "unit, error, message, field",
     [
         ({"image": None}, BadRequest, "ControlNet unit 0 has no picture", "units.0.image"),
+        ({"preprocessor": "inpaint_only"}, BadRequest, "no mask that says what to paint", "units.0.mask"),
         ({"model": None}, BadRequest, "ControlNet unit 0 has no model", "units.0.model"),
         ({"model": "none such"}, NotFound, "'none such'", None),
         ({"model": "ip"}, BadRequest, "ip is an ip adapter", "units.0.model"),
