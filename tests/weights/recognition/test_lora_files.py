@@ -142,6 +142,9 @@ def test_metadata_decides_only_where_tensors_look_alike(
         ("lokr_w1", (4, 4), "LoKr", 0),
         ("oft_blocks", (4, 8, 8), "OFT", 0),
         ("diff", (320, 768), "difference", 0),
+        ("a1.weight", (768, 4), "GLoRA", 4),
+        ("a2.weight", (768, 4), "GLoRA", 4),
+        ("on_input", (), "IA³", 0),
     ],
 )
 def test_algorithm_and_rank(leaf: str, shape: tuple[int, ...], algorithm: str, rank: int, tmp_path: Path) -> None:

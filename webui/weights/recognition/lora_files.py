@@ -2,7 +2,7 @@
 
 Layouts: kohya-ss/sd-scripts (`lora_unet_…lora_down`), diffusers and peft (`unet.…lora_A`, `transformer.…`), ai-toolkit,
 x-flux (`double_blocks.0.processor.proj_lora1`), OneTrainer (`lora_transformer_…`), ComfyUI (`diffusion_model.…`);
-LyCORIS' LoHa, LoKr, OFT and full differences in any of them.
+LyCORIS' LoHa, LoKr, OFT, GLoRA, IA³ and full differences in any of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from webui.weights.recognition.kinds import named_weights, refuse_other_kind
 
 _LEAF = re.compile(
     r"[._](lora_down|lora_up|lora_mid|lora_[AB]|lora_magnitude_vector|lora\d?\.down|lora\d?\.up|hada_[wt]\d\w*|lokr_[wt]\d\w*"
-    r"|oft_\w+|dora_scale|alpha|diff_b|diff|w_norm|b_norm)\b"
+    r"|oft_\w+|dora_scale|alpha|diff_b|diff|w_norm|b_norm|on_input|[ab][12]\.weight)\b"
 )
 _ROOTS = re.compile(
     r"(base_model\.model\.)?(lora_(unet|transformer|prior_unet)_|lycoris_|unet\.|transformer\.|(model\.)?diffusion_model\.)?"
@@ -32,8 +32,10 @@ _ALGORITHMS = (
     ("LoHa", ("hada_",)),
     ("LoKr", ("lokr_",)),
     ("OFT", ("oft_",)),
+    ("GLoRA", ("a1.", "a2.", "b1.", "b2.")),
+    ("IA³", ("on_input",)),
     ("LoRA", ("lora",)),
-    ("difference", ("diff",)),
+    ("difference", ("diff", "w_norm", "b_norm")),
 )
 _BASES: Mapping[str, str] = {
     "sd_v1": "sd1", "stable-diffusion-v1": "sd1", "sd_v2": "sd2", "stable-diffusion-v2": "sd2", "sdxl": "sdxl",
@@ -164,6 +166,8 @@ def _going_in(leaf: str, shape: tuple[int, ...]) -> tuple[int, int]:
         return shape[1], shape[0]
     if leaf == "diff":
         return shape[1], 0
+    if leaf in ("a1.weight", "a2.weight"):  # [inputs, rank] and [rank, inputs], or the other way round in old files
+        return max(shape[:2]), min(shape[:2])
     return 0, 0
 
 
