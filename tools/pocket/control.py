@@ -32,7 +32,7 @@ from tools.pocket.unet import Noising, PlainAttention
 WIDTHS = (16, 32, 64, 64)  # of the layers that read the control, at 1, 1/2, 1/4 and 1/8 of its size
 BATCH = 32
 CARD = Path(__file__).with_name("CONTROL_CARD.md")
-TEST = 200  # pictures
+TEST = 100  # pictures
 log = logging.getLogger(__name__)
 
 # Controls

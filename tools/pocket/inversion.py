@@ -146,7 +146,7 @@ def sharpness(pictures: np.ndarray) -> float:
     return float(jumps[-len(jumps) // 100 :].mean())
 
 
-def measure_turquoise(model: Model, word: Word, sheet: Path, count: int = 100) -> str:
+def measure_turquoise(model: Model, word: Word, sheet: Path, count: int = 60) -> str:
     """A table: how often the colour is seen, and the thing of the prompt."""
     rng, scorer = np.random.default_rng(8_100), Scorer.load()
     names = [str(rng.choice(scenes.OBJECTS)) for _ in range(count)]
@@ -165,7 +165,7 @@ def measure_turquoise(model: Model, word: Word, sheet: Path, count: int = 100) -
     return "\n".join(lines)
 
 
-def measure_blurred(model: Model, word: Word, sheet: Path, count: int = 100) -> str:
+def measure_blurred(model: Model, word: Word, sheet: Path, count: int = 60) -> str:
     """A table: how sharp pictures are, and how often all of the prompt is there."""
     rng, scorer = np.random.default_rng(8_200), Scorer.load()
     questions = [single_question(rng) for _ in range(count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -93,34 +93,35 @@ def suitable_scene(rng: Generator, objects: tuple[str, ...]) -> Scene:
     return Scene(background, (thing,), "single")
 
 
-Template = tuple[str, np.ndarray]
-
-
 class OutlineJudge:
     """Tells which thing a neon picture shows, by holding the outlines of every thing against it."""
 
     def __init__(self) -> None:
         sizes = [(name, radius) for name in OBJECTS for radius in range(20, 52, 3)]
-        self._outlined = [(name, _cut(neon, name, radius)) for name, radius in sizes]
-        self._filled = [(name, _cut(_silhouette, name, radius)) for name, radius in sizes]
+        self._templates = [(name, _cut(neon, name, radius)) for name, radius in sizes]
 
     def tell(self, picture: np.ndarray) -> str:
         """The thing whose outlines agree best anywhere, at any size."""
-        return _best(self._outlined, picture)[1]
+        lights = picture.max(2).astype(np.float32)
 
-    def shows_neon(self, picture: np.ndarray) -> bool:
-        """Mostly dark, with something that is more like the outlines of a thing than like a thing."""
-        outlined, filled = (_best(templates, picture)[0] for templates in (self._outlined, self._filled))
-        return bool(np.median(picture.max(2)) < 80) and outlined > max(filled, 0.6)
+        def agreement(template: np.ndarray) -> float:
+            found = cv2.matchTemplate(lights, template, cv2.TM_CCOEFF_NORMED).max()
+            # A small template may lie on a part of a large thing: what it leaves unexplained counts against it.
+            return float(found) * (template.size / SIZE**2) ** 0.08
+
+        return max(self._templates, key=lambda each: agreement(each[1]))[0]
 
 
-def _silhouette(scene: Scene, _: Generator) -> np.ndarray:
-    """Things filled with white before black."""
-    board = np.zeros((CANVAS, CANVAS, 3), np.uint8)
-    for thing in scene.things:
-        for part in _outlines(thing):
-            cv2.fillPoly(board, [part], (255, 255, 255), cv2.LINE_AA, 4)
-    return cv2.resize(board, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+def shows_neon(picture: np.ndarray) -> bool:
+    """A dark wall on all sides, and lights that go around something darker: an eighth of what they enclose or more."""
+    value = picture.max(2)
+    border = np.concatenate([value[:6].ravel(), value[-6:].ravel(), value[:, :6].ravel(), value[:, -6:].ravel()])
+    if np.quantile(border, 0.95) > 80:
+        return False
+    lights = (value > 0.7 * np.quantile(value, 0.995)).astype(np.uint8)
+    around, _ = cv2.findContours(lights, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    enclosed = cv2.drawContours(np.zeros_like(lights), around, -1, 1, cv2.FILLED)
+    return bool(lights.sum() < enclosed.sum() * 7 / 8)
 
 
 def _cut(render: Callable[[Scene, Generator], np.ndarray], name: str, radius: int) -> np.ndarray:
@@ -131,27 +132,10 @@ def _cut(render: Callable[[Scene, Generator], np.ndarray], name: str, radius: in
     return lights[first:last, first:last]
 
 
-def _best(templates: Sequence[Template], picture: np.ndarray) -> tuple[float, str]:
-    """How well the best of the templates agrees with a picture anywhere, -1 … 1, and whose it is."""
-    lights = picture.max(2).astype(np.float32)
-
-    def agreement(template: np.ndarray) -> float:
-        found = cv2.matchTemplate(lights, template, cv2.TM_CCOEFF_NORMED).max()
-        # A small template may lie on a part of a large thing: what it leaves unexplained counts against it.
-        return float(found) * (template.size / SIZE**2) ** 0.08
-
-    return max((agreement(template), name) for name, template in templates)
-
-
 @cache
 def outline_judge() -> OutlineJudge:
     """The judge, whose templates are drawn when it is first asked."""
     return OutlineJudge()
-
-
-def shows_neon(picture: np.ndarray) -> bool:
-    """See `OutlineJudge.shows_neon`."""
-    return outline_judge().shows_neon(picture)
 
 
 STYLES = {
