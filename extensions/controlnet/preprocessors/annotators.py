@@ -84,4 +84,4 @@ def fill(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], preproce
             hint="Put the right file there.",
             field="preprocessor",
         )
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)

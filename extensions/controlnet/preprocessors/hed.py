@@ -56,7 +56,8 @@ def find_edges(preprocessor: str, file: Path, picture: Pixels, *, is_safe: bool 
     """Return soft edges [height, width], 0 to 255; `is_safe` leaves three levels, in which nothing can hide."""
     from webui.extending.computing import read_tensors
 
-    network = Hed()
+    with torch.device("meta"):  # the file has all numbers: none need be drawn
+        network = Hed()
     fill(network, read_tensors(file), preprocessor, file)
     with torch.inference_mode():
         maps = network.eval()(torch.from_numpy(_widened(picture)).permute(2, 0, 1)[None].float())

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
-import torch
+from torch.nn import functional
 
-from extensions.controlnet.preprocessors.annotators import load_network, load_preparation
+from extensions.controlnet.preprocessors.annotators import load_network
 from extensions.controlnet.preprocessors.palette import ADE_COLOURS
 from extensions.controlnet.preprocessors.sizes import Pixels, to_picture
 from webui.extending.api import BadFile
 
-UNIVERSAL = ("mask2former", "maskformer")  # they propose masks with classes; the others a class for each pixel
+MOST_PIXELS = 2**19  # at which 150 classes are compared; more would take gigabytes
 
 
 def find_segments(preprocessor: str, folder: Path, picture: Pixels) -> Pixels:
-    """Return the picture with each pixel in the colour of its class."""
-    from transformers import AutoConfig, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
+    """Return the picture with each pixel in the colour of its class.
 
-    is_universal = AutoConfig.from_pretrained(folder, local_files_only=True).model_type in UNIVERSAL
-    kind = AutoModelForUniversalSegmentation if is_universal else AutoModelForSemanticSegmentation
-    outputs = load_network(preprocessor, folder, kind)(to_picture(picture))
-    size = picture.shape[0], picture.shape[1]
-    classes = _of_masks(folder, outputs, size) if is_universal else _of_pixels(outputs.logits, size)
-    if int(classes.max()) >= len(ADE_COLOURS):
+    Raises `BadFile` for a network that knows other classes.
+    """
+    from transformers import AutoModelForSemanticSegmentation
+
+    logits = load_network(preprocessor, folder, AutoModelForSemanticSegmentation)(to_picture(picture)).logits
+    if logits.shape[1] != len(ADE_COLOURS):
         raise BadFile(
-            f"Preprocessor {preprocessor}: the network in {folder} knows other classes than ADE20K's 150.",
+            f"Preprocessor {preprocessor}: the network in {folder} knows {logits.shape[1]} classes, not ADE20K's 150.",
             hint="Put one for ADE20K there.",
             field="preprocessor",
         )
-    return np.asarray(np.array(ADE_COLOURS, np.uint8)[classes.numpy()], np.uint8)
-
-
-def _of_pixels(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return classes [height, width] of logits [1, classes, h, w]."""
-    return torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)[0].argmax(dim=0)
-
-
-def _of_masks(folder: Path, outputs: Any, size: tuple[int, int]) -> torch.Tensor:
-    classes: torch.Tensor = load_preparation(folder).post_process_semantic_segmentation(outputs, target_sizes=[size])[0]
-    return classes
+    height, width = picture.shape[:2]
+    scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    classes = functional.interpolate(logits, size, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+    colours = np.array(ADE_COLOURS, np.uint8)[classes.numpy()]
+    return np.asarray(cv2.resize(colours, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

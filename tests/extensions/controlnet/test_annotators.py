@@ -19,9 +19,13 @@ from transformers import (
     VitPoseBackboneConfig,
     VitPoseConfig,
     VitPoseForPoseEstimation,
+    YolosConfig,
+    YolosForObjectDetection,
+    YolosImageProcessorPil,
 )
 
 from extensions.controlnet.preprocessors import pose
+from extensions.controlnet.preprocessors.annotators import fill
 from extensions.controlnet.preprocessors.depth import to_normals
 from extensions.controlnet.preprocessors.hed import BLOCKS, Hed, find_edges, to_scribble
 from extensions.controlnet.preprocessors.networked import networked
@@ -119,12 +123,10 @@ def test_segments_have_the_colours_of_their_classes(tmp_path: Path) -> None:
     assert run("segmentation", tmp_path).getcolors() == [(64 * 85, ADE_COLOURS[6])]  # road everywhere
 
 
-def test_a_network_of_other_classes_is_refused(tmp_path: Path) -> None:
-    network = save_segmentation(tmp_path / "seg_ade20k", 200)
-    with torch.no_grad():
-        network.decode_head.classifier.bias.zero_()[180] = 100.0
-    network.save_pretrained(tmp_path / "seg_ade20k")
-    with pytest.raises(BadFile, match="other classes"):
+@pytest.mark.parametrize("classes", [19, 151])
+def test_a_network_of_other_classes_is_refused(tmp_path: Path, classes: int) -> None:
+    save_segmentation(tmp_path / "seg_ade20k", classes)
+    with pytest.raises(BadFile, match=f"knows {classes} classes"):
         run("segmentation", tmp_path)
 
 
@@ -144,6 +146,32 @@ def test_a_pose_is_drawn_where_the_network_sees_its_points(tmp_path: Path) -> No
     drawn = np.asarray(run("openpose", tmp_path, threshold_a=0))
     assert drawn.any()
     assert not np.asarray(run("openpose", tmp_path, threshold_a=1)).any()
+
+
+def save_detector(folder: Path, name: str) -> None:
+    torch.manual_seed(6)
+    config = YolosConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[32, 32],
+        patch_size=8, num_detection_tokens=3, id2label={0: "cat", 1: name}, label2id={"cat": 0, name: 1},
+    )  # fmt: skip
+    network = YolosForObjectDetection(config)
+    with torch.no_grad():
+        network.class_labels_classifier.layers[-1].bias[1] = 50
+        network.bbox_predictor.layers[-1].weight.zero_()
+        network.bbox_predictor.layers[-1].bias.copy_(torch.logit(torch.tensor([0.25, 0.5, 0.5, 0.8])))
+    network.save_pretrained(folder)
+    YolosImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+def test_people_are_found_by_the_detector_or_are_the_whole_picture(tmp_path: Path) -> None:
+    picture = np.asarray(PICTURE)
+    assert pose.find_people("openpose", tmp_path / "person_detector", picture) == ((0, 0, 64, 48),)
+    save_detector(tmp_path / "person_detector", "person")
+    boxes = pose.find_people("openpose", tmp_path / "person_detector", picture)
+    assert len(boxes) == 3
+    assert boxes[0] == pytest.approx((0, 4.8, 32, 43.2), abs=0.1)  # a quarter from the left, half as wide as all
+    save_detector(tmp_path / "person_detector", "dog")
+    assert pose.find_people("openpose", tmp_path / "person_detector", picture) == ()
 
 
 def test_the_peak_of_a_heat_map_is_found_in_the_picture() -> None:
@@ -172,7 +200,9 @@ def test_a_skeleton_has_openposes_colours() -> None:
 def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
     (file := tmp_path / "hed" / "ControlNetHED.pth").parent.mkdir()
     torch.manual_seed(5)
-    weights = {name: tensor * 1.5 for name, tensor in Hed().state_dict().items()}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in Hed().state_dict().items()}
+    weights = {name: torch.empty(shape).uniform_(-0.03, 0.03) for name, shape in shapes.items()}
     torch.save(weights, file)
     assert {"norm", "block1.convs.0.weight", "block5.convs.2.bias", "block3.projection.weight"} <= weights.keys()
     picture = np.asarray(PICTURE)
@@ -187,16 +217,22 @@ def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
         seen = functional.conv2d(values, weights[f"{name}.weight"], weights[f"{name}.bias"])
         maps.append(functional.interpolate(seen, picture.shape[:2], mode="bilinear"))
     expected = (torch.stack(maps).mean(0).sigmoid()[0, 0] * 255).numpy()
+    assert expected.std() > 2
     edges = find_edges("hed", file, picture)
     assert edges.shape == picture.shape[:2]
     assert np.abs(edges - expected).max() <= 1
-    safe = find_edges("hed_safe", file, picture, is_safe=True)
+    safe = np.asarray(run("hed_safe", tmp_path, Image.new("RGB", (8, 3), "white")))  # smaller than it is halved
+    assert safe.shape == (64, 171, 3)
     assert set(np.unique(safe)) <= {0, 127, 255}
-    assert run("hed", tmp_path, Image.new("RGB", (12, 3))).size == (256, 64)
-    del weights["norm"]
-    torch.save(weights, file)
-    with pytest.raises(BadFile, match="norm is not what it must be"):
-        run("hed", tmp_path)
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(BadFile, match="bias is not what it must be"):
+        fill(network, {"weight": torch.zeros(2, 2)}, "hed", tmp_path / "ControlNetHED.pth")
+    fill(network, {"weight": torch.ones(2, 2).half(), "bias": torch.ones(2)}, "hed", tmp_path / "ControlNetHED.pth")
+    assert network.weight.dtype == torch.float32
+    assert (network.weight == 1).all()
 
 
 def test_scribbles_run_along_the_crests() -> None:
