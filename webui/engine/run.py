@@ -20,6 +20,7 @@ from webui.engine.denoise import Denoise, DenoiseGiven, NoiseLevels
 from webui.engine.guidance import Combine
 from webui.engine.samplers import Sample
 from webui.errors import EaselError, GenerationError
+from webui.images.canvas import Canvas
 from webui.weights.memory import Resident, is_out_of_memory
 
 Result = TypeVar("Result")
@@ -59,7 +60,8 @@ class Run:
     """One model while it denoises one batch of a pass, for one extension.
 
     `facts` are what the extension put into the plan. The pictures become `width` × `height` pixels; `is_second`: in the
-    hires pass. `inputs` are stored pictures by reference, `sigmas` the noise levels that are gone through.
+    hires pass. `inputs` are stored pictures by reference, `sigmas` the noise levels that are gone through, `canvases`
+    what the images of this pass begin with, if they begin with pictures.
     """
 
     plan: Plan
@@ -73,6 +75,7 @@ class Run:
     inputs: Mapping[str, Image]
     sigmas: Sequence[float]
     levels: NoiseLevels
+    canvases: Sequence[Canvas] = ()
     _now: _Now = field(default_factory=_Now, repr=False)
 
     def of(self, name: str) -> Run:

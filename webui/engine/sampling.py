@@ -199,6 +199,7 @@ class Sampling:
             inputs=self._models.inputs,
             sigmas=self._sigmas,
             levels=family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps),
+            canvases=of.canvases,
         )
 
     def _enter_patches(self, run: Run) -> None:
