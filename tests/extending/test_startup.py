@@ -197,3 +197,15 @@ def test_the_list_of_what_comes_with_the_program_is_whole() -> None:
     if listed.returncode:
         pytest.skip("not a checkout")
     assert sorted(Path(line).parts[0] for line in listed.stdout.splitlines()) == sorted(BUNDLED)
+
+
+def test_a_ledger_that_cannot_be_written_keeps_nobody_from_being_tried(homes: Homes) -> None:
+    put(homes.user, "bad", "raise ValueError('tried')")
+    put(homes.user, "good")
+    homes.state.mkdir()
+    homes.ledger.mkdir()  # a folder in its place: it can be neither read nor written
+    homes.ledger.with_suffix(".broken.json").mkdir()
+    (homes.ledger.with_suffix(".broken.json") / "full").touch()
+    started = start(homes)
+    assert names(started) == ["good"]
+    assert "tried" in started.failures["bad"].problem

@@ -8,12 +8,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.api.site import Site, configure, open_site
 from tests.extending.sources import zipped
 from tests.extending.strangers import HOSTILE, SCRIPT, clean_modules, put
-from tests.serving import run_server
+from tests.serving import run_server, wait_until
 from webui.extending.installing.guard import refusal
 
 ENDLESS = (
@@ -46,6 +47,20 @@ def test_the_server_is_up_with_hostile_extensions_and_says_what_is_wrong(tmp_pat
         assert listed["good"]["state"] == "active"
         assert "good" in [each["name"] for each in client.get("/api/v2/scripts").json()]
         assert client.get("/sdapi/v1/txt2img").status_code == 405  # still ours: a POST
+        assert client.get("/api/v2/extensions").json()["can_restart"] == (os.name == "posix")
+        uptime = client.get("/api/v2/status").json()["uptime"]
+        assert client.post("/api/v2/restart").status_code == 202
+        wait_until(lambda: _uptime(client) < uptime, "the server to be back", server)
+        again = {each["folder"]: each["state"] for each in client.get("/api/v2/extensions").json()["extensions"]}
+        own = {folder: each["state"] for folder, each in listed.items() if not each["is_bundled"]}
+        assert {folder: again[folder] for folder in own} == own
+
+
+def _uptime(client: httpx.Client) -> float:
+    try:
+        return float(client.get("/api/v2/status").json()["uptime"])
+    except httpx.TransportError:
+        return float("inf")
 
 
 def test_a1111s_list(shop: Site) -> None:

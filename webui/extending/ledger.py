@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from webui.domain.extensions import SavedState, Source, Verdict
 from webui.domain.frozen import Data
+from webui.errors import StorageError
 from webui.storage import replace_file
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,21 @@ class Ledger:
             self._write(self._content.replace(records=records, verdicts=verdicts))
 
     def note_verdicts(self, verdicts: Mapping[str, Verdict]) -> None:
+        """Remember verdicts; on a disk that is full at least until the end."""
+        self._note(verdicts={**self._content.verdicts, **verdicts})
+
+    def note_starting(self, key: str) -> None:
+        """Remember which extension is being loaded (empty: none)."""
+        self._note(starting=key)
+
+    def _note(self, **fields: Any) -> None:
         with self._lock:
-            self._write(self._content.replace(verdicts={**self._content.verdicts, **verdicts}))
+            content = self._content.replace(**fields)
+            try:
+                self._write(content)
+            except StorageError as error:
+                log.warning("What came of loading extensions cannot be remembered: %s", error)
+                self._content = content
 
     def _read(self) -> Content:
         try:

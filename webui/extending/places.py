@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from webui import __version__
 from webui.errors import EaselError
@@ -22,7 +23,7 @@ SKIPPED = (".git", "__pycache__", "node_modules")  # folders that say nothing ab
 CODE = (".py", ".pyd", ".so", ".ini", ".json", ".txt", ".js", ".css")
 MAX_FILES = 20_000
 
-Layout = Literal["easel", "a1111"]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Found:
     page may be sent."""
 
     place: Place
-    layout: Layout = "easel"
     manifest: Manifest = field(default_factory=Manifest)
     problem: str = ""
     javascript: tuple[Path, ...] = ()
@@ -91,13 +91,17 @@ def look_at(folder: Path) -> Found:
 
 def _folders(home: Path) -> Iterator[Path]:
     """Yield the folders that have anything of an extension; a README beside them is none."""
-    if not home.is_dir():
+    try:
+        inside = sorted(home.iterdir(), key=lambda path: path.name.lower())
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            log.warning("Extensions in %s cannot be looked for: %s", home, error.strerror)
         return
-    for folder in sorted(home.iterdir(), key=lambda path: path.name.lower()):
-        if folder.name.startswith((".", "__")) or not (folder.is_dir() or folder.is_symlink()):
-            continue
-        if folder.is_symlink() or any((folder / sign).exists() for sign in (ENTRY, *A1111_SIGNS)):
-            yield folder
+    for folder in inside:
+        if not folder.name.startswith((".", "__")) and (folder.is_symlink() or folder.is_dir()):
+            with contextlib.suppress(OSError):
+                if folder.is_symlink() or any((folder / sign).exists() for sign in (ENTRY, *A1111_SIGNS)):
+                    yield folder
 
 
 def _look_at(folder: Path, is_bundled: bool, overlay: Path | None) -> Found:
@@ -114,7 +118,6 @@ def _look_at(folder: Path, is_bundled: bool, overlay: Path | None) -> Found:
         return Found(place, problem=str(error))
     return Found(
         place,
-        "easel" if place.entry.is_file() else "a1111",
         manifest,
         "",
         _files(folder, "javascript", (".js", ".mjs")),
@@ -178,7 +181,7 @@ def _without_twins(found: Iterable[Found]) -> list[Found]:
         name, folder = each.place.name.lower(), each.place.folder
         if name in taken:
             problem = f"There is already an extension of this name in {taken[name]}. Rename or remove one of the two."
-            result.append(Found(each.place, each.layout, each.manifest, problem))
+            result.append(Found(each.place, each.manifest, problem))
         else:
             taken[name] = folder
             result.append(each)

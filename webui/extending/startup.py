@@ -82,10 +82,11 @@ def start_extensions(homes: Homes, which: Which = "all", seconds: float = SECOND
     failures = {each.key: problem for each in enabled if (problem := _unfit(each)) is not None}
     _blame_last_end(ledger, enabled)
     good = [each for each in enabled if each.key not in failures]
-    _try(ledger, [each for each in good if each.has_code and not each.place.is_bundled], seconds)
-    for each in good:
-        verdict = verdict_of(ledger, each)
-        if verdict is not None and verdict.problem:
+    strangers = [each for each in good if each.has_code and not each.place.is_bundled]
+    _try(ledger, strangers, seconds)
+    for each in strangers:
+        verdict = verdict_of(ledger, each) or Verdict(stamp=each.stamp, problem="It was never tried.")
+        if verdict.problem:
             failures[each.key] = Failure(each.place.name, verdict.problem, verdict.log, True)
     good = _with_requirements([each for each in good if each.key not in failures], failures)
     loaded = _load(ledger, good)
@@ -128,7 +129,7 @@ def _blame_last_end(ledger: Ledger, enabled: Sequence[Found]) -> None:
         if each.key == culprit:
             problem = "The program ended while it was loading this extension."
             ledger.note_verdicts({culprit: Verdict(stamp=each.stamp, problem=problem)})
-    ledger.change(starting="")
+    ledger.note_starting("")
 
 
 def _try(ledger: Ledger, strangers: Sequence[Found], seconds: float) -> None:
@@ -157,10 +158,10 @@ def _load(ledger: Ledger, good: Sequence[Found]) -> Extensions:
     def begin(place: Place) -> None:
         verdict = verdict_of(ledger, by_name[place.name])
         is_new = verdict is not None and not verdict.has_started
-        ledger.change(starting=by_name[place.name].key if is_new else "")
+        ledger.note_starting(by_name[place.name].key if is_new else "")
 
     loaded = load_places([each.place for each in good if each.has_code], begin)
-    ledger.change(starting="")
+    ledger.note_starting("")
     return loaded
 
 

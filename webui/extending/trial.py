@@ -67,14 +67,17 @@ def try_one(found: Found, seconds: float = SECONDS) -> Verdict:
     command = [sys.executable, "-m", "webui.extending.probe", str(place.folder)]
     if place.overlay is not None:
         command += ["--overlay", str(place.overlay)]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # so that what it starts itself ends with it
-    )
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that what it starts itself ends with it
+        )
+    except OSError as error:
+        return Verdict(stamp=found.stamp, problem=f"It cannot be tried in a process of its own: {error.strerror}.")
     answer, printed = _Output(MAX_OUTPUT), _Output(MAX_LOG)
     listeners = [_listen(process, process.stdout, answer), _listen(process, process.stderr, printed)]
     try:

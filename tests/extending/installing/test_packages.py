@@ -47,7 +47,7 @@ def test_what_is_missing_is_installed_and_what_is_there_is_not(wheels: Path, tmp
     assert not overlay.exists()
 
 
-@pytest.mark.parametrize("line", ["torch==1.0", "torch<2", "numpy==1.0", "easel-test-thing\nnumpy<2"])
+@pytest.mark.parametrize("line", ["torch==1.0", "easel-test-thing\nnumpy<2"])
 def test_a_downgrade_is_refused_with_pips_reason(wheels: Path, tmp_path: Path, line: str) -> None:
     overlay = tmp_path / "overlays" / "thing"
     with pytest.raises(BadRequest, match=r"pip says: .*(torch|numpy)"):

@@ -65,6 +65,7 @@ class Installer:
         self._seconds = seconds
         self._changing = threading.Lock()
         self._waiting: dict[str, tuple[Inspection, Path]] = {}
+        shutil.rmtree(self._homes.fetched, ignore_errors=True)  # what was neither accepted nor rejected
 
     # What there is
 

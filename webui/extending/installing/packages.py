@@ -117,7 +117,7 @@ def _versions(folders: Sequence[str]) -> dict[str, str]:
     return {
         canonicalize_name(each.metadata["Name"]): each.version
         for each in importlib.metadata.distributions(path=list(folders))
-        if each.metadata["Name"]
+        if "Name" in each.metadata and "Version" in each.metadata
     }
 
 

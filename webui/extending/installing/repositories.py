@@ -40,7 +40,7 @@ class Repositories:
         commit = self._git(target, "rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
         notes = self._check(target, commit)
         self._git(target, "checkout", "--quiet", "--detach", "--force", commit, "--")
-        shutil.rmtree(target / ".git", onerror=_make_writable)
+        _delete(target / ".git")
         return Source(kind="git", address=address, ref=ref, commit=commit), notes
 
     def newest(self, address: str, ref: str, folder: Path) -> str:
@@ -116,10 +116,11 @@ class Repositories:
         return answer
 
 
-def _make_writable(function: object, path: str, _: object) -> None:
-    """Remove what git has made read-only, as Windows wants it."""
-    os.chmod(path, 0o700)
-    function(path)  # type: ignore[operator]
+def _delete(folder: Path) -> None:
+    """Remove a folder with what git has made read-only in it, which Windows would keep."""
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def read_checkout(folder: Path) -> Source:
