@@ -59,6 +59,13 @@ def test_flags_name_further_folders(flag: str, kind: Kind, tmp_path: Path) -> No
     assert config.flags[flag[2:].replace("-", "_")] == [str(tmp_path / "one"), str(tmp_path / "two")]
 
 
+def test_embeddings_may_lie_beside_the_models_as_in_a1111(tmp_path: Path) -> None:
+    made(tmp_path / "embeddings", tmp_path / "more")
+    folders = find_folders(configure(tmp_path, "--embeddings-dir", str(tmp_path / "more")))
+    expected = (tmp_path / "models" / "embeddings", tmp_path / "embeddings", tmp_path / "more")
+    assert folders.of(Kind.EMBEDDING) == expected and folders.adopted == frozenset()
+
+
 @pytest.mark.parametrize("flag", ["--lora-dir", "--a1111-home", "--extra-model-paths"])
 def test_what_is_not_there_is_said_at_once(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -88,7 +88,10 @@ class ModelFolders:
 
 def find_folders(config: Config) -> ModelFolders:
     """Return all folders of models that the flags name, ours first. Raises `BadFile` for a damaged list of them."""
-    named = {Kind(kind): folders for kind, folders in config.model_dirs.items()}
+    named = {Kind(kind): tuple(folders) for kind, folders in config.model_dirs.items()}
+    for kind, names in _BESIDE_MODELS.items():
+        found = tuple(folder for name in names if (folder := config.data_dir / name).is_dir())
+        named[kind] = (*found, *named.get(kind, ()))
     others = [found for home in config.a1111_homes for found in folders_of_a1111(home)]
     others += [found for file in config.extra_model_paths for found in folders_of_comfyui(file)]
     return ModelFolders.below(config.models_dir, named).adopt(others)
