@@ -173,7 +173,7 @@ def _additions(model: Resident, part: Part, layers: Sequence[nn.Module]) -> Iter
             yield _low_rank(down, rows, offset)
         return
     if adapter.changes_weight:
-        plain = [dequantise(layer.weight, torch.float32) for layer in layers]
+        plain = [_number(model, part.site.component, dequantise(layer.weight, torch.float32)) for layer in layers]
         deltas = _rows(_change(part, torch.cat(plain), model), counts)
         for rows, offset in zip(deltas, offsets, strict=True):
             yield _dense(rows.to(dtype), offset)
