@@ -202,7 +202,7 @@ def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
     torch.manual_seed(5)
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in Hed().state_dict().items()}
-    weights = {name: torch.empty(shape).uniform_(-0.03, 0.03) for name, shape in shapes.items()}
+    weights = {name: torch.empty(shape).uniform_(-0.05, 0.05) for name, shape in shapes.items()}
     torch.save(weights, file)
     assert {"norm", "block1.convs.0.weight", "block5.convs.2.bias", "block3.projection.weight"} <= weights.keys()
     picture = np.asarray(PICTURE)
@@ -217,7 +217,7 @@ def test_hed_computes_what_its_file_says(tmp_path: Path) -> None:
         seen = functional.conv2d(values, weights[f"{name}.weight"], weights[f"{name}.bias"])
         maps.append(functional.interpolate(seen, picture.shape[:2], mode="bilinear"))
     expected = (torch.stack(maps).mean(0).sigmoid()[0, 0] * 255).numpy()
-    assert expected.std() > 2
+    assert expected.std() > 10
     edges = find_edges("hed", file, picture)
     assert edges.shape == picture.shape[:2]
     assert np.abs(edges - expected).max() <= 1
