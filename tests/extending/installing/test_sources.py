@@ -265,9 +265,16 @@ def test_folders_and_zips_of_this_machine_are_copied(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Downloads]]:
-    folder = tmp_path_factory.mktemp("served")
-    certificate = make_certificate(tmp_path_factory.mktemp("certificate"))
-    redirects = {"/to-http": "http://127.0.0.1:1/x", "/to-file": "file:///etc/passwd", "/again": "/thing.zip"}
+    folder = tmp_path_factory.mktemp("served") / "files"
+    folder.mkdir()
+    certificate = make_certificate(folder.parent)
+    git_asks = "info/refs?service=git-upload-pack"
+    redirects = {
+        "/to-http": "http://127.0.0.1:1/x",
+        f"/to-http/{git_asks}": f"http://127.0.0.1:1/x/{git_asks}",
+        "/to-file": "file:///etc/passwd",
+        "/again": "/thing.zip",
+    }
     (folder / "thing.zip").write_bytes(zipped({"thing/extension.py": ""}))
     with serve_https(folder, certificate, redirects) as address:
         yield address, folder, Downloads(20, trust(certificate))
@@ -288,6 +295,26 @@ def test_https_is_fetched_within_limits_and_never_leads_elsewhere(
             list(downloads.fetch(f"{address}/{trick}", 10_000))
     with pytest.raises(BadRequest, match="certificate"):
         list(Downloads(20).fetch(f"{address}/thing.zip", 10_000))
+
+
+def test_git_fetches_by_https_from_whom_the_system_trusts(
+    secure: tuple[str, Path, Downloads], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, folder, _ = secure
+    commit = commit_all(put(tmp_path, "origin"))
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", str(folder / "thing.git"))
+    git(folder / "thing.git", "update-server-info")
+    repositories = Repositories(SMALL)
+    with pytest.raises(BadRequest, match="certificate"):
+        repositories.fetch(f"{address}/thing.git", "", tmp_path / "a")
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(folder.parent / "certificate.pem"))
+    for number, ref in enumerate(("", "main", commit)):
+        source, _ = repositories.fetch(f"{address}/thing.git", ref, tmp_path / f"target{number}")
+        assert source.commit == commit
+        assert (tmp_path / f"target{number}" / "extension.py").is_file()
+    assert repositories.newest(f"{address}/thing.git", "main", tmp_path) == commit
+    with pytest.raises(BadRequest, match="git could not fetch"):
+        repositories.fetch(f"{address}/to-http", "", tmp_path / "b")
 
 
 def test_an_index_is_read_and_what_is_odd_in_it_left_out(secure: tuple[str, Path, Downloads], tmp_path: Path) -> None:

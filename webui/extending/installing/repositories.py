@@ -57,12 +57,14 @@ class Repositories:
         shallow = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-commit-graph"]
         try:
             self._git(target, *shallow, "--depth=1", "--", address, ref or "HEAD")
-        except BadRequest:
-            if not _COMMIT.fullmatch(ref):
+        except BadRequest as error:
+            if _COMMIT.fullmatch(ref):  # a server that gives out no single commits: all branches, then
+                self._git(target, *shallow, "--", address, "+refs/heads/*:refs/remotes/origin/*")
+                self._git(target, "update-ref", "FETCH_HEAD", ref)
+            elif "shallow" in error.message:  # one that knows plain files only
+                self._git(target, *shallow, "--", address, ref or "HEAD")
+            else:
                 raise
-            # a server that gives out no single commits: all of it, then
-            self._git(target, *shallow, "--", address, "+refs/heads/*:refs/remotes/origin/*")
-            self._git(target, "update-ref", "FETCH_HEAD", ref)
 
     def _check(self, target: Path, commit: str) -> tuple[str, ...]:
         """Look at the names and modes of a commit before any of it becomes a file; return notes."""
