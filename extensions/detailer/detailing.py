@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from extensions.detailer.options import PAINTED, RECTANGLES, Details, PlannedUnit, Unit, read_rectangles
-from extensions.detailer.regions import Mask, choose, draw, separate
+from extensions.detailer.regions import Mask, box_of, choose, draw, separate
 from webui.extending.computing import ImageRun
 
+WITHOUT = "controlnet", "ip_adapter", "regional_prompts"
+"""Extensions that know the whole picture and would take a region for it."""
 _SEPARATOR, _PROMPT, _SKIP = re.compile(r"\s*\[SEP\]\s*"), "[PROMPT]", "[SKIP]"
 
 
@@ -32,7 +35,7 @@ def _detail_by(picture: Image.Image, planned: PlannedUnit, number: int, run: Ima
     if not masks:
         run.note(f"Detailer, unit {number}: {unit.detector} found nothing in image {run.image.index + 1}.")
     for region, mask in enumerate(masks):
-        prompt = _prompt_of(unit.prompt, region, run.image.prompt)
+        prompt = _prompt_of(unit.prompt, region, prompt_at(mask, run))
         negative = _prompt_of(unit.negative_prompt, region, run.image.negative_prompt)
         if _SKIP not in (prompt, negative):
             picture = run.paint(picture, Image.fromarray(mask), **_changes(unit, region, run, prompt, negative))
@@ -61,6 +64,23 @@ def _prompt_of(own: str, region: int, whole: str) -> str:
     return prompt.replace(_PROMPT, whole) if prompt else whole
 
 
+def prompt_at(mask: Mask, run: ImageRun) -> str:
+    """Return the image's prompt; where its parts hold in regions, those of the regions that the mask's middle is in."""
+    regions = run.plan.extensions.get("regional_prompts")
+    if regions is None:
+        return run.image.prompt
+    left, top, right, bottom = box_of(mask)
+    x, y = (left + right) / 2 / mask.shape[1], (top + bottom) / 2 / mask.shape[0]
+    parts = [part.strip() for part in re.split(r"\bAND\b", run.image.prompt)][1 if regions["has_base"] else 0 :]
+    boxes = regions["boxes"]
+    inside = [part for part, box in zip(parts, boxes, strict=False) if _holds(box, x, y)]
+    return ", ".join(inside or parts)
+
+
+def _holds(box: Mapping[str, float], x: float, y: float) -> bool:
+    return box["left"] <= x < box["right"] and box["top"] <= y < box["bottom"]
+
+
 def _changes(unit: Unit, region: int, run: ImageRun, prompt: str, negative: str) -> dict[str, Any]:
     """Return how a region's plan differs from the image's. Each region has a seed of its own, as in A1111."""
     return {
@@ -77,4 +97,5 @@ def _changes(unit: Unit, region: int, run: ImageRun, prompt: str, negative: str)
         "guidance": unit.guidance,
         "sampler": unit.sampler,
         "schedule": unit.schedule,
+        "without": WITHOUT,
     }

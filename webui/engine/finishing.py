@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -38,8 +38,10 @@ def finish(
         for change in modifier.image_changes:
             facts = plan.extensions[modifier.name]
 
-            def paint(picture: Image, mask: Image, *, without: str = modifier.name, **changes: Any) -> Image:
-                return _paint(plan, image, picture, mask, changes, without, models, control)
+            def paint(
+                picture: Image, mask: Image, *, own: str = modifier.name, without: Sequence[str] = (), **changes: Any
+            ) -> Image:
+                return _paint(plan, image, picture, mask, changes, (own, *without), models, control)
 
             try:
                 with blaming(modifier.name):
@@ -55,7 +57,7 @@ def _paint(
     picture: Image,
     mask: Image,
     changes: Mapping[str, Any],
-    without: str,
+    without: Sequence[str],
     models: Models,
     control: Control,
 ) -> Image:
@@ -76,7 +78,7 @@ def _pictures(plan: Plan, models: Models, control: Control) -> Iterator[Image]:
             yield happened.image
 
 
-def _nested(plan: Plan, image: ImagePlan, changes: Mapping[str, Any], without: str) -> Plan:
+def _nested(plan: Plan, image: ImagePlan, changes: Mapping[str, Any], without: Sequence[str]) -> Plan:
     of_image = {name: changes[name] for name in _OF_IMAGE if changes.get(name) is not None}
     of_start = {name: changes[name] for name in _OF_START if changes.get(name) is not None}
     others = {name: changes[name] for name in changes if name not in (*_OF_IMAGE, *_OF_START)}
@@ -91,6 +93,6 @@ def _nested(plan: Plan, image: ImagePlan, changes: Mapping[str, Any], without: s
         tiles=None,
         start=start,
         sheets=(),
-        extensions={name: facts for name, facts in plan.extensions.items() if name != without},
+        extensions={name: facts for name, facts in plan.extensions.items() if name not in without},
         **{name: value for name, value in others.items() if value is not None},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from PIL import Image, ImageDraw
 from extensions.detailer.detailing import detail
 from extensions.detailer.extension import tell
 from extensions.detailer.options import Detailer, Details, PlannedUnit, Unit
+from extensions.regional_prompts.extension import tell as tell_regions
+from extensions.regional_prompts.options import RegionalPrompts
 from tests.engine_parts import photo, picture_of, pictures_of
 from tests.extensions.detailer.onnx_files import write_yolo
 from tests.extensions.parts import make_tools
@@ -23,7 +27,7 @@ from webui.domain.plan import ImagePlan, ModelRef, Plan
 from webui.domain.start import FromImage
 from webui.engine.control import Control
 from webui.engine.engine import Engine, ImageReady
-from webui.engine.run import ImageRun, Modifier
+from webui.engine.run import ImageRun, Modifier, Run
 from webui.weights.memory import EngineOptions
 
 PlanMaker = Callable[..., Plan]
@@ -99,6 +103,16 @@ def test_each_region_has_its_prompt_and_seed(make_plan: PlanMaker) -> None:
     assert picture.getpixel((44, 44)) == (255, 255, 255) == picture.getpixel((4, 4))
 
 
+def test_of_a_prompt_in_regions_the_part_counts_where_a_region_lies(make_plan: PlanMaker) -> None:
+    plan = tell_regions(make_plan(prompt="all ADDBASE a cat ADDCOL a dog"), RegionalPrompts(enabled=True), make_tools())
+    painter = Painter()
+    unit = PlannedUnit(unit=Unit(rectangles="0,0,8,8; 40,40,8,8", dilation=0))
+    run = painter.run(plan, Details(units=(unit,)))
+    detail(photo(), dataclasses.replace(run, image=plan.images[0]))
+    assert [each["prompt"] for each in painter.asked] == ["a cat", "a dog"]
+    assert all("regional_prompts" in each["without"] and "lora" not in each["without"] for each in painter.asked)
+
+
 def test_units_work_on_each_others_pictures_and_say_what_they_did_not_find(
     make_plan: PlanMaker, tmp_path: Path
 ) -> None:
@@ -153,3 +167,22 @@ def test_pocket_paints_what_is_asked_into_a_region(pocket: ModelInfo, scorer: Sc
     pictures = [Image.fromarray(each.astype("uint8")) for each in pictures_of(engine, told(plan, unit))]
     seen = scorer.describe_all(pictures)
     assert sum((each.colour, each.object) == ("blue", "star") for each in seen) >= 2
+
+
+def test_extensions_that_know_the_whole_picture_do_not_act_on_regions(
+    options: EngineOptions, make_plan: PlanMaker
+) -> None:
+    acted: list[tuple[str, int]] = []
+
+    def noting(name: str) -> Callable[[Run], AbstractContextManager[None]]:
+        @contextmanager
+        def enter(run: Run) -> Iterator[None]:
+            acted.append((name, run.width))
+            yield
+
+        return enter
+
+    others = [Modifier(name, patches=(noting(name),)) for name in ("controlnet", "lora")]
+    plan = make_plan().told("controlnet", CORNER).told("lora", CORNER)
+    list(Engine(options, [*others, MODIFIER]).run(told(plan, CORNER.replace(width=72)), Control()))
+    assert sorted(acted) == [("controlnet", 64), ("lora", 64), ("lora", 72)]
