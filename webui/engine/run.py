@@ -161,7 +161,7 @@ class ImageRun:
 
     `paint(picture, mask, **changes)` samples what is white in `mask` once more, with the plan's model and `changes` to
     the plan such as `prompt`, `negative_prompt`, `strength`, `width`, `height`, `padding`, `mask_blur`, `steps`,
-    `guidance`, `sampler`, `seed`, and returns the picture with it.
+    `guidance`, `sampler`, `seed`, and returns the picture with it. Extensions named in `without` do not act on it.
     """
 
     plan: Plan
