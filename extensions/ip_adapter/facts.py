@@ -17,6 +17,7 @@ class Group(Data):
 
     name: str
     path: Path
+    sha256: str
     encoder: Path
     pictures: tuple[str, ...]
     is_mean: bool
@@ -24,6 +25,11 @@ class Group(Data):
     start: float
     end: float
     region: str | None
+    hires: str = "both"  # the passes: "low" is the first, "high" the second
+
+    def acts_in(self, is_second: bool) -> bool:
+        """Tell whether the pictures count in the second pass, or else in the first."""
+        return self.hires in ("both", "high" if is_second else "low")
 
 
 class IpAdapterFacts(Data):

@@ -67,5 +67,5 @@ def _to_picture(unit: Mapping[str, Any]) -> ImagePrompt:
         image=unit.get("image"),
         region=unit.get("region"),
         model=HASH.sub("", str(unit["model"])) if unit.get("model") else None,
-        **{name: unit[name] for name in ("weight", "start", "end") if unit.get(name) is not None},
+        **{name: unit[name] for name in ("weight", "start", "end", "hires") if unit.get(name) is not None},
     )

@@ -26,6 +26,7 @@ def write(number: int, asked: ImagePrompt, name: str, sha256: str | None, combin
         "Start": f"{asked.start:g}",
         "End": f"{asked.end:g}",
         "Combination": combination,
+        **({} if asked.hires == "both" else {"Hires": asked.hires}),
     }
     return {f"{PREFIX}{number}": ", ".join(f"{key}: {value}" for key, value in said.items())}
 
@@ -50,7 +51,7 @@ def read(parameters: Mapping[str, str]) -> Mapping[str, Any] | None:
 
 def _read(said: Mapping[str, str]) -> ImagePrompt:
     fields = {"model": HASH.sub("", said.get("model", "")) or None}
-    fields |= {name: said[name] for name in ("weight", "start", "end") if name in said}
+    fields |= {name: said[name] for name in ("weight", "start", "end", "hires") if name in said}
     try:
         return ImagePrompt.model_validate({"enabled": True, **fields})
     except ValidationError:

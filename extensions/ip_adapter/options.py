@@ -10,6 +10,7 @@ from typing_extensions import Self
 from webui.extending.api import Data, Reference
 
 MAX_PICTURES = 4
+HiresOption = Literal["both", "low", "high"]
 Combination = Literal["concat", "average", "add"]
 
 Share = Annotated[float, Field(ge=0, le=1, json_schema_extra={"step": 0.01, "span": 4})]
@@ -39,6 +40,18 @@ class ImagePrompt(Data):
     weight: Annotated[float, Field(title="Weight", ge=0, le=2, json_schema_extra={"step": 0.05, "span": 4})] = 1.0
     start: Annotated[Share, Field(title="Start", description="From this share of the steps on.")] = 0.0
     end: Annotated[Share, Field(title="End", description="Up to this share of the steps.")] = 1.0
+
+    hires: Annotated[
+        HiresOption,
+        Field(
+            title="Hires. fix pass",
+            json_schema_extra={
+                "labels": {"both": "Both", "low": "Low res only", "high": "High res only"},
+                "rare": True,
+                "span": 6,
+            },
+        ),
+    ] = "both"
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:

@@ -44,7 +44,7 @@ def tell(plan: Plan, options: IpAdapterOptions, tools: Tools) -> Plan:
     for number, each in options.active:
         found = _find(number, each, plan, tools)
         group = _group(number, each, found, tools, options)
-        together = (found.name, each.weight, each.start, each.end, each.region)
+        together = (found.name, each.weight, each.start, each.end, each.region, each.hires)
         key = (*together, number) if options.combination == "add" else together
         before = groups[key].pictures if key in groups else ()
         groups[key] = group.replace(pictures=(*before, *group.pictures))
@@ -64,6 +64,7 @@ def _group(number: int, asked: ImagePrompt, found: ModelInfo, tools: Tools, opti
     return Group(
         name=found.name,
         path=found.path,
+        sha256=found.sha256 or "",
         encoder=_find_encoder(number, found, tools),
         pictures=(asked.image,),
         is_mean=options.combination == "average",
@@ -71,6 +72,7 @@ def _group(number: int, asked: ImagePrompt, found: ModelInfo, tools: Tools, opti
         start=asked.start,
         end=asked.end,
         region=asked.region,
+        hires=asked.hires,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,62 @@ from torch import Tensor, nn
 from extensions.ip_adapter.attending import Told, attend, find_layers
 from extensions.ip_adapter.facts import Group, IpAdapterFacts
 from extensions.ip_adapter.files import Adapter, load_adapter
-from extensions.ip_adapter.shapes import FIELD
+from extensions.ip_adapter.shapes import FIELD, weights_of
 from extensions.ip_adapter.towers import load_tower, look, to_pixels
 from webui.extending.api import GenerationError
 from webui.extending.computing import Run, fetch
 
 _REMEMBERED = 32  # views of pictures
 
-View = tuple[str, str, bool]
-"""Encoder, picture (empty: none at all), and whether each part of it is seen."""
+View = tuple[str, int, str, bool]
+"""Encoder, when it was last changed, picture (empty: none at all), and whether each part of it is seen."""
+
+Words = list[tuple[Tensor, Tensor]]
+"""Keys and values [2,T,C] for each layer, for no picture and for pictures."""
 
 
 class Seeing:
-    """Remembers what image encoders saw, so that batches and passes of a job look at a picture once."""
+    """Remembers what image encoders saw, and for one job what adapters made of it: its batches and passes look once."""
 
     def __init__(self) -> None:
         self._views: OrderedDict[View, Tensor] = OrderedDict()
+        self._facts: IpAdapterFacts | None = None
+        self._words: dict[tuple[Any, ...], Words] = {}
 
     @contextmanager
     def enter(self, run: Run) -> Iterator[None]:
         """Let the network of `run` attend to the plan's pictures while the block runs."""
         facts = IpAdapterFacts.model_validate(dict(run.facts))
+        if facts != self._facts:
+            self._facts = facts
+            self._words.clear()
         layers = find_layers(run.network)
         told: list[list[Told]] = [[] for _ in layers]
         for group in facts.groups:
+            if not group.acts_in(run.is_second):
+                continue
+            region = _read_region(run, group.region)
+            for place, (keys, values) in enumerate(self._say(run, group, layers, facts.negative)):
+                told[place].append(
+                    Told(run.place(keys), run.place(values), group.weight, group.start, group.end, region)
+                )
+        with attend(run, layers, told) if any(told) else nullcontext():
+            yield
+
+    def _say(self, run: Run, group: Group, layers: Sequence[nn.Module], negative: str | None) -> Words:
+        """Return what a group's adapter tells each layer, on the CPU."""
+        key = group, run.model.checkpoint.path, run.dtype
+        if key not in self._words:
             adapter = load_adapter(group.path)
             _check(adapter, group, layers)
             pictures = [self._see(run, group, reference, adapter.reads_states) for reference in group.pictures]
-            nothing = self._see_nothing(run, group, facts.negative, adapter.reads_states)
-            region = _read_region(run, group.region)
-            for place, (keys, values) in enumerate(_tell(run, adapter, pictures, nothing, group.is_mean)):
-                told[place].append(Told(keys, values, group.weight, group.start, group.end, region))
-        with attend(run, layers, told):
-            yield
+            nothing = self._see_nothing(run, group, negative, adapter.reads_states)
+            self._words[key] = _tell(run, adapter, pictures, nothing, group.is_mean)
+        return self._words[key]
 
     def _see(self, run: Run, group: Group, reference: str, states: bool) -> Tensor:
         """Return an encoder's view of a picture [1,P] or [1,T,D], on the CPU."""
-        view = str(group.encoder), reference, states
+        view = str(group.encoder), weights_of(group.encoder).stat().st_mtime_ns, reference, states
         if view not in self._views:
             self._views[view] = _look(run, group.encoder, run.inputs[reference] if reference else None, states)
             if len(self._views) > _REMEMBERED:
@@ -89,17 +108,16 @@ def _inner_width(layer: Any) -> int:
     return int((layer.attn if hasattr(layer, "attn") else layer).to_q.out_features)
 
 
-def _tell(
-    run: Run, adapter: Adapter, pictures: Sequence[Tensor], nothing: Tensor, is_mean: bool
-) -> list[tuple[Tensor, Tensor]]:
-    """Return keys and values [2,T,C] for each layer, for no picture and for pictures, on the device."""
+def _tell(run: Run, adapter: Adapter, pictures: Sequence[Tensor], nothing: Tensor, is_mean: bool) -> Words:
+    """Return what an adapter makes of views of pictures and of none, on the CPU."""
     views = torch.cat(list(pictures))
     views = views.mean(0, keepdim=True) if is_mean else views
     with run.lodge("IP-Adapter", adapter.network.to(dtype=run.dtype)):
         seen = adapter.projection(run.place(views.to(run.dtype))).flatten(0, 1)
         unseen = adapter.projection(run.place(nothing.to(run.dtype)))[0].repeat(len(views), 1)
         tokens = torch.stack([unseen, seen])
-        return [(key(tokens), value(tokens)) for key, value in zip(adapter.keys, adapter.values, strict=True)]
+        layers = zip(adapter.keys, adapter.values, strict=True)
+        return [(fetch(key(tokens)), fetch(value(tokens))) for key, value in layers]
 
 
 def _read_region(run: Run, reference: str | None) -> Tensor | None:

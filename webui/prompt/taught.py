@@ -48,7 +48,9 @@ def find_words(text: str, names: Iterable[str]) -> tuple[str, ...]:
     Case does not matter. As for CLIP's tokenizer, a word ends where letters, digits and punctuation meet. Where two
     could stand, the longer one does.
     """
-    known = tuple(sorted(names, key=len, reverse=True))
+    flat = " ".join(text.lower().split())  # of hundreds of names few are there at all, and this is quick to tell
+    there = (name for name in names if " ".join(name.lower().split()) in flat)
+    known = tuple(sorted(there, key=len, reverse=True))
     pattern = _look_for(known)
     if pattern is None:
         return ()

@@ -21,12 +21,13 @@ from extensions.ip_adapter.planning import tell
 from extensions.ip_adapter.seeing import Seeing
 from extensions.ip_adapter.towers import load_tower, look, to_pixels
 from tests import tiny_xl
-from tests.engine_parts import latents_of, load_pipeline, noise_of
+from tests.engine_parts import latents_of, load_pipeline, noise_of, with_second_pass
 from tests.extensions.ip_adapter.pieces import HIDDEN, SIDE, adapter_of, make_tower, nested, scene, write_tower
 from tests.extensions.parts import make_tools
 from tests.tiny_models import SCHEDULER
 from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.plan import Plan
+from webui.domain.upscaling import UpscalerRef
 from webui.engine.denoise import NoiseLevels
 from webui.engine.models import Models
 from webui.engine.run import Modifier
@@ -173,6 +174,17 @@ def test_it_acts_in_the_steps_that_were_named(make_plan: PlanMaker, extended: Mo
     half = drawn(told(plan, {"end": 0.5}), extended)
     late = drawn(told(plan, {"start": 0.5}), extended)
     assert not torch.equal(half, whole) and not torch.equal(half, plain) and not torch.equal(late, half)
+
+
+def test_it_acts_in_the_pass_that_was_named(make_plan: PlanMaker, extended: Models, told: Any) -> None:
+    plan = make_plan(steps=2)
+    plain, whole = drawn(plan, extended), drawn(told(plan, {}), extended)
+    assert torch.equal(drawn(told(plan, {"hires": "low"}), extended), whole)
+    assert torch.equal(drawn(told(plan, {"hires": "high"}), extended), plain)
+    both = with_second_pass(plan, UpscalerRef(name="Latent", kind="latent"))
+    passes = {name: drawn(told(both, {"hires": name}), extended) for name in ("low", "high", "both")}
+    assert not torch.equal(passes["high"], drawn(both, extended))
+    assert not torch.equal(passes["low"], passes["both"]) and not torch.equal(passes["high"], passes["both"])
 
 
 def test_a_region_keeps_it_to_a_place(make_plan: PlanMaker, extended: Models, told: Any) -> None:
