@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from extensions.controlnet.facts import ControlFacts, UnitFacts
-from extensions.controlnet.hints import Hints, latents_of, pixels_of
+from extensions.controlnet.hints import Hints, for_images, latents_of, pixels_of
 from extensions.controlnet.strength import acts_in_pass, acts_now
 from webui.extending.computing import Combine, Guiding, Run
 
@@ -28,7 +29,7 @@ def fix_colours(combine: Combine, run: Run, hints: Hints) -> Combine:
     units = [unit for unit in facts.units if unit.preprocessor.startswith(_FIXING)]
     for unit in units:
         if acts_in_pass(unit, run.is_second, has_second):
-            combine = _fix(combine, unit, latents_of(pixels_of(hints.picture(unit, run), run), run), run)
+            combine = _fix(combine, unit, latents_of(pixels_of(hints.pictures(unit, run), run), run), run)
     return combine
 
 
@@ -37,17 +38,17 @@ def _fix(combine: Combine, unit: UnitFacts, picture: Tensor, run: Run) -> Combin
     colours = blur(picture, reach)
     sharpness = unit.options["threshold_b"] * _SHARPNESS if unit.preprocessor.endswith(_SHARP) else 0.0
 
-    def fixed(clean: Tensor) -> Tensor:
-        return clean - blur(clean, reach) + colours
+    def fixed(clean: Tensor, images: Sequence[int]) -> Tensor:
+        return clean - blur(clean, reach) + for_images(colours, images)
 
     def combined(guiding: Guiding) -> Tensor:
         if not acts_now(unit, run.moment):
             return combine(guiding)
         negative = guiding.negative
         if negative is not None:
-            negative = fixed(negative)
+            negative = fixed(negative, range(len(negative)))
             negative = torch.lerp(negative, blur(negative, reach), sharpness)
-        return combine(replace(guiding, positive=fixed(guiding.positive), negative=negative))
+        return combine(replace(guiding, positive=fixed(guiding.positive, guiding.owners), negative=negative))
 
     return combined
 

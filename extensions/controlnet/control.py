@@ -63,7 +63,8 @@ class _Unit:
         if not rows or not acts_now(self.facts, run.moment):
             return {}
         count = len(run.moment.rows)
-        residuals = self.steer(given if len(rows) == count else _pick(given, rows, count))
+        images = [run.moment.rows[row].image for row in rows]
+        residuals = self.steer(given if len(rows) == count else _pick(given, rows, count), images)
         fading = adapter_scales if WITHIN in residuals else scales
         factors = fading(self.facts.control_mode, sum(len(tensors) for tensors in residuals.values()))
         weighed = weigh(residuals, [factor * self.facts.weight for factor in factors], self.region)

@@ -31,7 +31,7 @@ class UnitFacts(Data):
     looks at the picture."""
 
     number: int
-    image: Reference
+    image: Reference | None = None  # None: what the images begin with; for the mask too
     model: ControlRef | None = None
     mask: Reference | None = None
     region: Reference | None = None

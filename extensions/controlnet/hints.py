@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -12,6 +13,7 @@ from torch.nn import functional
 from extensions.controlnet.facts import UnitFacts
 from extensions.controlnet.preprocessors.catalog import find_preprocessor
 from extensions.controlnet.preprocessors.hints import fit_mask, make_hint
+from extensions.controlnet.sources import find_masks, find_pictures, find_region
 from extensions.controlnet.strength import Region
 from webui.extending.computing import Run, encode_pixels, to_pixels
 
@@ -23,81 +25,92 @@ def latent_size(run: Run) -> tuple[int, int]:
     return run.height // SHRINK, run.width // SHRINK
 
 
+def pixel_size(run: Run) -> tuple[int, int]:
+    """Return width and height of the pictures that are shown in this pass: whole latents."""
+    return run.width // SHRINK * SHRINK, run.height // SHRINK * SHRINK
+
+
 @dataclass
 class Hints:
     """The pictures made for a job, each under a key that begins with the reference to what it was made of."""
 
-    _made: dict[tuple[Hashable, ...], Image.Image] = field(default_factory=dict)
+    _made: dict[tuple[Hashable, ...], list[Image.Image]] = field(default_factory=dict)
 
     def begin(self, units: Sequence[UnitFacts]) -> None:
         """Forget what these units of a job do not need."""
-        needed = {reference for unit in units for reference in (unit.image, unit.mask, unit.region)}
-        self._made = {key: picture for key, picture in self._made.items() if key[0] in needed}
+        needed = {reference for unit in units for reference in (unit.image, unit.mask, unit.region) if reference}
+        self._made = {key: pictures for key, pictures in self._made.items() if key[0] in needed}
 
-    def picture(self, unit: UnitFacts, run: Run) -> Image.Image:
-        """Return the RGB picture that a unit's network is shown, of whole latents."""
-        height, width = latent_size(run)
-        size = width * SHRINK, height * SHRINK
+    def pictures(self, unit: UnitFacts, run: Run) -> list[Image.Image]:
+        """Return the RGB pictures that a unit's network is shown, of whole latents: one for all images of a batch, or
+        one for each."""
+        size = pixel_size(run)
         told = tuple(sorted(unit.options.items()))
-        key = (unit.image, unit.preprocessor, told, unit.resize_mode, unit.pixel_perfect, size)
+        key = unit.image, unit.preprocessor, told, unit.resize_mode, unit.pixel_perfect, size, find_region(run)
 
-        def make() -> Image.Image:
-            preprocessor = find_preprocessor(unit.preprocessor)
-            picture, perfect = run.inputs[unit.image], unit.pixel_perfect
-            return make_hint(picture, size, unit.resize_mode, preprocessor, unit.options, pixel_perfect=perfect)
-
-        return self._once(key, make)
-
-    def mask(self, reference: str, unit: UnitFacts, run: Run, outside: int = 0) -> Image.Image:
-        """Return a stored mask as grey levels, brought to size as the unit's picture is; `outside` are the levels of
-        borders that this adds."""
-        height, width = latent_size(run)
-        size = width * SHRINK, height * SHRINK
-        picture = run.inputs[unit.image].size
-        key = (reference, outside, unit.resize_mode, size, picture)
-
-        def make() -> Image.Image:
-            drawn = run.inputs[reference].convert("L")
-            if drawn.size != picture:  # it was drawn on the picture, in whatever size that was shown
-                drawn = drawn.resize(picture, Image.Resampling.BILINEAR)
-            return fit_mask(drawn, size, unit.resize_mode, outside=outside)
+        def make() -> list[Image.Image]:
+            preprocessor, perfect = find_preprocessor(unit.preprocessor), unit.pixel_perfect
+            return [
+                make_hint(picture, size, unit.resize_mode, preprocessor, unit.options, pixel_perfect=perfect)
+                for picture in find_pictures(unit, run)
+            ]
 
         return self._once(key, make)
 
-    def _once(self, key: tuple[Hashable, ...], make: Callable[[], Image.Image]) -> Image.Image:
+    def masks(self, reference: str | None, unit: UnitFacts, run: Run, outside: int = 0) -> list[Image.Image]:
+        """Return the masks for them as grey levels: the stored one, or those of img2img; `outside` are the levels of
+        borders that bringing them to size adds."""
+        size = pixel_size(run)
+        key = reference, outside, unit.image, unit.resize_mode, size, find_region(run)
+
+        def make() -> list[Image.Image]:
+            drawn = find_masks(reference, unit, run, outside)
+            return [fit_mask(mask, size, unit.resize_mode, outside=outside) for mask in drawn]
+
+        return self._once(key, make)
+
+    def _once(self, key: tuple[Hashable, ...], make: Callable[[], list[Image.Image]]) -> list[Image.Image]:
+        if key[0] is None:  # what images begin with is other in each batch
+            return make()
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
 
-def pixels_of(picture: Image.Image, run: Run) -> Tensor:
-    """Return [1,channels,H,W] in 0 … 1, on the device, in the denoiser's precision."""
-    return run.place(to_pixels(picture).unsqueeze(0)).to(run.dtype)
+def pixels_of(pictures: Sequence[Image.Image], run: Run) -> Tensor:
+    """Return [N,channels,H,W] in 0 … 1, on the device, in the denoiser's precision."""
+    return run.place(torch.stack([to_pixels(picture) for picture in pictures])).to(run.dtype)
 
 
 def hole_of(unit: UnitFacts, hints: Hints, run: Run) -> Tensor | None:
-    """Return where the unit's picture has a hole [1,1,H,W], 0 or 1; None where its preprocessor makes none."""
+    """Return where the unit's pictures have holes [N,1,H,W], 0 or 1; None where its preprocessor makes none."""
     if not unit.paints:
         return None
-    assert unit.mask is not None, "it is not planned without"
-    return (pixels_of(hints.mask(unit.mask, unit, run, outside=255), run) > 0.5).to(run.dtype)
+    return (pixels_of(hints.masks(unit.mask, unit, run, outside=255), run) > 0.5).to(run.dtype)
 
 
 def region_of(unit: UnitFacts, hints: Hints, run: Run) -> Region | None:
     """Return where in the image the unit acts; None for everywhere."""
     if unit.region is None:
         return None
-    return Region(run.place(to_pixels(hints.mask(unit.region, unit, run)).unsqueeze(0)), latent_size(run))
+    (mask,) = hints.masks(unit.region, unit, run)
+    return Region(run.place(to_pixels(mask).unsqueeze(0)), latent_size(run))
 
 
 def latents_of(pixels: Tensor, run: Run, *, shifted: bool = True) -> Tensor:
-    """Return the latents [1,C,h,w] of a picture [1,3,H,W] in 0 … 1, float32; `shifted` as the denoiser knows them, or
+    """Return the latents [N,C,h,w] of pictures [N,3,H,W] in 0 … 1, float32; `shifted` as the denoiser knows them, or
     only scaled."""
-    latents = encode_pixels(run.model, pixels[0].float() * 2 - 1).unsqueeze(0)
+    latents = torch.stack([encode_pixels(run.model, each.float() * 2 - 1) for each in pixels])
     config = run.model.network(run.model.encoder).config
     if not shifted and config.get("shift_factor"):
         latents = latents + config["shift_factor"] * config["scaling_factor"]
     return latents
+
+
+def for_images(shown: Tensor, images: Sequence[int]) -> Tensor:
+    """Return of what is shown of N pictures [N,…] that for each of these images of a batch [R,…]: of the one picture
+    that guides all, or of its own."""
+    return shown.expand(len(images), *[-1] * (shown.dim() - 1)) if len(shown) == 1 else shown[list(images)]
 
 
 def padded(pixels: Tensor, side: int) -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from extensions.controlnet.facts import KEEPING, ControlFacts, UnitFacts
 from extensions.controlnet.preprocessors.hints import fit_mask, fit_picture
-from webui.extending.api import FromMaskedImage
+from webui.extending.api import FromExtendedImage, FromMaskedImage, FromNoise
 
 if TYPE_CHECKING:
     from webui.extending.computing import ImageRun
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 def keep_unmasked(image: Image.Image, run: ImageRun) -> Image.Image:
     """Return a finished image with what units keep of their pictures; img2img's own mask says it for itself."""
-    if isinstance(run.plan.start, FromMaskedImage):
+    start = run.plan.start
+    if isinstance(start, FromMaskedImage | FromExtendedImage):
         return image
+    begun = None if isinstance(start, FromNoise) else start.images[run.image.index % len(start.images)]
     for unit in ControlFacts.model_validate(run.facts).units:
-        if unit.preprocessor == KEEPING and unit.mask is not None:
-            image = _keep(image, unit, run.inputs[unit.image], run.inputs[unit.mask])
+        picture = unit.image or begun
+        if unit.preprocessor == KEEPING and picture is not None and unit.mask is not None:
+            image = _keep(image, unit, run.inputs[picture], run.inputs[unit.mask])
     return image
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from extensions.controlnet.facts import UnitFacts
-from extensions.controlnet.hints import Hints, latent_size, padded, pixels_of, region_of
+from extensions.controlnet.hints import Hints, for_images, latent_size, padded, pixels_of, region_of
 from extensions.controlnet.networks.lite import add, read_picture
 from extensions.controlnet.strength import acts_now, choose_rows, find_grid, scales
 from webui.extending.computing import Run
@@ -23,7 +23,7 @@ _WINDOW = 32  # pixels, each way, that one place of the deepest part takes in
 def steering_lite(unit: UnitFacts, network: nn.ModuleDict, hints: Hints, run: Run) -> Iterator[None]:
     """Let the parts of an LLLite network, which is on the device, act on the UNet of `run` while the block runs."""
     layers = dict(run.network.named_modules())
-    picture = padded(pixels_of(hints.picture(unit, run), run) * 2 - 1, _WINDOW)
+    picture = padded(pixels_of(hints.pictures(unit, run), run) * 2 - 1, _WINDOW)
     region = region_of(unit, hints, run)
     names = sorted(network, key=_depth)
     with ExitStack() as hooks:
@@ -38,7 +38,8 @@ def steering_lite(unit: UnitFacts, network: nn.ModuleDict, hints: Hints, run: Ru
                     return None
                 rows = choose_rows(run.moment.rows, unit.control_mode)
                 states, *rest = given
-                added = seen.add_to(states[rows], latent_size(run)) * (unit.weight * factor)
+                images = [run.moment.rows[row].image for row in rows]
+                added = seen.add_to(states[rows], images, latent_size(run)) * (unit.weight * factor)
                 added = added if region is None else added * region.of(added)
                 return (_with_rows(states, rows, added), *rest)
 
@@ -54,10 +55,10 @@ class _Seen:
         self._states = read_picture(part, picture)
         self._grid = find_grid(self._states.shape[1], (picture.shape[-2], picture.shape[-1]))
 
-    def add_to(self, given: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return what is added to what the layer is given [B,T,D], in a UNet for latents of `size`."""
+    def add_to(self, given: Tensor, images: list[int], size: tuple[int, int]) -> Tensor:
+        """Return what is added to what the layer is given [R,T,D] for these images, in a UNet for latents of `size`."""
         grid = find_grid(given.shape[1], size)
-        seen = self._states
+        seen = for_images(self._states, images)
         if grid != self._grid:  # latents of an odd number are more places than their pixels have windows
             plane = seen.transpose(1, 2).unflatten(2, self._grid)
             seen = functional.interpolate(plane, grid, mode="nearest-exact").flatten(2).transpose(1, 2)

@@ -10,7 +10,7 @@ from extensions.controlnet.families import FIELD, UNETS, refuse_other_family, re
 from extensions.controlnet.infotext import write_unit
 from extensions.controlnet.options import ControlOptions, Unit
 from extensions.controlnet.preprocessors.catalog import find_preprocessor, union_type, unit_options
-from webui.extending.api import BadRequest, FromExtendedImage, FromImage, FromMaskedImage, FromTiles, Kind, Plan, Tools
+from webui.extending.api import BadRequest, FromExtendedImage, FromMaskedImage, FromNoise, Kind, Plan, Tools
 
 REFERENCES = "Reference"
 """The group of preprocessors that need no network."""
@@ -51,27 +51,24 @@ def _find_facts(number: int, unit: Unit, plan: Plan, tools: Tools) -> UnitFacts:
             hint="Use it with Stable Diffusion 1 or 2, or SDXL.",
             field=f"{field}.preprocessor",
         )
-    image = unit.image or _start_image(plan)
-    if image is None:
+    if unit.image is None and isinstance(plan.start, FromNoise):
         raise BadRequest(
             f"ControlNet unit {number} has no picture.",
             hint="Choose one, or switch the unit off.",
             field=f"{field}.image",
         )
-    mask = unit.mask or _start_mask(plan)
-    if mask is None and preprocessor.name.startswith(INPAINTING):
+    has_mask = unit.mask is not None or isinstance(plan.start, FromMaskedImage | FromExtendedImage)
+    if preprocessor.name.startswith(INPAINTING) and not has_mask:
         raise BadRequest(
             f"ControlNet unit {number} has no mask that says what to paint.",
             hint="Paint one on the unit's picture, or on that of img2img.",
             field=f"{field}.mask",
         )
     return UnitFacts(
-        **unit.model_dump(include={"region", "weight", "start", "end", "control_mode", "resize_mode"}),
+        **unit.model_dump(include={"image", "mask", "region", "weight", "start", "end", "control_mode", "resize_mode"}),
         **unit.model_dump(include={"pixel_perfect", "hires", "low_memory"}),
         number=number,
-        image=image,
         model=model,
-        mask=mask,
         preprocessor=preprocessor.name,
         options=unit_options(number, unit),
         union_type=union_type(unit),
@@ -107,14 +104,3 @@ def _find_model(number: int, unit: Unit, plan: Plan, tools: Tools) -> ControlRef
 def _title(model: ControlRef) -> str:
     """Return A1111's name of a control model: with the beginning of its hash, as far as that is known."""
     return f"{model.name} [{model.sha256[:8]}]" if model.sha256 else model.name
-
-
-def _start_image(plan: Plan) -> str | None:
-    match plan.start:
-        case FromImage() | FromMaskedImage() | FromExtendedImage() | FromTiles():
-            return plan.start.images[0]
-    return None
-
-
-def _start_mask(plan: Plan) -> str | None:
-    return plan.start.mask if isinstance(plan.start, FromMaskedImage) else None

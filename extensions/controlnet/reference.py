@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from extensions.controlnet.facts import UnitFacts
-from extensions.controlnet.hints import Hints, latents_of, pixels_of, region_of
+from extensions.controlnet.hints import Hints, for_images, latents_of, pixels_of, region_of
 from extensions.controlnet.strength import Region, acts_now
 from webui.extending.computing import Run
 
@@ -45,9 +45,9 @@ class _Memory:
 def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
     """Let the UNet of `run` refer to a unit's picture while the block runs; what is given must be called before each of
     its calls."""
-    clean = latents_of(pixels_of(hints.picture(unit, run), run), run)
+    clean = latents_of(pixels_of(hints.pictures(unit, run), run), run)
     draw = torch.Generator().manual_seed(run.images[0].seed + _OTHER_NOISE)
-    noise = run.place(torch.randn(clean.shape, generator=draw))
+    noise = run.place(torch.randn((1, *clean.shape[1:]), generator=draw))
     memory, region = _Memory(), region_of(unit, hints, run)
 
     def look(given: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
             return
         sigma, sample = run.moment.sigma, given["sample"]
         noisy = run.levels.noised(clean, noise, sigma) * run.levels.scale(sigma)
-        noisy = noisy.to(sample.dtype).expand(len(sample), -1, -1, -1)
+        noisy = for_images(noisy.to(sample.dtype), [row.image for row in run.moment.rows])
         seen = torch.cat([noisy, sample[:, noisy.shape[1] :]], 1)  # checkpoints for inpainting see more
         told = {name: value for name, value in given.items() if "residual" not in name}
         memory.looks = True

@@ -1,11 +1,12 @@
 """What control networks say about a call of the denoiser, for each kind of them.
 
-A `Steer` is told the arguments of the denoiser's call, for the rows that it guides, and returns residuals for them.
+A `Steer` is told the arguments of the denoiser's call for the rows that it guides, and which image of the batch each of
+them is for, and returns residuals for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from extensions.controlnet.facts import UnitFacts
 from extensions.controlnet.families import FIELD
-from extensions.controlnet.hints import Hints, hole_of, latents_of, padded, pixels_of
+from extensions.controlnet.hints import Hints, for_images, hole_of, latents_of, padded, pixels_of
 from extensions.controlnet.lodgings import Lodged
 from extensions.controlnet.options import UnionType
 from extensions.controlnet.strength import Residuals
@@ -21,7 +22,7 @@ from webui.extending.api import BadRequest
 from webui.extending.computing import Run, fill_up, pack
 
 Arguments = Mapping[str, Any]
-Steer = Callable[[Arguments], Residuals]
+Steer = Callable[[Arguments, Sequence[int]], Residuals]
 
 DOWN, MIDDLE = "down_block_additional_residuals", "mid_block_additional_residual"
 WITHIN = "down_intrablock_additional_residuals"
@@ -41,7 +42,7 @@ _USUAL_GUIDANCE = 3.5  # of Flux, in diffusers' pipelines
 def steer_unet(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints, run: Run) -> Steer:
     """Return how a ControlNet of one sort, or a union, steers a UNet."""
     union = hasattr(network, "task_embedding")
-    hint = pixels_of(hints.picture(unit, run), run)
+    hint = pixels_of(hints.pictures(unit, run), run)
     hole = hole_of(unit, hints, run)
     if hole is not None:  # unions were trained to paint what is black, others what is less than black
         hint = hint * (1 - hole) - (0 if union else 1) * hole
@@ -49,9 +50,9 @@ def steer_unet(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints
     channels = network.config["in_channels"]
     number = _union_number(unit, UNION_NUMBERS, network.config["num_control_type"]) if union else 0
 
-    def steer(given: Arguments) -> Residuals:
+    def steer(given: Arguments, images: Sequence[int]) -> Residuals:
         sample = given["sample"][:, :channels]
-        shown = hint.expand(len(sample), -1, -1, -1)
+        shown = for_images(hint, images)
         told: dict[str, Any] = {"controlnet_cond": shown}
         if union:
             kinds = torch.zeros(len(sample), network.config["num_control_type"], dtype=hint.dtype, device=hint.device)
@@ -74,12 +75,12 @@ def steer_unet(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints
 def steer_adapter(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints, run: Run) -> Steer:
     """Return how a T2I-Adapter steers a UNet: it looks at the picture once."""
     config = network.config
-    hint = _of_channels(pixels_of(hints.picture(unit, run), run), config["in_channels"])
+    hint = _of_channels(pixels_of(hints.pictures(unit, run), run), config["in_channels"])
     with torch.inference_mode(), lodged() as there:
         features = there(padded(hint, config["downscale_factor"]))
 
-    def steer(given: Arguments) -> Residuals:
-        return {WITHIN: [feature.expand(len(given["sample"]), -1, -1, -1) for feature in features]}
+    def steer(given: Arguments, images: Sequence[int]) -> Residuals:
+        return {WITHIN: [for_images(feature, images) for feature in features]}
 
     return steer
 
@@ -87,7 +88,7 @@ def steer_adapter(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hi
 def steer_flux(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints, run: Run) -> Steer:
     """Return how a ControlNet steers a Flux transformer."""
     _refuse_hole(unit)
-    pixels, repeats = pixels_of(hints.picture(unit, run), run), network.input_hint_block is not None
+    pixels, repeats = pixels_of(hints.pictures(unit, run), run), network.input_hint_block is not None
     hint = padded(pixels, 16) * 2 - 1 if repeats else pack(fill_up(latents_of(pixels, run))).to(run.dtype)
     tokens = hint.shape[-2] * hint.shape[-1] // 16**2 if repeats else hint.shape[1]
     channels = network.config["in_channels"]
@@ -95,14 +96,14 @@ def steer_flux(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints
     number = _union_number(unit, FLUX_NUMBERS, modes) if modes else None
     doubles, singles = len(run.network.transformer_blocks), len(run.network.single_transformer_blocks)
 
-    def steer(given: Arguments) -> Residuals:
+    def steer(given: Arguments, images: Sequence[int]) -> Residuals:
         seen = given["hidden_states"][:, :tokens, :channels]  # behind it are pictures that are looked at besides
         rows = len(seen)
         mode = None if number is None else torch.full((rows, 1), number, dtype=torch.long, device=seen.device)
         with lodged() as there:
             double, single = there(
                 hidden_states=seen,
-                controlnet_cond=hint.expand(rows, *[-1] * (hint.dim() - 1)),
+                controlnet_cond=for_images(hint, images),
                 controlnet_mode=mode,
                 encoder_hidden_states=given["encoder_hidden_states"],
                 pooled_projections=given["pooled_projections"],
@@ -128,7 +129,7 @@ def steer_sd3(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints,
     """Return how a ControlNet steers an SD3 transformer."""
     config = network.config
     wordless = config["force_zeros_for_pooled_projection"]
-    pixels = pixels_of(hints.picture(unit, run), run)
+    pixels = pixels_of(hints.pictures(unit, run), run)
     if config["extra_conditioning_channels"]:
         hint = _with_hole(unit, pixels, hints, run)
     else:
@@ -138,7 +139,7 @@ def steer_sd3(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints,
     hint = fill_up(hint).to(run.dtype)
     blocks = len(run.network.transformer_blocks)
 
-    def steer(given: Arguments) -> Residuals:
+    def steer(given: Arguments, images: Sequence[int]) -> Residuals:
         seen, pooled = given["hidden_states"], given["pooled_projections"]
         if not config["use_pos_embed"]:
             seen = run.network.pos_embed(seen)
@@ -146,7 +147,7 @@ def steer_sd3(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints,
         with lodged() as there:
             (found,) = there(
                 hidden_states=seen,
-                controlnet_cond=hint.expand(len(seen), -1, -1, -1),
+                controlnet_cond=for_images(hint, images),
                 encoder_hidden_states=texts,
                 pooled_projections=torch.zeros_like(pooled) if wordless else pooled,
                 timestep=given["timestep"],

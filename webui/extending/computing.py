@@ -11,6 +11,7 @@ from webui.engine.noise import NoiseSource
 from webui.engine.run import ImageRun, Moment, Run
 from webui.engine.samplers import Setup, Step
 from webui.engine.vae import encode_pixels, to_pixels
+from webui.images.canvas import Canvas
 from webui.weights.formats.tensors import Weights, read_tensors, read_values
 from webui.weights.loading.naming_flux import original_place, rename_flux
 from webui.weights.loading.quantised import dequantise, is_quantised
@@ -18,6 +19,7 @@ from webui.weights.memory import Resident, fetch
 from webui.weights.recognition.unet_names import attending_blocks, original_name
 
 __all__ = [
+    "Canvas",
     "Combine",
     "Condition",
     "Denoise",

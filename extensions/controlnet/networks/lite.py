@@ -84,12 +84,12 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Module:
 
 
 def read_picture(part: Any, picture: Tensor) -> Tensor:
-    """Return what a part sees [1,places,D] in a picture [1,3,H,W] of -1 … 1."""
+    """Return what a part sees [N,places,D] in pictures [N,3,H,W] of -1 … 1."""
     return part["conditioning1"](picture).flatten(2).transpose(1, 2)
 
 
 def add(part: Any, given: Tensor, seen: Tensor) -> Tensor:
-    """Return what is added to what a layer is `given` [B,places,D]; `seen` is what the part saw in the picture."""
+    """Return what is added to what a layer is `given` [B,places,D]; `seen` [B,places,d] is what the part saw."""
     inner = functional.relu(part["down"](given))
-    inner = torch.cat([seen.expand(given.shape[0], -1, -1), inner], -1)
+    inner = torch.cat([seen, inner], -1)
     return part["up"](functional.relu(part["mid"](inner)))

@@ -31,7 +31,7 @@ from tests.extensions.controlnet.control_parts import (
 )
 from tests.tiny_models import make_networks
 from webui.domain.plan import Plan
-from webui.domain.start import FromNoise
+from webui.domain.start import FromImage, FromNoise
 from webui.engine import vae
 from webui.engine.engine import EngineOptions
 from webui.engine.guidance import Combine, Guiding
@@ -148,15 +148,17 @@ def test_blurring_is_the_mean_of_neighbours() -> None:
 
 def test_what_is_not_masked_is_kept() -> None:
     keeping = unit(Path("net"), preprocessor="inpaint_only", mask=HOLE)
-    inputs = {HINT: shapes(), HOLE: mask()}
+    inputs, first = {HINT: shapes(), HOLE: mask()}, SimpleNamespace(index=0)
 
     def run(start: Any, *units: Any) -> Any:
         facts = ControlFacts(units=units).model_dump(mode="json")
-        return SimpleNamespace(plan=SimpleNamespace(start=start), facts=facts, inputs=inputs)
+        return SimpleNamespace(plan=SimpleNamespace(start=start), facts=facts, inputs=inputs, image=first)
 
     image, picture = np.asarray(photo()), np.asarray(shapes())
     kept = np.asarray(keep_unmasked(photo(), run(FromNoise(), keeping)))
     assert (kept[:, :32] == image[:, :32]).all() and (kept[:, 32:] == picture[:, 32:]).all()
+    begun = run(FromImage(images=(HINT,), strength=0.5), keeping.replace(image=None))
+    assert (np.asarray(keep_unmasked(photo(), begun)) == kept).all()
     other = keeping.replace(preprocessor="inpaint")
     for untouched in (run(FromNoise(), other), run(MASKED, keeping)):
         assert (np.asarray(keep_unmasked(photo(), untouched)) == image).all()

