@@ -212,6 +212,12 @@ def test_weights_are_back_after_an_interrupt_and_an_error(
         for _ in range(2):
             next(going)
         going.close()
+    control = Control()
+    with unchanged(used, plan):
+        going = draw_batch(Batch(plan, plan.images), used, control)
+        next(going)
+        control.interrupted = True
+        assert len(list(going)) < plan.steps - 1
     with unchanged(used, plan), pytest.raises(GenerationError, match="broken"):
         latents_of(plan.replace(extensions={**plan.extensions, "breaking": {}}), used)
     assert torch.equal(latents_of(make_plan(), used), latents_of(make_plan(), models))
