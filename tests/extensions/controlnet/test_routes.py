@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import webuiapi
+from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
+from extensions.controlnet.infotext import read_units
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS
 from extensions.controlnet.routes import ROUTES
-from tests.serving import RunningServer, run_server
+from tests.serving import POCKET, RunningServer, run_server
 from webui.domain.models import Kind, ModelInfo
 from webui.domain.request import PreprocessRequest
 from webui.errors import BadRequest, NotFound
@@ -175,9 +179,25 @@ def test_what_needs_a_missing_network_is_refused_before_it_is_queued() -> None:
     assert not house.ran
 
 
+def write_network(folder: Path) -> None:
+    """Write a ControlNet for the pocket model that has learnt nothing and still says something."""
+    torch.manual_seed(1)
+    network = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(POCKET / "unet"))
+    with torch.no_grad():
+        for output in (
+            *network.controlnet_down_blocks,
+            network.controlnet_mid_block,
+            network.controlnet_cond_embedding.conv_out,
+        ):
+            output.weight.normal_(std=0.1)
+    network.save_pretrained(folder)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with run_server(tmp_path_factory.mktemp("server"), "--nowebui") as running:
+    networks = tmp_path_factory.mktemp("networks")
+    write_network(networks / "sketchy")
+    with run_server(tmp_path_factory.mktemp("server"), "--nowebui", "--controlnet-dir", str(networks)) as running:
         yield running
 
 
@@ -188,7 +208,7 @@ def client(server: RunningServer) -> webuiapi.WebUIApi:
 
 def test_the_real_client_finds_its_way(client: webuiapi.WebUIApi) -> None:
     assert client.controlnet_version() == 3
-    assert client.controlnet_model_list() == ["None"]
+    assert [name.partition(" ")[0] for name in client.controlnet_model_list()] == ["None", "sketchy"]
     assert {"none", "canny", "tile_resample"} <= set(client.controlnet_module_list())
     found = client.controlnet_detect([disc()], module="canny", processor_res=192)
     assert found.info == "Success"
@@ -220,11 +240,33 @@ def test_the_real_client_is_told_what_cannot_be(
     assert [word for word in words if word not in text] == []
 
 
-def test_units_that_are_off_change_nothing(client: webuiapi.WebUIApi) -> None:
+def draw(client: webuiapi.WebUIApi, *units: webuiapi.ControlNetUnit) -> webuiapi.WebUIApiResult:
+    asked = {"prompt": "a red circle", "steps": 2, "width": 64, "height": 64, "seed": 3}
+    return client.txt2img(**asked, alwayson_scripts={}, controlnet_units=list(units))
+
+
+def test_a_unit_of_the_real_client_guides_and_says_so(client: webuiapi.WebUIApi) -> None:
+    model = client.controlnet_model_list()[1]
+    unit = webuiapi.ControlNetUnit(
+        image=disc(), module="canny", model=model, weight=0.75, threshold_a=50, threshold_b=150, guidance_end=0.9
+    )
+    guided, plain = draw(client, unit), draw(client)
+    assert guided.image.tobytes() != plain.image.tobytes()
+    infotext = guided.info["infotexts"][0]
+    said = re.search(r'ControlNet 0: "([^"]+)"', infotext)
+    assert said is not None, infotext
+    assert said[1].startswith("Module: canny, Model: sketchy")
+    assert "Weight: 0.75" in said[1]
+    assert "Threshold A: 50, Threshold B: 150" in said[1]
+    assert "Resize Mode: Resize and Fill" in said[1]
+    found = read_units({"ControlNet 0": said[1]})
+    assert found is not None
+    assert found["units"][0]["model"] == "sketchy"
+    assert "ControlNet" not in plain.info["infotexts"][0]
+
+
+def test_units_that_are_off_or_weigh_nothing_change_nothing(client: webuiapi.WebUIApi) -> None:
     off = webuiapi.ControlNetUnit(image=disc(), module="gone", enabled=False)
-    asked = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "seed": 3}
-    pictures = [
-        client.txt2img(**asked, alwayson_scripts={}, controlnet_units=units).images[0].tobytes()
-        for units in ([off], [])
-    ]
-    assert pictures[0] == pictures[1]
+    light = webuiapi.ControlNetUnit(image=disc(), module="canny", model="sketchy", weight=0)
+    pictures = {draw(client, *units).image.tobytes() for units in ((), (off,), (light,))}
+    assert len(pictures) == 1
