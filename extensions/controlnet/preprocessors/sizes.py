@@ -50,7 +50,6 @@ def stretch(pixels: Pixels, width: int, height: int) -> Pixels:
     if pixels.shape[:2] == (height, width):
         return pixels
     shrinks = width * height < pixels.shape[0] * pixels.shape[1]
-    # A filter of 8 pixels takes no strip of fewer; OpenCV's own border handling covers it.
     return np.asarray(
         cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4), np.uint8
     )
@@ -76,6 +75,8 @@ def fit(pixels: Pixels, width: int, height: int, mode: ResizeMode) -> Pixels:
         return pixels
     if mode == "just_resize":
         return _scale_map(pixels, width, height)
+    if mode == "crop":
+        pixels = _without_what_is_far_out(pixels, width, height)
     old_height, old_width = pixels.shape[:2]
     scales = width / old_width, height / old_height
     if mode == "crop":
@@ -96,6 +97,18 @@ def fit(pixels: Pixels, width: int, height: int, mode: ResizeMode) -> Pixels:
     left, top = (width - scaled.shape[1]) // 2, (height - scaled.shape[0]) // 2
     canvas[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
     return canvas
+
+
+def _without_what_is_far_out(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Return the middle of a strip, twice as long as cropping keeps: scaled as a whole it might have millions of rows.
+
+    Both ends lose the same, so that the middle stays where it is.
+    """
+    old_height, old_width = pixels.shape[:2]
+    scale = max(width / old_width, height / old_height)
+    left = max(0, math.floor((old_width - 2 * width / scale) / 2) - 1)
+    top = max(0, math.floor((old_height - 2 * height / scale) / 2) - 1)
+    return pixels[top : old_height - top, left : old_width - left]
 
 
 def _border_colour(pixels: Pixels) -> Pixels:

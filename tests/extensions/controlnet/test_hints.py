@@ -83,6 +83,14 @@ def test_cropping_keeps_the_middle_and_filling_keeps_everything() -> None:
     assert stretched.getpixel((4, 50)) == (255, 0, 0)
 
 
+def test_a_strip_is_cropped_before_it_is_scaled() -> None:
+    strip = np.zeros((8001, 1, 3), np.uint8)
+    strip[4000] = 255
+    cropped = np.asarray(fit_picture(Image.fromarray(strip), (256, 256), "crop"))
+    assert cropped.shape == (256, 256, 3)  # and not two million rows on the way
+    assert cropped[100:156].min() > 200
+
+
 def test_borders_added_to_a_drawing_are_black() -> None:
     filled = np.asarray(fit_picture(rectangle(64, 32), (64, 64), "fill"))
     assert not filled[:15].any()
