@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.extending.strangers import SCRIPT, clean_modules, put
-from webui.extending.loader import load_apis, load_extensions
+from webui.extending.loader import load_extensions, load_places
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def test_extensions_register_in_the_order_of_their_names(folder: Path) -> None:
     assert loaded.problems == ()
     assert [script.name for script in loaded.scripts] == ["a", "b"]
     assert [(each.name, each.folder) for each in loaded.active] == [("a", folder / "a"), ("b", folder / "b")]
-    assert [api.name for api in load_apis(loaded.places)] == ["a", "b"]
+    assert [api.name for api in load_places(loaded.places).apis] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def load_places(places: Iterable[Place], begin: Callable[[Place], None] = lambda
     failures = []
     for place in places:
         begin(place)
+        if not place.is_bundled:
+            log.info("Loading extension %s", place.name)  # in the worker, the last that is heard of one that ends it
         try:
             api = load(place)
             _refuse_twins(api, [each.api for each in active if each.api is not None])
@@ -196,13 +198,10 @@ def _names_of(api: ExtensionApi) -> Iterator[tuple[str, str]]:
         yield from (("panel", name) for name in {api.panel.title.lower(), *api.panel.aliases})
     for preprocessor in api.preprocessors:
         yield from (("preprocessor", name) for name in {preprocessor.name, *preprocessor.aliases})
+    for kind, named in (("sampler", api.samplers), ("schedule", api.schedules), ("upscaler", api.upscalers)):
+        yield from ((kind, each.name.lower()) for each in named)
     yield from (("tab", tab.id) for tab in api.tabs)
     yield from (("route", f"{route.method} {route.path}") for route in api.routes)
     yield from (("kind of tag", tag) for tag in sorted(api.tags))
     if api.settings is not None:
         yield from (("setting", name) for name in api.settings.options.model_fields)
-
-
-def load_apis(places: Iterable[Place]) -> tuple[ExtensionApi, ...]:
-    """Return what the extensions registered that the server found good: for the worker."""
-    return load_places(places).apis

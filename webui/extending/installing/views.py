@@ -5,6 +5,7 @@ from __future__ import annotations
 from webui.domain.extensions import Addition, ExtensionView, Source, State
 from webui.errors import BadRequest
 from webui.extending.additions import additions_of
+from webui.extending.api import ExtensionApi
 from webui.extending.installing.inspecting import notes_on
 from webui.extending.installing.packages import REQUIREMENTS, read_requirements
 from webui.extending.places import Found
@@ -19,12 +20,13 @@ def view_of(found: Found, source: Source, started: Started, can_roll_back: bool)
     if verdict is not None and not problem:
         problem = verdict.problem
     folder = found.place.folder
+    title, description = _words(found, started)
     return ExtensionView(
         folder=found.key,
         name=found.place.name,
-        title=found.manifest.title or folder.name,
+        title=title,
         version=found.manifest.version,
-        description=found.manifest.description,
+        description=description,
         author=found.manifest.author,
         homepage=found.manifest.homepage if found.manifest.homepage.startswith("https://") else "",
         source=source,
@@ -40,6 +42,17 @@ def view_of(found: Found, source: Source, started: Started, can_roll_back: bool)
         seconds=verdict.seconds if verdict else 0.0,
         can_roll_back=can_roll_back,
     )
+
+
+def _words(found: Found, started: Started) -> tuple[str, str]:
+    """Return title and description: the manifest's, or else those of the panel or the only script that users see."""
+    api = _registered(found, started)
+    title, description = found.manifest.title, found.manifest.description
+    if api is not None and api.panel is not None:
+        title, description = title or api.panel.title, description or api.panel.description
+    elif api is not None and len(api.scripts) == 1:
+        title, description = title or api.scripts[0].name, description or api.scripts[0].description
+    return title or found.place.folder.name, description
 
 
 def is_changed(found: Found, started: Started) -> bool:
@@ -67,11 +80,14 @@ def _state(found: Found, started: Started, problem: str) -> State:
     return "active" if found.key in started.enabled else "disabled"
 
 
+def _registered(found: Found, started: Started) -> ExtensionApi | None:
+    """Return what an extension registered at the start."""
+    return next((each.api for each in started.extensions.active if each.folder == found.place.folder), None)
+
+
 def _additions(found: Found, started: Started, tried: tuple[Addition, ...]) -> tuple[Addition, ...]:
-    for each in started.extensions.active:
-        if each.folder == found.place.folder and each.api is not None:
-            return additions_of(each.api)
-    return tried
+    api = _registered(found, started)
+    return tried if api is None else additions_of(api)
 
 
 def _files(found: Found) -> tuple[Addition, ...]:
