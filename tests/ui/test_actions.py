@@ -194,6 +194,13 @@ def test_what_differs_from_the_settings_comes_along(studio: Studio) -> None:
     assert not {"sampling", "emphasis"} & actions.apply(studio, asked).message["parts"].keys()
 
 
+def test_options_of_extensions_come_along_as_far_as_there_are_panels(studio: Studio) -> None:
+    asked = {"extensions": {"free_u": {"enabled": True, "b1": 1.2}, "gone": {"x": 1}}}
+    message = actions.apply(studio, asked).message
+    assert message["parts"]["extensions"] == {"free_u": {"enabled": True, "b1": 1.2}}
+    assert message["notes"] == ["extensions.gone: there is no such extension"]
+
+
 def test_parts_of_a_model_come_along_unless_it_takes_them_by_itself(studio: Studio) -> None:
     home = tiny_flux.make_part_files(studio.config.models_dir)
     tiny_flux.make_single_file(home / "Stable-diffusion" / "flux1-dev.safetensors", parts=False)

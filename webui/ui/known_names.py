@@ -32,7 +32,7 @@ def shown_parts(studio: Studio, request: GenerationRequest) -> tuple[dict[str, A
     if parts["script"] is not None and not any(parts["script"]["name"] == script.name for script in studio.scripts()):
         notes.append(f"script: there is no {parts['script']['name']!r}")
         parts["script"] = None
-    panels = {panel.name for panel in studio.shown_extensions().panels}
+    panels = {api.name for api in studio.features.apis if api.panel}
     gone = [name for name in parts["extensions"] if name not in panels]
     notes += [f"extensions.{name}: there is no such extension" for name in gone]
     parts["extensions"] = {name: options for name, options in parts["extensions"].items() if name in panels}

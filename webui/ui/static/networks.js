@@ -99,7 +99,7 @@ class NetworkPanel {
     this.drawTabs();
     this.load();
     learnWeight();
-    this.search.focus({ preventScroll: true });
+    if (matchMedia("(hover: hover)").matches) this.search.focus({ preventScroll: true }); // no keyboard over a phone's cards
   }
 
   drawTabs() {

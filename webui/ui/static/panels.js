@@ -95,7 +95,7 @@ class Panel {
     const words = Object.keys(own).filter((name) => name !== SWITCH).map((name) => {
       const about = describe(name, this.schema.properties[name], this.definitions);
       if (about?.widget !== "units") return about ? wordsOf(about, this.values[name]) : "";
-      const on = this.values[name].map((each, index) => (each.enabled === false ? null : index + 1)).filter(Boolean);
+      const on = this.values[name].map((each, index) => (each.enabled === false ? null : index + about.first)).filter((each) => each !== null);
       return on.length ? `${t(about.item)} ${on.join(", ")}` : "";
     });
     const told = words.filter(Boolean);
