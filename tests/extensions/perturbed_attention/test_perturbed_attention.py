@@ -12,7 +12,7 @@ import torch
 
 from extensions.perturbed_attention.options import PerturbedAttention, read, write
 from extensions.perturbed_attention.perturbing import find_layers, perturb_attention, perturbed
-from tests import tiny_sd3, tiny_xl
+from tests import tiny_dits, tiny_sd3, tiny_xl
 from tests.engine_parts import difference, latents_of, load_pipeline, noise_of
 from tests.tiny_models import SCHEDULER
 from webui.domain.models import Family
@@ -117,6 +117,35 @@ def test_sd3_perturbs_as_diffusers_processor() -> None:
         layer.set_processor(before)
         assert difference(ours, expected) < 1e-4 < difference(plain, expected)
         assert torch.equal(ask(1), plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "processor"),
+    [
+        ("pixart_sigma", "PAGIdentitySelfAttnProcessor2_0"),
+        ("hunyuan_dit", "PAGHunyuanAttnProcessor2_0"),
+        ("sana", "PAGIdentitySanaLinearAttnProcessor2_0"),
+    ],
+)
+def test_other_transformers_perturb_as_diffusers_processors(
+    tmp_path: Path, extended: Models, make_plan: PlanMaker, kind: str, processor: str
+) -> None:
+    plan = make_plan(path=tiny_dits.make_folder(tmp_path / kind, kind), steps=2)
+    plan = plan.replace(model=plan.model.replace(family=Family(kind)))
+    plain, changed = latents_of(plan, extended), latents_of(told(plan), extended)
+    assert difference(changed, plain) > 1e-4
+    network = extended.get(plan.model).resident.network("transformer")
+    (layer,) = find_layers(network, ["blocks.1.attn1"])
+    states = torch.randn(1, 16, layer.to_q.in_features, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        own = layer(states)
+        with perturbed([layer]):
+            ours = layer(states)
+        before = layer.processor
+        layer.set_processor(getattr(diffusers.models.attention_processor, processor)())
+        expected = layer(torch.cat([states, states]))[1:]
+        layer.set_processor(before)
+    assert difference(ours, expected) < 1e-5 < difference(own, expected)
 
 
 def test_networks_are_put_back_also_after_a_failure(extended: Models, make_plan: PlanMaker) -> None:
