@@ -172,24 +172,26 @@ def _scale_lines(pixels: Pixels, width: int, height: int) -> Pixels:
 def thin(lines: Pixels) -> Pixels:
     """Return a drawing [height, width] of 0 and 1 with its lines thinned to one pixel.
 
-    Zhang and Suen 1984, "A fast parallel algorithm for thinning digital patterns".
+    Zhang and Suen 1984, "A fast parallel algorithm for thinning digital patterns". Only white pixels are looked at.
     """
-    current = np.pad(lines, 1)
+    padded = np.pad(lines, 1)
+    flat, row = padded.reshape(-1), padded.shape[1]
+    around = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])  # clockwise from the one above
+    white = np.flatnonzero(flat)
     while True:
-        before = current.copy()
-        for first in (True, False):
-            current[1:-1, 1:-1] &= ~_removable(current, first)
-        if (current == before).all():
-            return current[1:-1, 1:-1]
+        before = len(white)
+        for is_first in (True, False):
+            goes = _goes(flat[white[None] + around[:, None]], is_first)
+            flat[white[goes]] = 0
+            white = white[~goes]
+        if len(white) == before:
+            return padded[1:-1, 1:-1]
 
 
-def _removable(padded: Pixels, first: bool) -> Pixels:
-    """Return 1 where the pixel may go in this half-step; neighbours are counted clockwise from the one above."""
-    above, right, below, left = padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2]
-    around = [above, padded[:-2, 2:], right, padded[2:, 2:], below, padded[2:, :-2], left, padded[:-2, :-2]]
-    count = np.add.reduce(around)
-    transitions = np.add.reduce(
-        [(one == 0) & (two == 1) for one, two in zip(around, [*around[1:], above], strict=True)]
-    )
-    kept = right & below & (above | left) if first else above & left & (right | below)
-    return np.asarray((count >= 2) & (count <= 6) & (transitions == 1) & (kept == 0), np.uint8)
+def _goes(around: Pixels, is_first: bool) -> NDArray[np.bool_]:
+    """Return which pixels go in this half-step, by their neighbours [8, pixels]."""
+    count = around.sum(axis=0)
+    transitions = (around < np.roll(around, -1, axis=0)).sum(axis=0)  # from black to white
+    above, right, below, left = around[0], around[2], around[4], around[6]
+    kept = right & below & (above | left) if is_first else above & left & (right | below)
+    return np.asarray((count >= 2) & (count <= 6) & (transitions == 1) & (kept == 0))
