@@ -22,7 +22,7 @@ from webui.domain.extensions import Addition, Verdict
 from webui.extending.places import Found
 
 SECONDS = 30.0
-AT_ONCE = 4
+AT_ONCE = 8  # one that hangs holds no others up
 MAX_LOG = 16_000  # bytes kept of the beginning and of the end each
 MAX_OUTPUT = 64 * 1024**2  # bytes after which an extension that goes on printing is ended
 TIME_TO_ANSWER = 0.5  # seconds

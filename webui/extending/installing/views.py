@@ -45,13 +45,15 @@ def view_of(found: Found, source: Source, started: Started, can_roll_back: bool)
 
 
 def _words(found: Found, started: Started) -> tuple[str, str]:
-    """Return title and description: the manifest's, or else those of the panel or the only script that users see."""
+    """Return title and description: the manifest's, or else those of the panel, the only script or the cards."""
     api = _registered(found, started)
     title, description = found.manifest.title, found.manifest.description
     if api is not None and api.panel is not None:
         title, description = title or api.panel.title, description or api.panel.description
     elif api is not None and len(api.scripts) == 1:
         title, description = title or api.scripts[0].name, description or api.scripts[0].description
+    elif api is not None and api.networks:
+        title = title or api.networks[0].title
     return title or found.place.folder.name, description
 
 

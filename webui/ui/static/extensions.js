@@ -27,6 +27,7 @@ const NAMES = {
   translations: "Translations",
 };
 const HOVER = { active: "active", disabled: "off", failed: "failed", waiting: "after the next start" };
+const PLAIN = { changes: true, watches: true }; // kinds whose names are words of ours
 const POLL = 500; // milliseconds between two looks whether the server is back
 
 let parts = null;
@@ -80,8 +81,9 @@ export function origin(source) {
 }
 
 function additions(view) {
-  return view.additions.map(({ kind, names }) =>
-    make("span", { className: "extension-adds" }, make("b", { textContent: t(NAMES[kind] ?? kind) }), ` ${names.join(", ")}`),
+  const words = ({ kind, names }) => (kind in PLAIN ? names.map((name) => t(name)) : names).join(", ");
+  return view.additions.map((each) =>
+    make("span", { className: "extension-adds" }, make("b", { textContent: t(NAMES[each.kind] ?? each.kind) }), ` ${words(each)}`),
   );
 }
 
