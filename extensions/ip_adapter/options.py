@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, le=1, json_schema_extra={"step": 0.01, "spa
 class ImagePrompt(Data):
     """One picture, and the adapter that tells the model of it."""
 
-    enabled: Annotated[bool, Field(title="Enable", json_schema_extra={"span": 3})] = False
+    enabled: Annotated[bool, Field(title="Enable", json_schema_extra={"span": 12})] = False
     image: Annotated[
         Reference | None,
         Field(
