@@ -20,6 +20,9 @@ const CHECKPOINTS = { kind: "checkpoint", title: "Checkpoints", tag: null, famil
 const FIRST = ["lora", "embedding", "hypernetwork"]; // then whatever else there is
 const rank = ({ kind }) => (FIRST.indexOf(kind) + FIRST.length + 1) % (FIRST.length + 1);
 
+/** Return what a prompt calls a network: within a tag its whole name, as a plain word that of its file. */
+const called = (tag, name) => (tag.startsWith("<") ? name : name.split("/").pop());
+
 let offered = [CHECKPOINTS];
 let usualWeight = null; // of networks whose cards prefer none
 let current = { name: null, family: null };
@@ -200,7 +203,7 @@ class NetworkPanel {
     const { tag } = this.about;
     for (const node of this.cards.children) {
       const { name } = node.model;
-      const isOn = tag ? texts.some((text) => holds(text, tag, name)) : name === current.name;
+      const isOn = tag ? texts.some((text) => holds(text, tag, called(tag, name))) : name === current.name;
       node.classList.toggle("on", isOn);
       node.firstChild.setAttribute("aria-pressed", isOn);
     }
@@ -214,8 +217,9 @@ class NetworkPanel {
     }
     const form = formOf(this.page);
     const other = this.target === "prompt" ? "negative_prompt" : "prompt";
-    const place = holds(form.input(other).value, tag, model.name) ? other : this.target;
-    const isOn = toggle(form.input(place), tag, { ...model, weight: model.weight ?? usualWeight });
+    const name = called(tag, model.name);
+    const place = holds(form.input(other).value, tag, name) ? other : this.target;
+    const isOn = toggle(form.input(place), tag, { ...model, name, weight: model.weight ?? usualWeight });
     if (place === "prompt") accompany(form.input("negative_prompt"), model.negative_words, isOn);
   }
 
