@@ -17,7 +17,7 @@ from extensions.controlnet.families import UNETS
 from extensions.controlnet.hints import Hints, region_of
 from extensions.controlnet.lite_hooks import steering_lite
 from extensions.controlnet.lodgings import Lodged, Lodgings, lodging
-from extensions.controlnet.reference import Look, referring
+from extensions.controlnet.reference import Look, Looking, referring
 from extensions.controlnet.steering import (
     DOUBLE,
     MIDDLE,
@@ -101,12 +101,12 @@ class Control:
     def _prepare(self, facts: Sequence[UnitFacts], run: Run, open_: ExitStack) -> tuple[list[Look], list[_Unit]]:
         looks, units = [], []
         lodged: dict[tuple[ControlRef, bool], tuple[nn.Module, Lodged]] = {}
-        has_second = run.plan.hires is not None
+        has_second, looking = run.plan.hires is not None, Looking()
         for unit in facts:
             if not acts_in_pass(unit, run.is_second, has_second):
                 continue
             if unit.model is None:
-                looks.append(open_.enter_context(referring(unit, self._hints, run)))
+                looks.append(open_.enter_context(referring(unit, self._hints, run, looking)))
                 continue
             key = unit.model, unit.low_memory
             if key not in lodged:  # two units may share a network
@@ -115,14 +115,16 @@ class Control:
                 lodged[key] = network, open_.enter_context(lodging(name, network, run, low_memory=low))
             network, given = lodged[key]
             if unit.model.variant == "lllite":
-                open_.enter_context(self._steer_lite(unit, network, given, run))
+                open_.enter_context(self._steer_lite(unit, network, given, run, looking))
             else:
                 units.append(self._steered(unit, network, given, run))
         return looks, units
 
     @contextmanager
-    def _steer_lite(self, unit: UnitFacts, network: nn.Module, lodged: Lodged, run: Run) -> Iterator[None]:
-        with lodged() as there, steering_lite(unit, there, self._hints, run):
+    def _steer_lite(
+        self, unit: UnitFacts, network: nn.Module, lodged: Lodged, run: Run, looking: Looking
+    ) -> Iterator[None]:
+        with lodged() as there, steering_lite(unit, there, self._hints, run, looking):
             yield
 
     def _steered(self, unit: UnitFacts, network: nn.Module, lodged: Lodged, run: Run) -> _Unit:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from extensions.controlnet.facts import UnitFacts
 from extensions.controlnet.hints import Hints, for_images, latent_size, padded, pixels_of, region_of
 from extensions.controlnet.networks.lite import add, read_picture
+from extensions.controlnet.reference import Looking
 from extensions.controlnet.strength import acts_now, choose_rows, find_grid, scales
 from webui.extending.computing import Run
 
@@ -20,7 +21,7 @@ _WINDOW = 32  # pixels, each way, that one place of the deepest part takes in
 
 
 @contextmanager
-def steering_lite(unit: UnitFacts, network: nn.ModuleDict, hints: Hints, run: Run) -> Iterator[None]:
+def steering_lite(unit: UnitFacts, network: nn.ModuleDict, hints: Hints, run: Run, looking: Looking) -> Iterator[None]:
     """Let the parts of an LLLite network, which is on the device, act on the UNet of `run` while the block runs."""
     layers = dict(run.network.named_modules())
     picture = padded(pixels_of(hints.pictures(unit, run), run) * 2 - 1, _WINDOW)
@@ -34,7 +35,7 @@ def steering_lite(unit: UnitFacts, network: nn.ModuleDict, hints: Hints, run: Ru
             def change(
                 layer: nn.Module, given: tuple[Tensor, ...], seen: _Seen = seen, factor: float = factor
             ) -> tuple[Tensor, ...] | None:
-                if not acts_now(unit, run.moment):
+                if looking.memory is not None or not acts_now(unit, run.moment):
                     return None
                 rows = choose_rows(run.moment.rows, unit.control_mode)
                 states, *rest = given

@@ -33,16 +33,22 @@ _OTHER_NOISE = 2**32  # behind all seeds of images: the noise that the image beg
 _LEAST_VARIANCE = 1e-6
 
 
-@dataclass
+@dataclass(eq=False)
 class _Memory:
-    """What layers were given, or put out (mean and deviation), when the UNet saw the picture; `looks` while it does."""
+    """What layers were given, or put out (mean and deviation), when the UNet saw a unit's picture."""
 
-    looks: bool = False
     kept: dict[nn.Module, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Looking:
+    """For which unit the UNet sees a picture now, if for any: meanwhile no other unit acts on it."""
+
+    memory: _Memory | None = None
+
+
 @contextmanager
-def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
+def referring(unit: UnitFacts, hints: Hints, run: Run, looking: Looking) -> Iterator[Look]:
     """Let the UNet of `run` refer to a unit's picture while the block runs; what is given must be called before each of
     its calls."""
     clean = latents_of(pixels_of(hints.pictures(unit, run), run), run)
@@ -59,11 +65,11 @@ def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
         noisy = for_images(noisy.to(sample.dtype), [row.image for row in run.moment.rows])
         seen = torch.cat([noisy, sample[:, noisy.shape[1] :]], 1)  # checkpoints for inpainting see more
         told = {name: value for name, value in given.items() if "residual" not in name}
-        memory.looks = True
+        looking.memory = memory
         try:
-            run.network.forward(**{**told, "sample": seen})  # past the hooks: nothing steers it
+            run.network.forward(**{**told, "sample": seen})  # past the hooks of the UNet itself
         finally:
-            memory.looks = False
+            looking.memory = None
 
     def share(states: Tensor) -> Tensor | float:
         return _share(unit, region, states, run)
@@ -71,11 +77,11 @@ def referring(unit: UnitFacts, hints: Hints, run: Run) -> Iterator[Look]:
     with ExitStack() as hooks:
         if unit.preprocessor in _ATTENDING:
             for layer in choose_attention(run.network, unit.weight):
-                hooks.callback(layer.register_forward_pre_hook(_remember(memory), with_kwargs=True).remove)
-                hooks.callback(layer.register_forward_hook(_blend(memory, share), with_kwargs=True).remove)
+                hooks.callback(layer.register_forward_pre_hook(_remember(memory, looking), with_kwargs=True).remove)
+                hooks.callback(layer.register_forward_hook(_blend(memory, looking, share), with_kwargs=True).remove)
         if unit.preprocessor in _ADAPTING:
             for layer in choose_adapted(run.network, unit.weight):
-                hooks.callback(layer.register_forward_hook(_adapt(memory, share)).remove)
+                hooks.callback(layer.register_forward_hook(_adapt(memory, looking, share)).remove)
         yield look
 
 
@@ -99,13 +105,12 @@ def choose_attention(network: nn.Module, weight: float) -> list[nn.Module]:
     return [block.attn1 for index, block in enumerate(ranked) if weight > index / len(ranked)]
 
 
-def _remember(memory: _Memory) -> Callable[..., Any]:
+def _remember(memory: _Memory, looking: Looking) -> Callable[..., Any]:
     def hook(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...] | None:
         states = given[0]
-        if memory.looks:
+        if looking.memory is memory:
             memory.kept[layer] = states
-            return None
-        if layer not in memory.kept:
+        if looking.memory is not None or layer not in memory.kept:
             return None
         own = named.get("encoder_hidden_states")
         beside = torch.cat([states if own is None else own, memory.kept[layer]], 1)
@@ -114,11 +119,11 @@ def _remember(memory: _Memory) -> Callable[..., Any]:
     return hook
 
 
-def _blend(memory: _Memory, find_share: Callable[[Tensor], Tensor | float]) -> Callable[..., Any]:
+def _blend(memory: _Memory, looking: Looking, find_share: Callable[[Tensor], Tensor | float]) -> Callable[..., Any]:
     """Return a hook that gives back, as far as a row or a place shall not refer, what attention to itself gives."""
 
     def hook(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor | None:
-        if memory.looks or layer not in memory.kept:
+        if looking.memory is not None or layer not in memory.kept:
             return None
         share = find_share(output)
         if isinstance(share, float):
@@ -144,15 +149,14 @@ def choose_adapted(network: nn.Module, weight: float) -> list[nn.Module]:
     return chosen
 
 
-def _adapt(memory: _Memory, find_share: Callable[[Tensor], Tensor | float]) -> Callable[..., Any]:
+def _adapt(memory: _Memory, looking: Looking, find_share: Callable[[Tensor], Tensor | float]) -> Callable[..., Any]:
     def hook(layer: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
         states = output[0] if isinstance(output, tuple) else output
         variance, mean = torch.var_mean(states, (2, 3), keepdim=True, correction=0)
         deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt()
-        if memory.looks:
+        if looking.memory is memory:
             memory.kept[layer] = mean, deviation
-            return None
-        if layer not in memory.kept:
+        if looking.memory is not None or layer not in memory.kept:
             return None
         kept_mean, kept_deviation = memory.kept[layer]
         adapted = (states - mean) / deviation * kept_deviation + kept_mean

@@ -16,6 +16,7 @@ from extensions.controlnet.reference import choose_attention
 from tests.engine_parts import PlanMaker, difference, latents_of, plans_of
 from tests.extensions.controlnet.control_parts import (
     HINT,
+    OTHER_HINT,
     REGION,
     awake,
     control_models,
@@ -221,6 +222,30 @@ def test_attention_finds_the_picture_beside_its_own_places(
         assert not torch.allclose(alone, expected, atol=1e-4)
         expected[0] = fidelity * alone[0] + (1 - fidelity) * expected[0]  # the negative prompt's row
     assert torch.allclose(around[3] - around[2], expected, atol=1e-6)
+
+
+def test_what_one_unit_sees_is_not_steered_by_others(
+    steered_models: Models, plan_xl: PlanMaker, tmp_path: Path
+) -> None:
+    """Two references in either order, and beside LLLite: each picture is kept as the UNet sees it by itself."""
+    path = write_file(tmp_path / "lite.safetensors", lite_weights(make_xl_networks()["unet"], LITE))
+    plan = plan_xl(steps=2)
+    one, other = reference(), reference(number=1, image=OTHER_HINT)
+    assert torch.allclose(
+        latents_of(steered(plan, one, other), steered_models),
+        latents_of(steered(plan, other, one), steered_models),
+        atol=1e-3,
+    )
+    network = steered_models.get(plan.model).resident.network("unet")
+    layer = network.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1")
+    seen: list[Tensor] = []
+    handle = layer.to_q.register_forward_hook(lambda module, given, output: seen.append(output.clone()))
+    for units in ((one,), (one, unit(path, 1, variant="lllite"))):
+        latents_of(steered(plan, *units), steered_models)
+    handle.remove()
+    half = len(seen) // 2
+    assert torch.equal(seen[0], seen[half]), "the picture in the first call"
+    assert not torch.equal(seen[1], seen[half + 1]), "the image in the first call"
 
 
 def test_a_region_limits_what_refers(steered_models: Models, make_plan: PlanMaker) -> None:
