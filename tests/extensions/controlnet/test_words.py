@@ -31,6 +31,7 @@ def test_every_word_of_the_panel_is_translated(path: Path) -> None:
     assert api.panel is not None
     wanted = {api.panel.description, *words_of(ControlOptions.model_json_schema())}
     wanted |= {word for each in PREPROCESSORS for word in words_of(each.options.model_json_schema())}
+    wanted |= {each.description for each in PREPROCESSORS if each.description}
     translated = json.loads(path.read_text("utf-8"))
     assert wanted == translated.keys()
 
