@@ -43,6 +43,11 @@ class Homes:
         return self.state / "fetched"
 
     @property
+    def listings(self) -> Path:
+        """For each installed extension, which files came with it; what else is in its folder is the user's."""
+        return self.state / "listings"
+
+    @property
     def previous(self) -> Path:
         """What was there before the last update, to go back to."""
         return self.state / "previous"

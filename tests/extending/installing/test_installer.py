@@ -141,6 +141,26 @@ def test_updates_show_what_changes_and_can_be_taken_back(program: Program, folde
     assert program.installer.roll_back("thing").source.commit == new
 
 
+def test_files_of_the_users_stay_through_updates_and_back(program: Program, folder: Path) -> None:
+    made = origin(folder, words__txt="theirs")
+    program.installer.accept(program.installer.fetch(ask(made)).id)
+    installed = program.homes.user / "thing"
+    (installed / "lists").mkdir()
+    (installed / "lists" / "mine.txt").write_text("mine")
+    (installed / "words.txt").write_text("changed by hand")
+    (made / "words.txt").unlink()
+    commit_all(made)
+    update = program.installer.look_for_update("thing")
+    assert update is not None and update.changed == ("- words.txt",)
+    program.installer.accept(update.id)
+    assert (installed / "lists" / "mine.txt").read_text() == "mine"
+    assert not (installed / "words.txt").exists()  # theirs, so it goes; the previous version has it
+    program.installer.roll_back("thing")
+    assert (installed / "words.txt").read_text() == "changed by hand"
+    trash = program.installer.remove("thing")
+    assert (trash / "files" / "lists" / "mine.txt").is_file() and (trash / "listing.json").is_file()
+
+
 def test_an_update_that_breaks_is_taken_back_at_once(program: Program, folder: Path) -> None:
     made = origin(folder)
     old = program.installer.accept(program.installer.fetch(ask(made)).id)
@@ -152,7 +172,7 @@ def test_an_update_that_breaks_is_taken_back_at_once(program: Program, folder: P
     with pytest.raises(BadRequest, match="had not registered"):
         program.installer.accept(update.id)
     view = program.installer.view("thing")
-    assert (view.source, view.state) == (old.source, "active")
+    assert (view.source, view.state, view.can_roll_back) == (old.source, "active", False)
     assert restart(program).active == ["lora", "thing"]
 
 

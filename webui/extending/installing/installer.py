@@ -28,6 +28,7 @@ from webui.extending.installing.addresses import folder_name
 from webui.extending.installing.catalogues import read_index
 from webui.extending.installing.fetching import Fetcher
 from webui.extending.installing.inspecting import inspect
+from webui.extending.installing.own_files import copy_files, list_files, own_files
 from webui.extending.installing.packages import Packages
 from webui.extending.installing.repositories import read_checkout
 from webui.extending.installing.views import is_changed, view_of
@@ -143,8 +144,12 @@ class Installer:
             self._packages.install(content, content.parent / "overlay", others)
             record = self._ledger.record(target.name)
             old = self._source(self._find(target.name)) if target.exists() else None
+            own = own_files(target, self._listing(target.name))
+            listing = list_files(content)
             self._move_aside(target.name)
             _move(content, target)
+            replace_file(self._listing(target.name), listing)
+            copy_files(own, self._homes.previous / target.name / "files", target)
             if (content.parent / "overlay").is_dir():
                 _move(content.parent / "overlay", self._homes.overlays / target.name)
             self._ledger.change_record(target.name, source=inspection.source, previous=old)
@@ -152,7 +157,8 @@ class Installer:
             problem = self._try(target.name)
             if problem and old is not None:
                 self._swap_with_previous(target.name)
-                self._ledger.change_record(target.name, **dict(record))
+                shutil.rmtree(self._homes.previous / target.name, ignore_errors=True)
+                self._ledger.change_record(target.name, **dict(record.replace(previous=None)))
                 raise BadRequest(
                     f"The new version of {target.name} does not work: {problem} The one before is back.",
                     hint="Its author may know more.",
@@ -205,9 +211,9 @@ class Installer:
                 found.place.folder.unlink()  # the link alone; what it leads to is not ours
             else:
                 _move(found.place.folder, trash / "files")
-            for kind, path in (("overlay", self._homes.overlays), ("previous", self._homes.previous)):
-                if (path / found.key).is_dir():
-                    _move(path / found.key, trash / kind)
+            for part, path in (*self._parts(found.key)[1:], ("previous", self._homes.previous / found.key)):
+                if path.exists():
+                    _move(path, trash / part)
             self._ledger.forget(found.key)
             return trash
 
@@ -306,7 +312,9 @@ class Installer:
             inspection = inspect(target, number, source, self._fetcher.limits, installed)
             inspection = inspection.replace(notes=(*inspection.notes, *notes))
             if installed is not None:
-                inspection = inspection.replace(replaces=self._source(self._find(name)))
+                own = {f"- {path}" for path in own_files(installed, self._listing(name))}
+                changed = tuple(each for each in inspection.changed if each not in own)
+                inspection = inspection.replace(replaces=self._source(self._find(name)), changed=changed)
         except BaseException:
             shutil.rmtree(target.parent, ignore_errors=True)
             raise
@@ -367,12 +375,20 @@ class Installer:
         self._ledger.note_verdicts({found.key: verdict})
         return verdict.problem
 
+    def _listing(self, name: str) -> Path:
+        return self._homes.listings / f"{name}.json"
+
+    def _parts(self, name: str) -> tuple[tuple[str, Path], ...]:
+        """Return everything that belongs to a version of an extension, and what it is called where it is kept."""
+        files, overlay = self._homes.user / name, self._homes.overlays / name
+        return ("files", files), ("overlay", overlay), ("listing.json", self._listing(name))
+
     def _move_aside(self, name: str) -> None:
         """Keep what is installed under `name` as the previous version, in the place of an older one."""
         kept = self._homes.previous / name
         shutil.rmtree(kept, ignore_errors=True)
-        for part, path in (("files", self._homes.user / name), ("overlay", self._homes.overlays / name)):
-            if path.is_dir():
+        for part, path in self._parts(name):
+            if path.exists():
                 _move(path, kept / part)
 
     def _swap_with_previous(self, name: str) -> None:
@@ -380,8 +396,8 @@ class Installer:
         aside = self._homes.previous / f".{name}.{secrets.token_hex(4)}"
         os.rename(kept, aside)
         self._move_aside(name)
-        for part, path in (("files", self._homes.user / name), ("overlay", self._homes.overlays / name)):
-            if (aside / part).is_dir():
+        for part, path in self._parts(name):
+            if (aside / part).exists():
                 _move(aside / part, path)
         shutil.rmtree(aside, ignore_errors=True)
 
