@@ -193,6 +193,9 @@ def test_cards_write_their_tags_into_the_prompt(screen: Screen, site: Site) -> N
     page.click("#card_close")
     page.fill("#txt2img_extra_search", "film")
     expect(cards).to_have_count(1)
+    page.locator("#txt2img_extra_tabs [role=tab][value=checkpoint]").click()
+    page.fill("#txt2img_extra_search", "")
+    expect(page.locator("#txt2img_checkpoint_cards .network-card.on")).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.locator(".networks").first).to_be_hidden()
 

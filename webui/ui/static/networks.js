@@ -116,7 +116,9 @@ class NetworkPanel {
   choose(kind) {
     this.chosen = kind;
     this.folder = "";
+    const isFocused = this.tabs.contains(document.activeElement);
     this.drawTabs();
+    if (isFocused) this.tabs.querySelector("[aria-selected=true]").focus();
     this.load();
   }
 
@@ -126,7 +128,6 @@ class NetworkPanel {
     event.preventDefault();
     const place = offered.indexOf(this.about);
     this.choose(offered[(place + step + offered.length) % offered.length].kind);
-    this.tabs.querySelector("[aria-selected=true]").focus();
   }
 
   // Cards
