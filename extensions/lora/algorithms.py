@@ -15,7 +15,7 @@ from torch import Tensor
 Tensors = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """One layer of a network: its tensors by their short names; `alpha` None where the file gives none."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from extensions.lora.merging import Part, merge, merged
+from extensions.lora.merging import Part, merge, merged, size_of
 from extensions.lora.options import LoraFacts
 from extensions.lora.tags import Ask
 from webui.extending.computing import Combine, Denoise, Guiding, Resident, Run, is_quantised
@@ -150,11 +150,9 @@ class Scene:
         """Tell whether what is merged can be kept for the next turn: it takes as much memory as the layers it changes,
         which half of what is free holds."""
         component = self._model.denoiser
-        weights = self._model.weights(component)
-        names = {f"{module}.{leaf}" for part in parts for module in part.site.modules for leaf in ("weight", "bias")}
-        own = [weights[name] for name in names if name in weights]
-        size = sum(tensor.numel() * tensor.itemsize for tensor in own) * len(self._members)
-        return not any(map(is_quantised, own)) and size < self._model.room(component) // 2
+        size = size_of(self._model, component, parts) * len(self._members)
+        quantised = any(is_quantised(tensor) for tensor in self._model.weights(component).values())
+        return not quantised and size < self._model.room(component) // 2
 
     def _close(self) -> None:
         self._shown = None

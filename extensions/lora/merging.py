@@ -16,7 +16,7 @@ from webui.extending.api import BadFile
 from webui.extending.computing import Resident, dequantise, fetch, is_quantised
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A network's change of one layer, and how strongly it acts; `name` is that of the network."""
 
@@ -29,18 +29,43 @@ class Part:
 
 @contextmanager
 def merged(model: Resident, component: str, parts: Sequence[Part], key: str) -> Iterator[None]:
-    """Let `component` compute with the sum of `parts` in its weights while the block runs."""
+    """Let `component` compute with the sum of `parts` in its weights while the block runs.
+
+    Parts of quantised layers act beside these; so do those that can where memory has no room for changed weights.
+    """
     if not parts:
         yield
         return
-    quantised = {name for name, tensor in model.weights(component).items() if is_quantised(tensor)}
-    beside = [part for part in parts if any(f"{module}.weight" in quantised for module in part.site.modules)]
-    within = [part for part in parts if part not in beside]
+    beside = _beside_which(model, component, parts)
     with ExitStack() as stack:
+        within = [part for part in parts if part not in beside]
         stack.enter_context(model.altered(component, merge(model, component, within), key))
         for part in beside:
             stack.enter_context(_beside(model, part))
         yield
+
+
+def _beside_which(model: Resident, component: str, parts: Sequence[Part]) -> list[Part]:
+    weights, network = model.weights(component), model.network(component)
+    quantised = {name for name, tensor in weights.items() if is_quantised(tensor)}
+    is_home = next(iter(weights.values())).device.type == "cpu"  # on a GPU own tensors give way to changed ones
+    is_large = is_home and size_of(model, component, parts) > model.room(component)
+
+    def acts_beside(part: Part) -> bool:
+        names = part.site.modules
+        if any(f"{name}.weight" in quantised for name in names):
+            return True
+        linear = all(isinstance(network.get_submodule(name), nn.Linear) for name in names)
+        return is_large and linear and part.adapter.is_low_rank
+
+    return [part for part in parts if acts_beside(part)]
+
+
+def size_of(model: Resident, component: str, parts: Sequence[Part]) -> int:
+    """Return the bytes of all tensors that `parts` may change."""
+    weights = model.weights(component)
+    names = {f"{module}.{leaf}" for part in parts for module in part.site.modules for leaf in ("weight", "bias")}
+    return sum(weights[name].numel() * weights[name].itemsize for name in names if name in weights)
 
 
 def merge(model: Resident, component: str, parts: Sequence[Part]) -> Iterator[tuple[str, Tensor]]:

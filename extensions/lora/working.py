@@ -12,6 +12,7 @@ from extensions.lora.blocks import BASE, read_blocks
 from extensions.lora.options import LoraFacts
 from extensions.lora.planning import WORDS, suits
 from extensions.lora.tags import Ask, read_parts, read_tags
+from webui.extending.api import BadFile
 
 if TYPE_CHECKING:
     from extensions.lora.algorithms import Adapter
@@ -64,7 +65,7 @@ class Work:
 def read_members(run: Run, facts: LoraFacts, asks: Sequence[Ask]) -> list[Member]:
     """Return the networks that `asks` name, and tell the user how much of each fits.
 
-    Networks of another family, for the model of the other pass, are left out with a note.
+    Networks of another family are left out with a note: they are for the model of another part of the run.
     """
     from extensions.lora.combining import Member
     from extensions.lora.files import read_network
@@ -78,7 +79,13 @@ def read_members(run: Run, facts: LoraFacts, asks: Sequence[Ask]) -> list[Member
             run.note(f"<lora:{ask.name}> does not act on {run.model.checkpoint.path.stem}: it is of another family.")
             continue
         words = WORDS.get(run.family, run.family.value)
-        network = read_network(file.path, ask.name, places, words)
+        try:
+            network = read_network(file.path, ask.name, places, words)
+        except BadFile as error:
+            if run.family is run.plan.model.family:
+                raise
+            run.note(error.message)
+            continue
         log.info("%s", network.report)
         if run.images[0].index == 0 and not run.is_second:
             run.note(str(network.report))

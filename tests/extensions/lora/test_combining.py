@@ -147,6 +147,19 @@ def test_turns_need_no_memory_of_their_own(
     assert len(scene._kept) == (2 if room else 0)
 
 
+def test_without_room_for_changed_weights_linear_layers_get_the_change_beside_them(
+    model: Resident, networks: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two other layers are convolutions, whose weights are changed."""
+    monkeypatch.setattr(model, "room", lambda component: 0)
+    before = {name: tensor.data_ptr() for name, tensor in model.weights("unet").items()}
+    scene = scene_of(model, networks, "Merge")
+    with scene.open():
+        now = {name: tensor.data_ptr() for name, tensor in model.weights("unet").items()}
+    assert {name for name in now if now[name] != before[name]} == {f"{layer}.weight" for layer in LAYERS[1:]}
+    check(trajectory(scene_of(model, networks, "Merge"), model), by_hand([merged_unet(0, 1)] * STEPS))
+
+
 @pytest.mark.parametrize(
     ("combination", "expected"),
     [

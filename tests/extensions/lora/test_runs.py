@@ -24,7 +24,7 @@ from webui.engine.generate import Batch
 from webui.engine.generate import draw as draw_batch
 from webui.engine.models import Models
 from webui.engine.run import Modifier, Run
-from webui.errors import GenerationError
+from webui.errors import BadFile, GenerationError
 from webui.weights.memory import EngineOptions
 
 UNET = ("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", "mid_block.attentions.0.proj_in", "conv_out")
@@ -256,6 +256,17 @@ def test_networks_of_another_family_are_left_out_with_a_note(told: Callable[...,
     assert notes_of(plan.replace(extensions={"lora": facts}), with_loras) == [
         "<lora:one> does not act on tiny: it is of another family."
     ]
+
+
+def test_files_of_an_unknown_family_without_a_place_are_refused(
+    told: Callable[..., Plan], with_loras: Models, tmp_path: Path
+) -> None:
+    plan = told("<lora:one:1>")
+    other = write(tmp_path / "other.safetensors", {"lora_unet_nowhere.diff": draw(2, 2)})
+    networks = {"one": {**plan.extensions["lora"]["networks"]["one"], "family": None, "path": str(other)}}
+    plan = plan.replace(extensions={"lora": {**plan.extensions["lora"], "networks": networks}})
+    with pytest.raises(BadFile, match="<lora:one>: none of its 1 keys has a place"):
+        latents_of(plan, with_loras)
 
 
 def test_the_user_is_told_how_much_of_a_file_fits(told: Callable[..., Plan], with_loras: Models) -> None:

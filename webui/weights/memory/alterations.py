@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -39,6 +39,11 @@ class Weights:
             return self.own
         return {**self.own, **{name: tensor for each in self.alterations for name, tensor in each.tensors.items()}}
 
+    @property
+    def size(self) -> int:
+        """The bytes of its own weights."""
+        return sum(tensor.numel() * tensor.itemsize for tensor in self.own.values())
+
     def fit(self, name: str, tensor: Tensor) -> Tensor:
         """Return `tensor` in the precision of the one called `name`, whose place it takes.
 
@@ -73,8 +78,3 @@ def take(network: nn.Module, name: str) -> Tensor:
     tensor = getattr(network.get_submodule(place), leaf)
     assert isinstance(tensor, Tensor)
     return tensor.detach()
-
-
-def weigh(tensors: Sequence[Tensor]) -> int:
-    """Return how many bytes tensors take."""
-    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from webui.weights.loading.load import Networks
 from webui.weights.loading.quantised import cast, recast
 from webui.weights.loading.tokenizers import PieceTokenizer, Tokenizer
-from webui.weights.memory.alterations import Alteration, Tensors, Weights, give, take, weigh
+from webui.weights.memory.alterations import Alteration, Tensors, Weights, give, take
 from webui.weights.memory.devices import drop_what_it_held, free_unused, is_out_of_memory, measure_room
 from webui.weights.memory.placement import Placement
 from webui.weights.memory.streaming import align, start_streaming, stop_streaming
@@ -274,7 +274,7 @@ class Resident:
             alteration.tensors[name] = tensor
             return
         own = take(self._networks[component], name)
-        if own.device.type != "cpu" and measure_room(own.device) > _KEPT_FREE + weigh([own]):
+        if own.device.type != "cpu" and measure_room(own.device) > _KEPT_FREE + own.numel() * own.itemsize:
             alteration.covered[name] = own  # to keep it spares the way back from the CPU
         alteration.tensors[name] = tensor.to(own.device)
         give(self._networks[component], name, alteration.tensors[name])
@@ -288,8 +288,10 @@ class Resident:
             give(network, name, before.to(take(network, name).device))
 
     def room(self, component: str) -> int:
-        """Return the bytes that are free where `component` computes."""
-        return measure_room(self.placement.device_of(component))
+        """Return the bytes that are free for further tensors where those of `component` are now, beside what is
+        computed."""
+        own = next(iter(self.weights(component).values()))
+        return max(measure_room(own.device) - _KEPT_FREE, 0)
 
     def _restream(self, component: str) -> bool:
         """Let a component that is streamed be streamed with the weights that it has now; tell whether it is one."""
@@ -356,7 +358,7 @@ class Resident:
 
     def weigh(self) -> int:
         """Return the bytes of all weights."""
-        return sum(weigh([*home.own.values()]) for home in self._home.values())
+        return sum(home.size for home in self._home.values())
 
 
 def _is_small(vae: nn.Module) -> bool:
