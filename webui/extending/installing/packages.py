@@ -91,20 +91,22 @@ class Packages:
 
     def _pip(self, folder: Path, *arguments: str) -> None:
         always = ("--only-binary=:all:", "--no-input", "--no-compile", "--no-color", "--disable-pip-version-check")
-        command = [sys.executable, "-I", "-m", "pip", "install", "--quiet", *always, *arguments]
+        command = [sys.executable, "-I", "-m", "pip", "install", *always, *arguments]
         settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        code, _, said = run(command, folder, environment(**settings), self.seconds, MOST, folder)
+        code, answer, said = run(command, folder, environment(**settings), self.seconds, MOST, folder)
         if code:
             raise BadRequest(
-                f"The packages it needs cannot be installed beside those of the program. pip says: {_reason(said)}",
+                f"The packages it needs cannot be installed beside those of the program. pip says: {_reason(answer, said)}",
                 hint="The program's own packages are never changed for an extension.",
             )
 
 
-def _reason(said: str) -> str:
-    """Return what pip says without the lines that only advise."""
-    lines = [line.removeprefix("ERROR: ").strip() for line in said.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(("[notice]", "WARNING:")))[-1500:]
+def _reason(answer: str, said: str) -> str:
+    """Return what pip says: the lines that name a conflict, if there are any, or else its errors."""
+    _, _, conflict = answer.partition("The conflict is caused by:")
+    lines = conflict.partition("\n\n")[0].splitlines() or [line.removeprefix("ERROR: ") for line in said.splitlines()]
+    shown = [line.strip() for line in lines if line.strip() and not line.startswith(("[notice]", "WARNING:"))]
+    return "; ".join(shown)[-1500:].rstrip(".") + "."
 
 
 def _hashes(item: Mapping[str, Any]) -> str:
