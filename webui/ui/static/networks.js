@@ -189,7 +189,7 @@ class NetworkPanel {
     const state = model.problem ? "broken" : model.pending ? "pending" : "usable";
     const letter = (model.name.split("/").pop() || "?")[0].toUpperCase();
     const picture = model.has_preview ? make("img", { alt: "", loading: "lazy", src: previewAddress(model) }) : make("span", { className: "letter", textContent: letter, "aria-hidden": "true" });
-    const family = model.family ? make("span", { className: "badge", "data-other": current.family && model.family !== current.family ? "yes" : "no", textContent: model.family.toUpperCase().replaceAll("_", " ") }) : null;
+    const family = model.family ? make("span", { className: "badge", "data-other": this.about.families_matter && current.family && model.family !== current.family ? "yes" : "no", textContent: model.family.toUpperCase().replaceAll("_", " ") }) : null;
     const words = model.problem ?? (model.trigger_words || facts(model).slice(1).join(" · "));
     const use = make("button", { type: "button", className: "network-use", title: model.problem ?? model.name, disabled: Boolean(model.problem), onclick: () => this.use(model) }, picture, family, make("b", { textContent: model.name.split("/").pop() }), make("span", { className: "model-facts", textContent: words }));
     const edit = make("button", { type: "button", className: "plain-tool icon-card network-edit", title: t("Open the card"), "aria-label": `${t("Open the card")}: ${model.name}`, onclick: () => openCard(model, () => this.load()) });

@@ -64,7 +64,7 @@ function sources({ about, id, page, fields, take }) {
     about.maskOf ? button("Paint", () => paint()) : null,
   ];
   const paint = () => {
-    const ground = fields.picture(about.maskOf);
+    const ground = fields.picture(about.maskOf) || (page === "img2img" && start());
     if (ground) paintMask(inputAddress(ground), fields.values[about.name] && inputAddress(fields.values[about.name]), (file) => take(() => stored(file)));
     else toast(t("Choose the picture to paint over first"), { kind: "error" });
   };
