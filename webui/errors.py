@@ -76,3 +76,9 @@ class OutOfMemory(GenerationError):
 
 class WorkerDied(GenerationError):
     pass
+
+
+def error_called(code: str) -> type[EaselError]:
+    """Return the class of errors that is called `code`; `GenerationError` for a name that is none."""
+    found = globals().get(code)
+    return found if isinstance(found, type) and issubclass(found, EaselError) else GenerationError

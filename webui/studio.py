@@ -23,7 +23,7 @@ from webui.domain.plan import AnyPlan
 from webui.domain.request import AnyRequest, GenerationRequest, pictures_of
 from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
-from webui.errors import BadRequest, GenerationError, NotAllowed, NotFound
+from webui.errors import BadRequest, NotAllowed, NotFound, error_called
 from webui.extending.assets import Assets
 from webui.extending.features import Features
 from webui.extending.installing.installer import Installer
@@ -375,7 +375,7 @@ class Studio:
         """Carry out `request` as a job and return the files of its images; raise what made it fail."""
         job = self.wait(self.submit(request, source="api").id)
         if job.error is not None:
-            raise GenerationError(job.error.message, hint=job.error.hint)
+            raise error_called(job.error.code)(job.error.message, hint=job.error.hint)
         return tuple(self.image_path(job.id, image.index).read_bytes() for image in job.images)
 
     def tools(self) -> Tools:

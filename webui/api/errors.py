@@ -15,11 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from webui import errors
 from webui.api.gate import internal_error
 from webui.config import Config
 from webui.domain.events import Failed
-from webui.errors import Busy, EaselError, GenerationError
+from webui.errors import Busy, EaselError, error_called
 
 log = logging.getLogger("easel.api")
 
@@ -84,10 +83,7 @@ def describe(error: EaselError, prefix: str = "") -> str:
 
 def failure_of_job(failed: Failed) -> EaselError:
     """Return the error that ended a job, as it was raised in the worker."""
-    kind = getattr(errors, failed.code, GenerationError)
-    if not (isinstance(kind, type) and issubclass(kind, EaselError)):
-        kind = GenerationError
-    return kind(failed.message, hint=failed.hint)
+    return error_called(failed.code)(failed.message, hint=failed.hint)
 
 
 def describe_problem(problem: Mapping[str, Any]) -> str:
