@@ -88,6 +88,16 @@ def test_memory_modes_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> 
     assert "--lowvram" in refusal(capsys, "--medvram", "--lowvram")
 
 
+def test_flags_for_extensions(tmp_path: Path) -> None:
+    usual = parse(["--data-dir", str(tmp_path)], {})
+    assert (usual.extensions_dir, usual.extensions) == (tmp_path / "extensions", "all")
+    assert not usual.insecure_extension_access
+    assert parse(["--disable-extra-extensions"], {}).extensions == "bundled"
+    assert parse(["--disable-extra-extensions", "--disable-all-extensions"], {}).extensions == "none"
+    other = parse(["--extensions-dir", str(tmp_path / "x"), "--enable-insecure-extension-access"], {})
+    assert other.extensions_dir == tmp_path / "x" and other.insecure_extension_access
+
+
 def test_environment_comes_first_so_that_the_command_line_wins() -> None:
     environment = {"COMMANDLINE_ARGS": '--port 7001 --ckpt "my model.safetensors"'}
     config = parse(["--port", "7002"], environment)

@@ -95,8 +95,9 @@ class Packages:
         settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         code, answer, said = run(command, folder, environment(**settings), self.seconds, MOST, folder)
         if code:
+            reason = _reason(answer, said)
             raise BadRequest(
-                f"The packages it needs cannot be installed beside those of the program. pip says: {_reason(answer, said)}",
+                f"The packages it needs cannot be installed beside those of the program. pip says: {reason}",
                 hint="The program's own packages are never changed for an extension.",
             )
 
