@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,9 @@ API_VERSION = 3  # of sd-webui-controlnet, whose fields these are
 MAX_PICTURES = 100  # in one call of detect
 NONE = "None"
 KINDS = (Kind.CONTROLNET, Kind.T2I_ADAPTER)
+IP_ADAPTER = "IP-Adapter"
+IP_ADAPTER_MODULES = ("ip-adapter-auto", "ip-adapter_clip_h", "ip-adapter_clip_g", "ip-adapter_clip_sdxl_plus_vith")
+"""Modules of units that the extension IP-Adapter takes over; it finds the image encoder by itself."""
 ANYTHING = ("union",)  # parts of names of models that take every sort of control
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -49,25 +52,34 @@ def tell_version(call: Call) -> Any:
 
 def list_models(call: Call) -> Any:
     """`update` is not looked at: the list is always as the folders are."""
-    return {"model_list": _models(call.tools)}
+    return {"model_list": [*_models(call.tools), *_models(call.tools, (Kind.IP_ADAPTER,))[1:]]}
 
 
 def list_modules(call: Call) -> Any:
     """With `alias_names` modules are called as on the page."""
     with_labels = call.query.get("alias_names", "").lower() in ("true", "1", "yes", "on")
     names = {_name(each, with_labels): each for each in PREPROCESSORS}
-    return {"module_list": list(names), "module_detail": {name: _describe(each) for name, each in names.items()}}
+    details = {name: _describe(each) for name, each in names.items()}
+    details |= {name: {"model_free": False, "sliders": []} for name in IP_ADAPTER_MODULES}
+    return {"module_list": list(details), "module_detail": details}
 
 
 def list_control_types(call: Call) -> Any:
-    models = _models(call.tools)
+    models, adapters = _models(call.tools), _models(call.tools, (Kind.IP_ADAPTER,))
     everything = {
-        "module_list": [each.label for each in PREPROCESSORS],
-        "model_list": models,
+        "module_list": [*(each.label for each in PREPROCESSORS), *IP_ADAPTER_MODULES],
+        "model_list": [*models, *adapters[1:]],
         "default_option": "none",
         "default_model": NONE,
     }
-    return {"control_types": {"All": everything, **{group: _describe_group(group, models) for group in GROUPS}}}
+    pictures = {
+        "module_list": ["none", *IP_ADAPTER_MODULES],
+        "model_list": adapters,
+        "default_option": IP_ADAPTER_MODULES[0],
+        "default_model": adapters[1] if len(adapters) > 1 else NONE,
+    }
+    groups = {group: _describe_group(group, models) for group in GROUPS}
+    return {"control_types": {"All": everything, **groups, IP_ADAPTER: pictures}}
 
 
 def tell_settings(call: Call) -> Any:
@@ -103,9 +115,9 @@ def _name(preprocessor: AnyPreprocessor, with_labels: bool) -> str:
     return preprocessor.label if with_labels else preprocessor.name
 
 
-def _models(tools: Tools) -> list[str]:
+def _models(tools: Tools, kinds: Sequence[Kind] = KINDS) -> list[str]:
     """Return what units may name: `None`, and each model with the beginning of its hash as far as that is known."""
-    return [NONE, *(_title(each) for each in tools.models(Kind.CONTROLNET) if each.kind in KINDS and not each.problem)]
+    return [NONE, *(_title(each) for each in tools.models(Kind.CONTROLNET) if each.kind in kinds and not each.problem)]
 
 
 def _title(model: ModelInfo) -> str:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from extensions.controlnet.infotext import read_units
 from extensions.controlnet.preprocessors.catalog import PREPROCESSORS
-from extensions.controlnet.routes import ROUTES
+from extensions.controlnet.routes import IP_ADAPTER_MODULES, ROUTES
 from tests.serving import POCKET, RunningServer, run_server
 from webui.domain.models import Kind, ModelInfo
 from webui.domain.request import PreprocessRequest
@@ -90,13 +90,20 @@ HOUSE = House(
 
 def test_models_have_their_hash_where_it_is_known() -> None:
     assert HOUSE.ask("model_list", update="true") == {
-        "model_list": ["None", "control_v11p_sd15_canny [0123abcd]", "depth-sdxl", "xinsir-union", "t2iadapter_sketch"]
+        "model_list": [
+            "None",
+            "control_v11p_sd15_canny [0123abcd]",
+            "depth-sdxl",
+            "xinsir-union",
+            "t2iadapter_sketch",
+            "ip-adapter",
+        ]
     }
 
 
 def test_modules_are_listed_by_name_or_label_with_their_numbers() -> None:
     by_name, by_label = HOUSE.ask("module_list"), HOUSE.ask("module_list", alias_names="true")
-    assert by_name["module_list"] == [each.name for each in PREPROCESSORS]
+    assert by_name["module_list"] == [*(each.name for each in PREPROCESSORS), *IP_ADAPTER_MODULES]
     assert "invert (from white bg & black line)" in by_label["module_list"]
     assert by_name["module_detail"].keys() == set(by_name["module_list"])
     canny = by_name["module_detail"]["canny"]
@@ -122,7 +129,10 @@ def test_control_types_sort_modules_and_models() -> None:
     assert (canny["default_option"], canny["default_model"]) == ("canny", "control_v11p_sd15_canny [0123abcd]")
     assert types["Reference"]["default_model"] == "None"
     assert types["All"]["default_option"] == "none"
-    assert {label for each in types.values() for label in each["module_list"]} == {each.label for each in PREPROCESSORS}
+    labels = {*(each.label for each in PREPROCESSORS), *IP_ADAPTER_MODULES}
+    assert {label for each in types.values() for label in each["module_list"]} == labels
+    assert types["IP-Adapter"]["model_list"] == ["None", "ip-adapter"] != types["T2I-Adapter"]["model_list"]
+    assert types["IP-Adapter"]["default_option"] == "ip-adapter-auto"
     assert all(each["default_option"] in each["module_list"] for each in types.values())
     alone = House(model("nameless")).ask("control_types")["control_types"]["Depth"]
     assert alone["model_list"] == ["None", "nameless"]  # it may be any
