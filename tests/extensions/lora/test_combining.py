@@ -27,6 +27,7 @@ from tests.extensions.lora.lora_parts import (
     read,
     write,
 )
+from tests.gguf_parts import unet_weights, write_gguf
 from tests.tiny_models import make_networks
 from webui.weights.loading.load import load
 from webui.weights.loading.quantised import dequantise, is_quantised
@@ -260,3 +261,23 @@ def test_beside_quantised_weights_the_same_is_computed(kind: str, small: Residen
     for name, (weight, bias) in plain.items():
         assert torch.equal(after[name], nn.functional.linear(x[name], weight, bias))
     assert all(torch.equal(tensor, before[name]) for name, tensor in all_weights(small).items())
+
+
+def test_blocks_of_gguf_get_the_change_beside_them_and_convolutions_in_them(
+    model: Resident, networks: list[Any], tmp_path: Path
+) -> None:
+    file = write_gguf(tmp_path / "unet.gguf", unet_weights())
+    part = dataclasses.replace(model.checkpoint.parts["unet"], files=(file,), layout="original", prefix="")
+    checkpoint = dataclasses.replace(model.checkpoint, parts={**model.checkpoint.parts, "unet": part})
+    dtypes = dict.fromkeys(checkpoint.parts, torch.float32)
+    small = Resident(load(checkpoint, dtypes), Placement(CPU, dtypes))
+    assert is_quantised(small.weights("unet")[f"{LAYERS[0]}.weight"])
+    plain = make_networks()["unet"]
+    with torch.no_grad():
+        for name, tensor in small.weights("unet").items():
+            plain.get_parameter(name).copy_(dequantise(tensor, torch.float32) if is_quantised(tensor) else tensor)
+        for place, layer in enumerate(LAYERS):
+            weight = plain.get_submodule(layer).weight
+            weight += STRENGTHS[0] * product(*low_rank(weight, 10 * place), weight.shape)
+    found = trajectory(scene_of(small, networks[:1], "Merge"), small)
+    check(found, by_hand([plain] * STEPS))
