@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from extensions.textual_inversion.extension import NAME, tell
 from extensions.textual_inversion.teaching import read_tables, teach
+from tests import tiny_flux, tiny_xl
 from tests.engine_parts import latents_of, load_pipeline, noise_of, with_second_pass
 from tests.extensions.parts import make_tools
 from tests.tiny_models import SCHEDULER
@@ -180,3 +182,28 @@ def test_what_the_text_encoder_cannot_read_stays_words(
     notes = " ".join(note.message for note in extended.take_notes())
     assert torch.equal(drawn, plain) is bool(words)
     assert words in notes if words else not notes
+
+
+@pytest.mark.parametrize(
+    ("family", "tables", "is_read"),
+    [
+        (Family.SDXL, {"clip_l": vectors(2, tiny_xl.WIDTHS[0]), "clip_g": vectors(2, tiny_xl.WIDTHS[1])}, True),
+        (Family.SDXL, {"clip_l": vectors(2, tiny_xl.WIDTHS[0]), "clip_g": vectors(3, tiny_xl.WIDTHS[1])}, False),
+        (Family.SDXL, {"emb_params": vectors(2, tiny_xl.WIDTHS[0])}, False),
+        (Family.FLUX, {"emb_params": vectors(2, tiny_flux.WIDTHS[0])}, True),
+    ],
+)
+def test_other_families_read_them_with_the_encoders_they_have(
+    make_plan: PlanMaker, options: EngineOptions, tmp_path: Path, family: Family, tables: Any, is_read: bool
+) -> None:
+    make_folder = {Family.SDXL: tiny_xl.make_folder, Family.FLUX: tiny_flux.make_folder}[family]
+    usual = {Family.FLUX: {"distilled_guidance": 3.5, "guidance": 1.0}}.get(family, {})
+    save_file(tables, tmp_path / "zorblax.safetensors")
+    plan = make_plan(path=make_folder(tmp_path / "model"), prompt="a zorblax cat", steps=1, **usual)
+    plan = plan.replace(model=plan.model.replace(family=family))
+    models = Models(options, [Modifier(NAME, patches=(teach,))])
+    plain = latents_of(plan, models)
+    taught = latents_of(told(plan, info(tmp_path / "zorblax.safetensors")), models)
+    assert torch.equal(taught, plain) is not is_read
+    assert bool(list(models.take_notes())) is not is_read
+    assert torch.equal(latents_of(plan, models), plain)
