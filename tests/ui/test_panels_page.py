@@ -158,6 +158,14 @@ def test_a_mask_is_painted_over_the_picture_of_a_unit(screen: Screen, site: Site
     place.locator("input[type=file]").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": content})
     expect(place.locator(".picture-shown img")).to_be_visible()
     mask = screen.page.locator("#txt2img_frames_units_input_0_mask")
+    photos = field(screen, "photos")
+    file = {"name": "x.png", "mimeType": "image/png"}
+    photos.locator("input[type=file]").set_input_files(
+        [{**file, "buffer": make_image("")}, {**file, "buffer": make_image("another")}]  # type: ignore[typeddict-item]
+    )
+    expect(photos.locator(".picture-item")).to_have_count(2)
+    photos.locator(".close").first.click()
+    expect(photos.locator(".picture-item")).to_have_count(1)
     mask.get_by_text("Paint", exact=True).click()
     stage = screen.page.locator(".mask-dialog canvas")
     expect(screen.page.locator(".mask-dialog img")).to_be_visible()

@@ -48,9 +48,9 @@ function view(reference) {
 
 const button = (words, act, more = {}) => make("button", { type: "button", className: "link", textContent: t(words), onclick: act, ...more });
 
-/** Return the place that takes a picture, and what else brings one. `take(work)` gets what returns a reference. */
-function sources({ about, id, page, fields, take }) {
-  const files = ([file]) => take(() => stored(file));
+/** Return the place that takes pictures, and what else brings one. `take(work)` gets what returns a reference, `files`
+ * what was chosen. */
+function sources({ about, id, page, fields, take, files }) {
   const input = chooser(`${id}`, t(about.label), files);
   const zone = make("label", { className: "drop-zone" }, input, make("span", { className: "drop-words" }, make("span", { textContent: t("Drop, paste or choose a picture") })));
   const start = () => formOf("img2img").input("images").value.split(",")[0];
@@ -68,7 +68,7 @@ function sources({ about, id, page, fields, take }) {
     if (ground) paintMask(inputAddress(ground), fields.values[about.name] && inputAddress(fields.values[about.name]), (file) => take(() => stored(file)));
     else toast(t("Choose the picture to paint over first"), { kind: "error" });
   };
-  return { zone, input, others, files };
+  return { zone, input, others };
 }
 
 function listen(node, files) {
@@ -86,7 +86,8 @@ export function pictureField({ about, id, page, fields, value, store }) {
       store(reference);
       draw();
     });
-  const { zone, input, others, files } = sources({ about, id, page, fields, take });
+  const files = ([file]) => take(() => stored(file));
+  const { zone, input, others } = sources({ about, id, page, fields, take, files });
   const image = make("img", { alt: t(about.label) });
   const shown = make("button", { type: "button", className: "picture-shown", title: t("Enlarge"), "aria-label": `${t("Enlarge")}: ${t(about.label)}`, onclick: () => view(reference) }, image);
   const remove = button("Remove", () => {
@@ -125,8 +126,8 @@ export function picturesField({ about, id, page, fields, value, store }) {
       list.push(await work());
       changed();
     });
-  const { zone, input, others } = sources({ about, id, page, fields, take });
-  const files = (some) => [...some].filter(isPicture).forEach((file) => take(() => stored(file)));
+  const files = (some) => [...some].forEach((file) => take(() => stored(file)));
+  const { zone, input, others } = sources({ about, id, page, fields, take, files });
   input.multiple = true;
   const row = make("div", { className: "picture-row" });
   const item = (reference, index) => {

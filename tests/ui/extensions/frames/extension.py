@@ -59,6 +59,7 @@ class Options(Data):
     ] = None
     words: Annotated[str, Field(max_length=200, json_schema_extra={"widget": "lines", "rare": True})] = ""
     tone: Tone = Tone()
+    photos: Annotated[tuple[Reference, ...], Field(max_length=2, json_schema_extra={"picture": True})] = ()
     units: Annotated[tuple[Unit, ...], Field(max_length=3)] = ()
     programs: Annotated[int, Field(json_schema_extra={"hidden": True})] = 0
 
