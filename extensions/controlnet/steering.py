@@ -36,6 +36,8 @@ UNION_NUMBERS: Mapping[UnionType, int] = {
 """What SDXL's unions call the sorts of control (github.com/xinsir6/ControlNetPlus; ProMax has the last two)."""
 FLUX_NUMBERS: Mapping[UnionType, int] = {"hard_edge": 0, "tile": 1, "depth": 2, "openpose": 4}
 """The same for Flux's (huggingface.co/InstantX/FLUX.1-dev-Controlnet-Union)."""
+_CANNY = "canny"  # in the names of Stability AI's networks that were trained on edges of another scale
+_CANNY_SCALE = 127.5  # from black, which is 0.5, to white (their card)
 _USUAL_GUIDANCE = 3.5  # of Flux, in diffusers' pipelines
 
 
@@ -134,6 +136,8 @@ def steer_sd3(unit: UnitFacts, network: nn.Module, lodged: Lodged, hints: Hints,
         hint = _with_hole(unit, pixels, hints, run)
     else:
         _refuse_hole(unit)
+        if not config["use_pos_embed"] and unit.model is not None and _CANNY in unit.model.name.lower():
+            pixels = (pixels * _CANNY_SCALE + 0.5 + 1) / 2
         # Those that see no text as a whole were trained on latents that are scaled and not shifted.
         hint = latents_of(pixels, run, shifted=not wordless)
     hint = fill_up(hint).to(run.dtype)

@@ -14,9 +14,13 @@ from torch import nn
 
 from extensions.controlnet.families import bad_control
 from extensions.controlnet.networks.reading import ControlFile, fill
-from webui.extending.computing import rename_flux
+from webui.extending.computing import Weights, rename_flux
 
 _HINT = re.compile(r"input_hint_block\.(\d+)\.(weight|bias)")
+_STABILITY = {
+    ".attn.proj": ".attn.to_out.0", ".mlp.fc1": ".ff.net.0.proj", ".mlp.fc2": ".ff.net.2",
+    ".adaLN_modulation.1": ".norm1.linear",
+}  # fmt: skip
 _LAST_HINT = 14  # number of the last layer that reads a picture in x-flux's files; activations stand between
 
 
@@ -31,11 +35,29 @@ def load_flux(file: ControlFile, transformer: Mapping[str, Any], dtype: torch.dt
 
 
 def load_sd3(file: ControlFile, transformer: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
-    """Return the ControlNet in `file` for an SD3 transformer of that configuration."""
+    """Return the ControlNet in `file` for an SD3 transformer of that configuration: InstantX's layout (diffusers), or
+    Stability AI's."""
+    file = _rename_stability(file) if "transformer_blocks.0.attn.qkv.weight" in file.weights else file
     config = dict(file.config or _find_sd3(file, transformer))
     width = transformer["attention_head_dim"] * transformer["num_attention_heads"]
     _refuse_width(file, "controlnet_blocks.0.weight", width)
     return fill(SD3ControlNetModel, config, file, dtype)
+
+
+def _rename_stability(file: ControlFile) -> ControlFile:
+    """Return Stability AI's weights (huggingface.co/stabilityai/stable-diffusion-3.5-controlnets) under diffusers'
+    names, as its script convert_sd3_controlnet_to_diffusers.py has it."""
+    renamed: Weights = {}
+    for name, tensor in file.weights.items():
+        place, _, leaf = name.rpartition(".")
+        if place.endswith(".attn.qkv"):
+            block = place.removesuffix(".attn.qkv")
+            parts = zip(("to_q", "to_k", "to_v"), tensor.chunk(3), strict=True)
+            renamed |= {f"{block}.attn.{part}.{leaf}": third for part, third in parts}
+            continue
+        new = next((place.removesuffix(old) + new for old, new in _STABILITY.items() if place.endswith(old)), place)
+        renamed[f"{new}.{leaf}"] = tensor
+    return replace(file, weights=renamed)
 
 
 def _refuse_width(file: ControlFile, name: str, width: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxControlNetModel, SD3ControlNetModel
+from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor, nn
 
 from tests import tiny_flux, tiny_sd3
@@ -24,6 +25,7 @@ from tests.extensions.controlnet.control_parts import (
     mask,
     shapes,
     steered,
+    tokens_of,
     unit,
     write_file,
 )
@@ -179,26 +181,53 @@ def test_a_union_needs_a_type_that_it_knows(steered_models: Models, plan_flux: P
         latents_of(steered(plan_flux(), unit(path, union_type="segmentation")), steered_models)
 
 
-@pytest.mark.parametrize("changes", [{}, {"use_pos_embed": False, "force_zeros_for_pooled_projection": False}])
+SMALL = {"use_pos_embed": False, "force_zeros_for_pooled_projection": False}
+
+
+@pytest.mark.parametrize("name", ["InstantX", "without places", "Stability AI's blur", "Stability AI's canny"])
 def test_sd3_is_steered_as_by_diffusers(
-    steered_models: Models, plan_sd3: PlanMaker, sd3_folder: Path, tmp_path: Path, changes: dict[str, Any]
+    steered_models: Models, plan_sd3: PlanMaker, sd3_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    """Those with places of their own see no text as a whole; the others take the transformer's places."""
+    """Those with places of their own see no text as a whole; the others take the transformer's places; Stability AI's
+    see no text at all, and edges at a scale of their own."""
     torch.manual_seed(3)
-    network = awake(SD3ControlNetModel(**SD3, num_layers=2, qk_norm="rms_norm", **changes))
-    path = write_file(tmp_path / "net.safetensors", network.state_dict())
+    of_stability = name.startswith("Stability")
+    changes = {} if name == "InstantX" else SMALL
+    changes = {**changes, "joint_attention_dim": None} if of_stability else {**changes, "qk_norm": "rms_norm"}
+    network = awake(SD3ControlNetModel(**{**SD3, **changes}, num_layers=2))
+    weights = stability(network) if of_stability else network.state_dict()
+    path = write_file(tmp_path / f"{name}.safetensors", weights)
     without = {"text_encoder_3": None, "tokenizer_3": None}
     pipeline = load_pipeline(diffusers.StableDiffusion3ControlNetPipeline, sd3_folder, controlnet=network, **without)
     exact(pipeline.vae)
+    if name.endswith("canny"):  # as the network's card has it
+        pipeline.image_processor = VaeImageProcessor(vae_scale_factor=8, do_normalize=False)
     plan = plan_sd3(steps=4)
     theirs = pipeline(
         plan.images[0].prompt, negative_prompt=plan.images[0].negative_prompt, guidance_scale=3.0, width=64, height=64,
         num_inference_steps=4, sigmas=np.linspace(1, 1 / 4, 4), latents=noise_of(plan), output_type="latent",
-        control_image=shapes(), controlnet_conditioning_scale=0.6, control_guidance_start=0.2,
+        control_image=tokens_of(shapes()) * 127.5 + 0.5 if name.endswith("canny") else shapes(),
+        controlnet_conditioning_scale=0.6, control_guidance_start=0.2,
     ).images  # fmt: skip
     ours = latents_of(steered(plan, unit(path, weight=0.6, start=0.2)), steered_models)
     assert difference(ours, theirs) < 1e-3
     assert difference(ours, latents_of(plan, steered_models)) > 1e-2
+
+
+def stability(network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's weights under the names of Stability AI's files."""
+    names = {"attn.to_out.0": "attn.proj", "ff.net.0.proj": "mlp.fc1", "ff.net.2": "mlp.fc2",
+             "norm1.linear": "adaLN_modulation.1"}  # fmt: skip
+    weights, named = network.state_dict(), {}
+    for name, tensor in weights.items():
+        for ours, theirs in names.items():
+            name = name.replace(f".{ours}.", f".{theirs}.")
+        if ".attn.to_q." in name:
+            thirds = [weights[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v")]
+            named[name.replace("to_q", "qkv")] = torch.cat(thirds)
+        elif ".attn.to_" not in name:
+            named[name] = tensor
+    return named
 
 
 def test_sd3_paints_into_holes_as_by_diffusers(
