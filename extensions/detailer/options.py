@@ -55,7 +55,7 @@ class Unit(Data):
         Field(
             title="Mask",
             description="Each white spot is a region.",
-            json_schema_extra={"picture": True, "shown_if": {"detector": PAINTED}},
+            json_schema_extra={"picture": True, "mask_of": "result", "shown_if": {"detector": PAINTED}},
         ),
     ] = None
     prompt: Annotated[

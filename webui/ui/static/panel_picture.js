@@ -9,11 +9,14 @@ import { shownPicture } from "./gallery.js";
 import * as lightbox from "./lightbox.js";
 import { paintMask } from "./panel_mask.js";
 import { t } from "./page.js";
+import { blank } from "./pixels.js";
 import { sendTo } from "./sending.js";
 import { upload } from "./server.js";
 import { toast } from "./toast.js";
 
 export const inputAddress = (reference) => `api/v2/inputs/${encodeURIComponent(reference)}`;
+
+const RESULT = "result"; // what a mask is painted over where no field holds a picture
 
 let pending = Promise.resolve();
 let under = 0; // uploads under way
@@ -48,26 +51,38 @@ function view(reference) {
 
 const button = (words, act, more = {}) => make("button", { type: "button", className: "link", textContent: t(words), onclick: act, ...more });
 
+const startPicture = () => formOf("img2img").input("images").value.split(",")[0];
+
+/** Return the address of what a mask is painted over: the picture of another field or img2img's, or for "result" the
+ * result shown, or an empty picture of the size that is asked for. Null where there is none yet. */
+async function groundOf({ maskOf }, fields, page) {
+  const reference = (maskOf === RESULT ? null : fields.picture(maskOf)) || (page === "img2img" && startPicture());
+  if (reference) return inputAddress(reference);
+  if (maskOf !== RESULT) return null;
+  const size = ["width", "height"].map((name) => Number(formOf(page).input(name).value));
+  return shownPicture()?.image.address ?? URL.createObjectURL(await blank(...size, "#808080"));
+}
+
 /** Return the place that takes pictures, and what else brings one. `take(work)` gets what returns a reference, `files`
- * what was chosen. */
-function sources({ about, id, page, fields, take, files }) {
-  const input = chooser(`${id}`, t(about.label), files);
+ * what was chosen; painting goes on from the mask `before()`. */
+function sources({ about, id, page, fields, take, files, before }) {
+  const input = chooser(id, t(about.label), files);
   const zone = make("label", { className: "drop-zone" }, input, make("span", { className: "drop-words" }, make("span", { textContent: t("Drop, paste or choose a picture") })));
-  const start = () => formOf("img2img").input("images").value.split(",")[0];
   const fromStart = async () => {
-    if (!start()) throw new Error(t("img2img has no picture yet"));
-    return start();
+    if (!startPicture()) throw new Error(t("img2img has no picture yet"));
+    return startPicture();
+  };
+  const paint = async () => {
+    const ground = await groundOf(about, fields, page);
+    const mask = before();
+    if (ground) paintMask(ground, mask && inputAddress(mask), (file) => take(() => stored(file)));
+    else toast(t("Choose the picture to paint over first"), { kind: "error" });
   };
   const others = [
     button("Use the result", () => take(async () => stored(await shownResult()))),
     page === "img2img" ? button("Use the start picture", () => take(fromStart)) : null,
-    about.maskOf ? button("Paint", () => paint()) : null,
+    about.maskOf ? button("Paint", paint) : null,
   ];
-  const paint = () => {
-    const ground = fields.picture(about.maskOf) || (page === "img2img" && start());
-    if (ground) paintMask(inputAddress(ground), fields.values[about.name] && inputAddress(fields.values[about.name]), (file) => take(() => stored(file)));
-    else toast(t("Choose the picture to paint over first"), { kind: "error" });
-  };
   return { zone, input, others };
 }
 
@@ -87,7 +102,7 @@ export function pictureField({ about, id, page, fields, value, store }) {
       draw();
     });
   const files = ([file]) => take(() => stored(file));
-  const { zone, input, others } = sources({ about, id, page, fields, take, files });
+  const { zone, input, others } = sources({ about, id, page, fields, take, files, before: () => reference });
   const image = make("img", { alt: t(about.label) });
   const shown = make("button", { type: "button", className: "picture-shown", title: t("Enlarge"), "aria-label": `${t("Enlarge")}: ${t(about.label)}`, onclick: () => view(reference) }, image);
   const remove = button("Remove", () => {
@@ -127,7 +142,7 @@ export function picturesField({ about, id, page, fields, value, store }) {
       changed();
     });
   const files = (some) => [...some].forEach((file) => take(() => stored(file)));
-  const { zone, input, others } = sources({ about, id, page, fields, take, files });
+  const { zone, input, others } = sources({ about, id, page, fields, take, files, before: () => null });
   input.multiple = true;
   const row = make("div", { className: "picture-row" });
   const item = (reference, index) => {
