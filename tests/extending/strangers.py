@@ -23,7 +23,7 @@ HOSTILE = {
     "syntax_error": ("def register(api)", "SyntaxError"),
     "missing_dependency": ("import no_such_package_anywhere", "no_such_package_anywhere"),
     "infinite_loop": ("while True: pass", "had not registered"),
-    "loops_in_register": ("def register(api):\n    while True: pass", "had not registered"),
+    "loops_in_register": ("import time\ndef register(api):\n    while True: time.sleep(1)", "had not registered"),
     "sys_exit": ("import sys\nsys.exit(3)", "SystemExit"),
     "os_exit": ("import os\nos._exit(0)", "ended by itself with exit code 0"),
     "segfault": ("import ctypes\nctypes.string_at(0)", "SIGSEGV"),

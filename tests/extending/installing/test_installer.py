@@ -165,7 +165,7 @@ def test_an_update_that_breaks_is_taken_back_at_once(program: Program, folder: P
     made = origin(folder)
     old = program.installer.accept(program.installer.fetch(ask(made)).id)
     program = restart(program)
-    (made / "extension.py").write_text("while True: pass")
+    (made / "extension.py").write_text("import time\ntime.sleep(99)")
     commit_all(made)
     update = program.installer.look_for_update("thing")
     assert update is not None

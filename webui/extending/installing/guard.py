@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from webui.config import Config, is_loopback
 
-HINT = "Start without it to install extensions, or with --enable-insecure-extension-access to let everyone who gets in."
+HINT = "Start without that, or with --enable-insecure-extension-access to let everyone who gets in do it."
 
 
 def refusal(config: Config) -> str:

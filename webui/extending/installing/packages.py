@@ -47,7 +47,8 @@ class Packages:
         refused with pip's reason (`BadRequest`), and nothing is changed. Only wheels are taken: nothing is built, so
         nothing of them is run. With nothing to install there is no overlay.
         """
-        wanted = read_requirements(folder)
+        own = _versions(self.own)
+        wanted = [line for line in read_requirements(folder) if not _is_met(Requirement(line), own)]
         unfinished = overlay.with_name(f".{overlay.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
@@ -108,6 +109,14 @@ def _reason(answer: str, said: str) -> str:
     lines = conflict.partition("\n\n")[0].splitlines() or [line.removeprefix("ERROR: ") for line in said.splitlines()]
     shown = [line.strip() for line in lines if line.strip() and not line.startswith(("[notice]", "WARNING:"))]
     return "; ".join(shown)[-1500:].rstrip(".") + "."
+
+
+def _is_met(wanted: Requirement, versions: Mapping[str, str]) -> bool:
+    """Return whether nothing has to be installed for a requirement; pip decides about those with extras."""
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return True
+    version = versions.get(canonicalize_name(wanted.name))
+    return version is not None and not wanted.extras and wanted.specifier.contains(version, prereleases=True)
 
 
 def _hashes(item: Mapping[str, Any]) -> str:
