@@ -71,7 +71,9 @@ def prompt_at(mask: Mask, run: ImageRun) -> str:
         return run.image.prompt
     left, top, right, bottom = box_of(mask)
     x, y = (left + right) / 2 / mask.shape[1], (top + bottom) / 2 / mask.shape[0]
-    parts = [part.strip() for part in re.split(r"\bAND\b", run.image.prompt)][1 if regions["has_base"] else 0 :]
+    parts = [part.strip() for part in re.split(r"\bAND\b|\bBREAK\b", run.image.prompt)][
+        1 if regions["has_base"] else 0 :
+    ]
     boxes = regions["boxes"]
     inside = [part for part, box in zip(parts, boxes, strict=False) if _holds(box, x, y)]
     return ", ".join(inside or parts)

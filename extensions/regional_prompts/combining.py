@@ -21,6 +21,8 @@ def confine(default: Combine, run: Run) -> Combine:
     """Return how predictions are combined: as `default` does with each branch's distance from the negative prediction
     multiplied by its share of each place. Images whose prompt has other branches are left alone."""
     regions = Regions.model_validate(run.facts)
+    if regions.in_attention:
+        return default
     known: dict[tuple[int, int], Tensor] = {}  # by the size of the latents
 
     def combine(guiding: Guiding) -> Tensor:

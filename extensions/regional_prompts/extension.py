@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from extensions.regional_prompts.options import ENABLED, MASKS, RegionalPrompts, Regions, read, read_arguments, write
 from extensions.regional_prompts.prompts import Parts, divide, is_divided, regions_of
-from webui.extending.api import BadRequest, ExtensionApi, Family, ImagePlan, Infotext, Panel, Plan, Tools
+from webui.extending.api import BadRequest, ExtensionApi, Family, ImagePlan, Infotext, Panel, Plan, Tools, extract
 
 if TYPE_CHECKING:
     from webui.extending.computing import Combine, Run
+
+IN_ATTENTION = Family.SD1, Family.SD2, Family.SDXL, Family.PLAYGROUND
 
 
 def register(api: ExtensionApi) -> None:
@@ -24,6 +27,7 @@ def register(api: ExtensionApi) -> None:
     )
     api.add_infotext(Infotext(read=read, keys=(ENABLED, MASKS), prefixes=("RP ",)))
     api.change_plan(tell)
+    api.patch(_attend)
     api.wrap_guidance(_confine)
 
 
@@ -37,6 +41,12 @@ def tell(plan: Plan, options: RegionalPrompts, tools: Tools) -> Plan:
             hint="Switch them off for this model.",
             field="extensions.regional_prompts.enabled",
         )
+    if options.method == "Attention" and plan.model.family not in IN_ATTENTION:
+        raise BadRequest(
+            f"Regions cannot be combined in attention with {plan.model.family.value} models.",
+            hint=f"Combine them as latents, or use {', '.join(family.value for family in IN_ATTENTION)}.",
+            field="extensions.regional_prompts.method",
+        )
     images: list[ImagePlan] = []
     written, regions = options, Regions()
     for image in plan.images:
@@ -49,8 +59,9 @@ def tell(plan: Plan, options: RegionalPrompts, tools: Tools) -> Plan:
                 field="extensions.regional_prompts.enabled",
             )
         regions = found
-        images.append(image.replace(prompt=parts.prompt, **_second(image, parts, options)))
-    notes = ("Regions are combined as latents, not in attention.",) if options.asked_for_attention else ()
+        images.append(image.replace(prompt=parts.prompt(options.method), **_second(image, parts, options)))
+    tagged = regions.in_attention and any(extract(image.prompt)[1] for image in images)
+    notes = ("LoRAs act on the whole picture where regions are combined in attention.",) if tagged else ()
     return plan.replace(images=tuple(images)).told("regional_prompts", regions, write(written), notes)
 
 
@@ -65,7 +76,13 @@ def _second(image: ImagePlan, parts: Parts, options: RegionalPrompts) -> dict[st
             hint="Give it as many parts, or none.",
             field="hires.prompt",
         )
-    return {"hires_prompt": second.prompt}
+    return {"hires_prompt": second.prompt(options.method)}
+
+
+def _attend(run: Run) -> AbstractContextManager[None]:
+    from extensions.regional_prompts.attending import attend
+
+    return attend(run)
 
 
 def _confine(default: Combine, run: Run) -> Combine:

@@ -11,6 +11,7 @@ from extensions.regional_prompts.layout import MOST_REGIONS, USUAL, Box
 from webui.extending.api import BadRequest, Data, Reference, Tools
 
 Mode = Literal["Columns", "Rows", "Masks"]
+Method = Literal["Latent", "Attention"]
 _BOXES = {"shown_if": {"mode": ["Columns", "Rows"]}}
 
 
@@ -44,7 +45,7 @@ class RegionalPrompts(Data):
             title="Masks",
             description="One picture for each region, white where it is, in the order of the prompt's parts.",
             max_length=MOST_REGIONS,
-            json_schema_extra={"picture": True, "shown_if": {"mode": "Masks"}},
+            json_schema_extra={"picture": True, "mask_of": "result", "shown_if": {"mode": "Masks"}},
         ),
     ] = ()
     base_ratios: Annotated[
@@ -65,20 +66,28 @@ class RegionalPrompts(Data):
         bool,
         Field(title='Flip "," and ";"', description="In the divide ratio.", json_schema_extra={"rare": True}),
     ] = False
-    asked_for_attention: Annotated[bool, Field(json_schema_extra={"hidden": True})] = False
+    method: Annotated[
+        Method,
+        Field(
+            title="Method",
+            description="Latent: each part paints its region, one more row for each. Attention: places look at their "
+            "part of the prompt alone; quicker, and softer at the edges. SD1, SD2, SDXL.",
+        ),
+    ] = "Latent"
 
 
 class Regions(Data):
     """What the worker needs: which branch of the prompt holds where.
 
     Each region is a box or the picture of a mask. With `has_base` the first branch lies beneath all regions, with the
-    share that `base_shares` say for each.
+    share that `base_shares` say for each. `in_attention`: branches are chunks of one prompt.
     """
 
     boxes: tuple[Box, ...] = ()
     masks: tuple[Reference, ...] = ()
     has_base: bool = False
     base_shares: tuple[float, ...] = ()
+    in_attention: bool = False
 
     @property
     def branches(self) -> int:
@@ -105,7 +114,7 @@ def read_arguments(arguments: Sequence[object], tools: Tools) -> Mapping[str, An
         given.get("matrix"),  # type: ignore[call-overload]
     )
     read: dict[str, Any] = {name: given[name] for name in _SAME if given.get(name) is not None}
-    return read | {"mode": mode, "asked_for_attention": str(given.get("calculation")).startswith("Att")}
+    return read | {"mode": mode, "method": given.get("calculation") or "Attention"}
 
 
 _ARGUMENTS = (
@@ -118,13 +127,13 @@ _SAME = ("enabled", "ratios", "base_ratios", "use_base", "use_common", "flip")
 ENABLED, MASKS = "RP Active", "RP Masks"
 _KEYS: Mapping[str, str] = {
     "mode": "RP Matrix submode", "ratios": "RP Ratios", "base_ratios": "RP Base Ratios", "use_base": "RP Use Base",
-    "use_common": "RP Use Common", "flip": "RP Flip",
+    "use_common": "RP Use Common", "flip": "RP Flip", "method": "RP Calc Mode",
 }  # fmt: skip
 
 
 def write(options: RegionalPrompts) -> dict[str, str]:
     """Return what the infotext says, under Regional Prompter's keys."""
-    said = {ENABLED: "True", "RP Calc Mode": "Latent"}
+    said = {ENABLED: "True", "RP Calc Mode": options.method}
     if options.mode == "Masks":
         said |= {"RP Divide mode": "Mask", MASKS: ";".join(options.masks)}
     else:

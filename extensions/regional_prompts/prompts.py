@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 
 from extensions.regional_prompts.layout import USUAL, counts_of, read_ratios, write_ratios
-from extensions.regional_prompts.options import RegionalPrompts, Regions
-from webui.extending.api import BadRequest
+from extensions.regional_prompts.options import Method, RegionalPrompts, Regions
+from webui.extending.api import BadRequest, extract
 
+CHUNK = r"\bBREAK\b"
+"""Between the parts of a prompt that is seen part by part in attention."""
 _SEPARATORS = re.compile(r"\b(ADDCOL|ADDROW|BREAK|AND)\b")
 _COMMON, _BASE = re.compile(r"\bADDCOMM\b"), re.compile(r"\bADDBASE\b")
 
@@ -27,12 +29,21 @@ class Parts:
     def branches(self) -> tuple[str, ...]:
         """The texts the network is asked about: the base first, if there is one."""
         texts = self.regions if self.base is None else (self.base, *self.regions)
-        return tuple(", ".join(filter(None, (self.common, text))) for text in texts)
+        return tuple(_join(self.common, text) for text in texts)
 
-    @property
-    def prompt(self) -> str:
-        """The branches as one prompt."""
-        return " AND ".join(self.branches)
+    def prompt(self, method: Method) -> str:
+        """Return the branches as one prompt. In attention tags of the common part stand in the first alone, as they act
+        on the whole picture."""
+        if method == "Latent":
+            return " AND ".join(self.branches)
+        words = extract(self.common)[0].strip(" ,")
+        first, *rest = self.regions if self.base is None else (self.base, *self.regions)
+        texts = [_join(self.common, first), *(_join(words, text) for text in rest)]
+        return " BREAK ".join(texts)
+
+
+def _join(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
 
 
 def divide(prompt: str, *, use_base: bool, use_common: bool) -> Parts:
@@ -68,11 +79,11 @@ def regions_of(parts: Parts, options: RegionalPrompts) -> tuple[RegionalPrompts,
     ADDCOL and ADDROW name the layout themselves: ratios then say how large its parts are, unless they are as usual.
     Raises `BadRequest` where prompt and regions do not agree.
     """
-    has_base = parts.base is not None
+    has_base, in_attention = parts.base is not None, options.method == "Attention"
     if options.mode == "Masks":
         _check_count(len(parts.regions), len(options.masks), "masks")
         shares = _read_shares(options.base_ratios, len(options.masks)) if has_base else ()
-        regions = Regions(masks=options.masks, has_base=has_base, base_shares=shares)
+        regions = Regions(masks=options.masks, has_base=has_base, base_shares=shares, in_attention=in_attention)
         return options.replace(use_base=has_base, use_common=False), regions
     ratios = options.ratios.translate(str.maketrans(",;", ";,")) if options.flip else options.ratios
     if {"ADDCOL", "ADDROW"} & {*parts.keywords}:
@@ -80,7 +91,7 @@ def regions_of(parts: Parts, options: RegionalPrompts) -> tuple[RegionalPrompts,
     boxes = read_ratios(ratios, options.mode)
     _check_count(len(parts.regions), len(boxes), "ratios")
     shares = _read_shares(options.base_ratios, len(boxes)) if has_base else ()
-    regions = Regions(boxes=boxes, has_base=has_base, base_shares=shares)
+    regions = Regions(boxes=boxes, has_base=has_base, base_shares=shares, in_attention=in_attention)
     return options.replace(ratios=ratios, flip=False, use_base=has_base, use_common=False), regions
 
 

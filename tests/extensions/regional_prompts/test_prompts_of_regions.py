@@ -56,9 +56,9 @@ def test_ratios_that_cannot_be_are_refused(ratios: str) -> None:
 def test_parts_of_a_prompt() -> None:
     parts = divide("best ADDCOMM a field, ADDBASE red BREAK blue", use_base=False, use_common=False)
     assert (parts.common, parts.base, parts.regions) == ("best", "a field", ("red", "blue"))
-    assert parts.prompt == "best, a field AND best, red AND best, blue"
+    assert parts.prompt("Latent") == "best, a field AND best, red AND best, blue"
     by_place = divide("best BREAK a field BREAK red AND blue", use_base=True, use_common=True)
-    assert by_place.prompt == parts.prompt
+    assert by_place.prompt("Latent") == parts.prompt("Latent")
     assert divide("BREAKFAST and ADDCOLOUR", use_base=False, use_common=False).regions == ("BREAKFAST and ADDCOLOUR",)
 
 
@@ -152,7 +152,7 @@ def test_regional_prompters_arguments() -> None:
     ]  # fmt: skip
     read_back = RegionalPrompts.model_validate(read_arguments(given, make_tools()))
     assert (read_back.mode, read_back.ratios, read_back.base_ratios, read_back.use_base) == ("Rows", "1,2", "0.3", True)
-    assert read_back.asked_for_attention
+    assert read_back.method == "Attention"
     assert not RegionalPrompts.model_validate(read_arguments([False], make_tools())).enabled
     with pytest.raises(BadRequest, match="Prompt"):
         read_arguments([True, False, "Prompt"], make_tools())
@@ -160,6 +160,19 @@ def test_regional_prompters_arguments() -> None:
         read_arguments([*given[:17], "5"], make_tools())
 
 
-def test_who_asked_for_attention_is_told(make_plan: PlanMaker) -> None:
-    plan = planned(make_plan, "a BREAK b", asked_for_attention=True)
-    assert any("latents" in note for note in plan.notes)
+def test_in_attention_the_parts_are_chunks_of_one_prompt(make_plan: PlanMaker) -> None:
+    plan = planned(make_plan, "best <lora:x:1> ADDCOMM o ADDBASE a ADDCOL b", method="Attention")
+    assert plan.images[0].prompt == "best <lora:x:1>, o BREAK best, a BREAK best, b"
+    assert plan.facts["RP Calc Mode"] == "Attention" and any("LoRAs act" in note for note in plan.notes)
+    again = RegionalPrompts.model_validate(read(plan.facts))
+    second = tell(make_plan(prompt=plan.images[0].prompt), again, make_tools())
+    assert second == plan
+
+
+def test_in_attention_other_families_are_refused(make_plan: PlanMaker) -> None:
+    plan = make_plan(prompt="a BREAK b")
+    other = plan.replace(model=plan.model.replace(family=Family.SD3))
+    with pytest.raises(BadRequest, match="sd3") as refused:
+        tell(other, RegionalPrompts(enabled=True, method="Attention"), make_tools())
+    assert refused.value.field == "extensions.regional_prompts.method"
+    assert tell(other, RegionalPrompts(enabled=True), make_tools()).extensions
