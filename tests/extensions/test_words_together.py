@@ -34,6 +34,7 @@ from webui.domain.models import Kind, ModelInfo
 from webui.domain.plan import Plan
 from webui.engine.models import Models
 from webui.engine.run import Modifier
+from webui.errors import GenerationError
 from webui.extending.api import NoOptions, Tools
 from webui.weights.memory import EngineOptions, cache
 
@@ -119,3 +120,19 @@ def test_they_act_beside_other_guidance_and_all_is_put_back(make_plan: PlanMaker
     assert torch.equal(drawn(plan, extended), plain)
     unet = extended.get(plan.model).resident.network("unet")
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in unet.modules())
+
+
+def test_all_is_put_back_after_an_error(make_plan: PlanMaker, options: EngineOptions, home: Path) -> None:
+    def break_off(denoise: Any, run: Any) -> Any:
+        raise RuntimeError("stop")
+
+    models = Models(options, [*MODIFIERS, Modifier("broken", wraps=(break_off,))])
+    plan = make_plan(prompt="a zorblax cat <hypernet:soft:0.5>", steps=2)
+    plain = drawn(plan, models)
+    with pytest.raises(GenerationError, match="Extension broken failed"):
+        drawn(told(plan, home).told("broken", FreeU()), models)
+    resident = models.get(plan.model).resident
+    hooked = [layer for part in ("unet", "text_encoder") for layer in resident.network(part).modules()]
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in hooked)
+    assert resident.wording == () and set(resident.parts) == {"unet", "vae", "text_encoder"}
+    assert torch.equal(drawn(plan, models), plain)
