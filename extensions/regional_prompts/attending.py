@@ -90,7 +90,8 @@ class SeeingInPlace:
         temb: Tensor | None = None,
     ) -> Tensor:
         """Return the layer's output for places [B,T,D] and a text [B,77·K,D]; negative prompts hold everywhere."""
-        text = self._check(encoder_hidden_states)
+        assert encoder_hidden_states is not None
+        text = encoder_hidden_states
         positive = [row for row, each in enumerate(self._run.moment.rows) if not each.is_negative]
         if not positive:
             return self._original(attention, hidden_states, text, attention_mask, temb)
@@ -111,12 +112,3 @@ class SeeingInPlace:
         result[positive] = combined
         result[negative] = self._original(attention, hidden_states[negative], text[negative], None, temb)
         return result
-
-    def _check(self, text: Tensor | None) -> Tensor:
-        if not isinstance(text, Tensor):
-            raise BadRequest(
-                "Regions in attention do not go together with pictures as prompts.",
-                hint="Combine regions as latents, or switch IP-Adapter off.",
-                field="extensions.regional_prompts.method",
-            )
-        return text
