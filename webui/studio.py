@@ -582,6 +582,7 @@ class Studio:
             *broken,
             *self._styles.problems(),
             *self._extensions.problems,
+            *self.installer.worker_problems(),
         ]
         return StudioStatus(
             worker=self._runner.state,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from webui.extending.api import ExtensionApi
-from webui.extending.loader import load_places
 from webui.extending.offers import AnyPreprocessor
 from webui.extending.places import Place
+from webui.extending.worker_marks import NAME, load_in_worker
 from webui.jobs.estimate import engine_options
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 def engine_factory(config: Config, places: Sequence[Place] = ()) -> EngineFactory:
     """Return what builds the real engine inside the worker, with the extensions at `places`. It carries only what the
     engine may know."""
-    return functools.partial(_build_engine, engine_options(config), tuple(places))
+    marks = config.state_dir / "extensions" / NAME
+    return functools.partial(_build_engine, engine_options(config), tuple(places), marks)
 
 
-def _build_engine(options: EngineOptions, places: Sequence[Place]) -> Engine:
+def _build_engine(options: EngineOptions, places: Sequence[Place], marks: Path) -> Engine:
     from webui.engine.engine import Engine
 
-    apis = load_places(places).apis
+    apis = load_in_worker(places, marks)
     preprocessors = {each.name: _preprocess_with(each) for api in apis for each in api.preprocessors}
     return Engine(options, [modifier_of(api) for api in apis], preprocessors)
 

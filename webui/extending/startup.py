@@ -15,6 +15,7 @@ from webui.extending.ledger import Ledger
 from webui.extending.loader import Extension, Extensions, Failure, load_places
 from webui.extending.places import Found, Place, find_places, missing_requirements
 from webui.extending.trial import SECONDS, try_all
+from webui.extending.worker_marks import NAME, clear_marks
 
 Which = Literal["all", "bundled", "none"]
 
@@ -32,6 +33,10 @@ class Homes:
     @property
     def ledger(self) -> Path:
         return self.state / "extensions.json"
+
+    @property
+    def worker_marks(self) -> Path:
+        return self.state / NAME
 
     @property
     def overlays(self) -> Path:
@@ -80,6 +85,7 @@ def start_extensions(homes: Homes, which: Which = "all", seconds: float = SECOND
     returning.
     """
     ledger = Ledger(homes.ledger)
+    clear_marks(homes.worker_marks)
     found = homes.find() if which != "none" else ()
     enabled = [
         each for each in found if ledger.record(each.key).is_enabled and (which == "all" or each.place.is_bundled)

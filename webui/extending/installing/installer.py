@@ -35,6 +35,7 @@ from webui.extending.installing.views import is_changed, view_of
 from webui.extending.places import Found
 from webui.extending.startup import Started
 from webui.extending.trial import SECONDS, try_one
+from webui.extending.worker_marks import read_marks
 from webui.storage import check_name, replace_file
 
 MAX_WAITING = 20
@@ -91,6 +92,11 @@ class Installer:
     def _view(self, found: Found) -> ExtensionView:
         can_roll_back = (self._homes.previous / found.key).is_dir()
         return view_of(found, self._source(found), self._started, can_roll_back)
+
+    def worker_problems(self) -> tuple[str, ...]:
+        """Return what went wrong with extensions in the worker."""
+        problems = read_marks(self._homes.worker_marks).problems
+        return tuple(f"Extension {name} is left out: {problem}" for name, problem in problems.items())
 
     def read_index(self, address: str) -> tuple[IndexEntry, ...]:
         """Return what an index lists. Asking another machine is refused where installing is."""

@@ -10,6 +10,7 @@ from webui.extending.installing.inspecting import notes_on
 from webui.extending.installing.packages import REQUIREMENTS, read_requirements
 from webui.extending.places import Found
 from webui.extending.startup import Started, verdict_of
+from webui.extending.worker_marks import read_marks
 
 
 def view_of(found: Found, source: Source, started: Started, can_roll_back: bool) -> ExtensionView:
@@ -19,6 +20,8 @@ def view_of(found: Found, source: Source, started: Started, can_roll_back: bool)
     problem, log = (failure.problem, failure.log) if failure else (found.problem, verdict.log if verdict else "")
     if verdict is not None and not problem:
         problem = verdict.problem
+    if not problem and not is_changed(found, started):
+        problem = read_marks(started.homes.worker_marks).problems.get(found.place.name, "")
     folder = found.place.folder
     title, description = _words(found, started)
     return ExtensionView(
