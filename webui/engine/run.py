@@ -113,8 +113,9 @@ class Run:
 
         `name` is its own, no component of the model.
         """
-        before = self.model.exchange(name, network)
+        before = None
         try:
+            before = self.model.exchange(name, network)
             with self.model.on_device(name):
                 yield network
         finally:

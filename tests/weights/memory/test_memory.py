@@ -329,3 +329,24 @@ def test_a_device_without_room_for_all(
     with pytest.raises(torch.OutOfMemoryError), resident.on_device("vae"):
         pass
     assert resident.placement.mode == "lowvram", "all was tried"
+
+
+def test_a_newcomer_without_room_on_the_device(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, streamable: None
+) -> None:
+    """With the meta device in the GPU's place: there is room beside the model when its other parts have gone."""
+    resident = Resident(load(checkpoint, FLOAT), Placement(torch.device("meta"), FLOAT))
+    newcomer = torch.nn.Linear(2, 2)
+    real = newcomer.to
+
+    def full(*args: object, **kwargs: object) -> object:
+        if not resident.network("vae").state_dict()["decoder.conv_in.weight"].device.type == "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(newcomer, "to", full)
+    resident.exchange("newcomer", newcomer)
+    assert resident.placement.mode == "medvram"
+    with resident.on_device("unet"), resident.on_device("newcomer"):
+        assert newcomer.weight.is_meta and next(resident.network("unet").parameters()).is_meta
+    assert resident.exchange("newcomer", None) is newcomer and newcomer.weight.device.type == "cpu"

@@ -205,9 +205,22 @@ class Resident:
             self.vae_is_small = _is_small(network)
         if self._should_stream(component):
             self._stream(component)
-        elif self.placement.mode == "normal" and self.is_awake:
-            network.to(self.placement.device_of(component))
+        elif self.is_awake:
+            self._settle(component)
         return before
+
+    def _settle(self, component: str) -> None:
+        """Bring what is new to the device if all shall be there; without room, memory is shared more sparingly."""
+        while self.placement.mode == "normal":
+            try:
+                self._networks[component].to(self.placement.device_of(component))
+                return
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                drop_what_it_held(error)
+                if not self.save_memory():
+                    raise
 
     @contextmanager
     def coding_with(self, *, encoder: str | None = None, decoder: str | None = None) -> Iterator[None]:
