@@ -12,6 +12,7 @@ const KINDS = {
   checkpoint: "Checkpoints",
   lora: "LoRA",
   embedding: "Embeddings",
+  hypernetwork: "Hypernetworks",
   controlnet: "ControlNet",
   vae: "VAE",
   upscaler: "Upscalers",
