@@ -22,6 +22,10 @@ def apply(run: Run) -> Iterator[None]:
 
     (A1111: x + strength · network(x), wherever attention has a width that the file knows, one network after the other.)
     """
+    if run.family is not run.plan.model.family:
+        run.note(f"Hypernetworks rest while a model of another family ({run.family.value}) goes on.")
+        yield
+        return
     place = {index: at for at, index in enumerate(run.facts["images"])}
     with ExitStack() as closing:
         for number, each in enumerate(run.facts["networks"]):

@@ -40,6 +40,10 @@ class Seeing:
     @contextmanager
     def enter(self, run: Run) -> Iterator[None]:
         """Let the network of `run` attend to the plan's pictures while the block runs."""
+        if run.family is not run.plan.model.family:
+            run.note(f"The IP-Adapter rests while a model of another family ({run.family.value}) goes on.")
+            yield
+            return
         facts = IpAdapterFacts.model_validate(dict(run.facts))
         if facts != self._facts:
             self._facts = facts

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from tests.engine_parts import difference, latents_of
 from tests.extensions.hypernetworks.test_hypernetworks import RELU, write
 from tests.extensions.ip_adapter.pieces import adapter_of, scene, write_tower
 from tests.extensions.parts import make_tools
-from webui.domain.models import Kind, ModelInfo
+from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.plan import Plan
 from webui.engine.models import Models
 from webui.engine.run import Modifier
@@ -120,6 +121,14 @@ def test_they_act_beside_other_guidance_and_all_is_put_back(make_plan: PlanMaker
     assert torch.equal(drawn(plan, extended), plain)
     unet = extended.get(plan.model).resident.network("unet")
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in unet.modules())
+
+
+@pytest.mark.parametrize("enter", [apply, Seeing().enter])
+def test_a_refiner_of_another_family_goes_on_without(enter: Any) -> None:
+    notes: list[str] = []
+    plan = SimpleNamespace(model=SimpleNamespace(family=Family.SDXL))
+    with enter(SimpleNamespace(family=Family.SDXL_REFINER, plan=plan, note=notes.append)):
+        assert "another family (sdxl_refiner) goes on" in notes[0]
 
 
 def test_all_is_put_back_after_an_error(make_plan: PlanMaker, options: EngineOptions, home: Path) -> None:
