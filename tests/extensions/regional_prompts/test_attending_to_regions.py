@@ -106,11 +106,11 @@ def test_things_are_drawn_where_they_belong(pocket: ModelInfo, scorer: Scorer, m
     model = ModelRef(name=pocket.name, path=pocket.path, family=pocket.family, layout=pocket.layout,
                      sha256=pocket.sha256)  # fmt: skip
     prompt = "a red circle, white background BREAK a blue square, white background"
-    plan = make_plan(prompt=prompt, negative="", count=3, seed=100, width=256, height=128, steps=10,
+    plan = make_plan(prompt=prompt, negative="", count=2, seed=100, width=256, height=128, steps=8,
                      sampler="DPM++ 2M").replace(model=model)  # fmt: skip
     engine = Engine(EngineOptions(use_cpu=frozenset({"all"})), [MODIFIER])
     pictures = [Image.fromarray(picture.astype("uint8")) for picture in pictures_of(engine, divided(plan))]
     left = [scorer.describe(picture.crop((0, 0, 128, 128))) for picture in pictures]
     right = [scorer.describe(picture.crop((128, 0, 256, 128))) for picture in pictures]
     assert all(each.colour == "red" for each in left) and not any(each.colour == "red" for each in right)
-    assert sum((each.colour, each.object) == ("blue", "square") for each in right) >= 2
+    assert all((each.colour, each.object) == ("blue", "square") for each in right)

@@ -115,7 +115,7 @@ def test_things_are_drawn_where_they_belong(options: EngineOptions, pocket: Mode
     model = ModelRef(name=pocket.name, path=pocket.path, family=pocket.family, layout=pocket.layout,
                      sha256=pocket.sha256)  # fmt: skip
     prompt = "a red circle, white background BREAK a blue square, white background"
-    plan = make_plan(prompt=prompt, negative="", count=2, seed=100, width=256, height=128, steps=12,
+    plan = make_plan(prompt=prompt, negative="", count=2, seed=100, width=256, height=128, steps=8,
                      sampler="DPM++ 2M").replace(model=model)  # fmt: skip
     engine = Engine(EngineOptions(use_cpu=frozenset({"all"})), [MODIFIER])
     pictures = [Image.fromarray(picture.astype("uint8")) for picture in pictures_of(engine, divided(plan))]
