@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.header_files import write_header
 from webui.domain.models import Family
@@ -34,6 +35,15 @@ def test_for_what_model_one_of_an_unknown_length_is_may_be_told_by_its_metadata(
     assert identify_embedding(write_header(tmp_path / "x.safetensors", {"emb_params": (2, 128)}, metadata)).family is (
         Family.SD1
     )
+
+
+def test_a1111s_files_say_how_they_were_trained(tmp_path: Path) -> None:
+    vectors = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.zeros(4, 768))})
+    told = {"name": "x", "step": 500, "sd_checkpoint": "abcd1234", "sd_checkpoint_name": None}
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": vectors, **told}, tmp_path / "x.pt")
+    found = identify_embedding(tmp_path / "x.pt")
+    assert found.details == {"vectors": 4, "length": 768, "step": 500, "sd_checkpoint": "abcd1234"}
+    assert found.family is Family.SD1
 
 
 @pytest.mark.parametrize(

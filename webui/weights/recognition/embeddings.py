@@ -9,12 +9,14 @@ from webui.domain.models import Family, Kind, ModelInfo
 from webui.errors import BadFile
 from webui.weights.catalog.model_facts import ModelFacts
 from webui.weights.formats.metadata import read_metadata
+from webui.weights.formats.pickles import find_values, is_pickle
 from webui.weights.recognition.kinds import refuse_other_kind, tell_kind
 from webui.weights.recognition.lora_files import family_named, read_any, said_base
 
 TABLES = ("emb_params", "clip_l", "clip_g")
 """The tensors of vectors: A1111's for SD 1 and 2, and both of SDXL's text encoders."""
 
+_TOLD = ("step", "sd_checkpoint", "sd_checkpoint_name")
 _FAMILIES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl"}
 """Numbers of one vector over all text encoders → the family."""
 
@@ -61,5 +63,13 @@ def identify_embedding(path: Path) -> ModelFacts:
     length = sum(shape[1] for shape in shapes)
     return ModelFacts(
         family=family_named(_FAMILIES.get(length) or said_base(read_metadata(file))),
-        details={"vectors": shapes[0][0], "length": length},
+        details={"vectors": shapes[0][0], "length": length, **_told(path)},
     )
+
+
+def _told(path: Path) -> dict[str, str | int]:
+    """Return what A1111's pickled files say about the training: its steps, and the checkpoint it was made with."""
+    with path.open("rb") as opened:
+        start = opened.read(512)
+    values = find_values(path) if is_pickle(start) else {}
+    return {name: value for name in _TOLD if isinstance(value := values.get(name), str | int)}

@@ -70,7 +70,10 @@ def to_realesrgan_item(model: ModelInfo) -> RealesrganItem:
 
 def to_embedding_item(page: ModelPage) -> EmbeddingItem:
     vectors, length = page.details.get("vectors", 0), page.details.get("length", 0)
-    return EmbeddingItem(shape=int(length), vectors=int(vectors))
+    told = {
+        name: page.details[name] for name in ("step", "sd_checkpoint", "sd_checkpoint_name") if name in page.details
+    }
+    return EmbeddingItem.model_validate({"shape": int(length), "vectors": int(vectors), **told})
 
 
 def to_lora_item(model: ModelInfo, metadata: Mapping[str, str]) -> dict[str, Any]:
