@@ -25,7 +25,7 @@ KEPT = (
     "notes.txt",
     "javascript/.hidden.js",
     "javascript/run.py",
-    "localizations/de.json",
+    "scripts/run.js",
 )
 
 
@@ -35,7 +35,9 @@ def extension(tmp_path: Path) -> Extension:
     for name in (*OFFERED, *KEPT):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text('{"House": "Haus"}' if "local" in name else name)
+        file.write_text(name)
+    (folder / "localizations").mkdir()
+    (folder / "localizations" / "de.json").write_text('{"House": "Haus"}')
     (tmp_path / "outside.js").write_text("not ours")
     (folder / "javascript" / "link.js").symlink_to(tmp_path / "outside.js")
     api = ExtensionApi("one", folder)

@@ -215,6 +215,8 @@ def test_a_hostile_script_stops_neither_the_page_nor_other_scripts(screen: Scree
     page.wait_for_function("document.body.dataset.wood === 'oak'")
     style = "getComputedStyle(document.getElementById('txt2img_frames')).getPropertyValue('--frames-style').trim()"
     assert page.evaluate(style) == "arrived"
+    german = "fetch('file=extensions/frames/localizations/de.json').then((answer) => answer.json())"
+    assert page.evaluate(german)["Frames"] == "Rahmen"
     screen.fill(prompt="a fox", steps=1)
     assert generate(screen, site)["state"] == "finished"
     page.click("#tab_frames-button")

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 ROUTE = "extensions"
 """Below this path of the site lie the files."""
-FOLDERS = ("javascript", "html", "web")
+FOLDERS = ("javascript", "html", "web", "localizations", "tags")
 """Folders of an extension whose files browsers may have, besides those of its tabs' pages."""
 MEDIA_TYPES: Mapping[str, str] = {
     ".css": "text/css",
+    ".csv": "text/csv",
     ".gif": "image/gif",
     ".html": "text/html",
     ".ico": "image/vnd.microsoft.icon",
@@ -85,12 +86,12 @@ class Assets:
         return found
 
     def read(self, name: str, path: str) -> Asset | None:
-        """Return the file `path` of the extension `name`; None unless it is one that browsers may have.
+        """Return the file `path` of the extension `name` (or of that folder); None unless browsers may have it.
 
         It must lie in the extension's folder, whatever links there are, in one of the folders for it, and be of a sort
         that pages are made of. Nothing whose name begins with a dot is given away.
         """
-        extension = next((each for each in self.extensions if each.name == name), None)
+        extension = next((each for each in self.extensions if name in (each.name, each.folder.name)), None)
         wanted = PurePosixPath(path)
         media_type = MEDIA_TYPES.get(wanted.suffix.lower())
         if extension is None or media_type is None or "\\" in path or "\0" in path or wanted.is_absolute():

@@ -33,6 +33,7 @@ def mount_ui(app: Any, studio: Studio, config: Config) -> Any:
     files = StaticFiles.load()
     app.mount("/easel/static", files)
     app.mount("/extensions", ExtensionFiles(studio))
+    app.mount("/file=extensions", ExtensionFiles(studio))  # as scripts for A1111 ask for them
     head = page_head(
         files,
         {
