@@ -8,6 +8,7 @@ from extensions.detailer.arguments import FIELD, read, read_arguments, write
 from extensions.detailer.options import PAINTED, RECTANGLES, Detailer, Details, PlannedUnit, Unit
 from webui.extending.api import (
     BadRequest,
+    Call,
     ExtensionApi,
     Family,
     FromImage,
@@ -18,6 +19,7 @@ from webui.extending.api import (
     NotFound,
     Panel,
     Plan,
+    Route,
     Tools,
     find_sampler,
     find_schedule,
@@ -40,6 +42,7 @@ def register(api: ExtensionApi) -> None:
         )
     )
     api.add_infotext(Infotext(read=read, prefixes=("ADetailer ",)))
+    api.add_route(Route("GET", "/adetailer/v1/ad_model", list_detectors, "The detectors there are."))
     api.change_request(skip_img2img)
     api.change_plan(tell)
     api.change_image(_detail)
@@ -105,6 +108,12 @@ def find_detector(name: str, tools: Tools) -> ModelInfo:
             hint=f"Put an .onnx into models/adetailer. {ways}",
             field=FIELD,
         ) from error
+
+
+def list_detectors(call: Call) -> dict[str, list[str]]:
+    """Return what `ad_model` can name, as ADetailer's route does."""
+    usable = [model.path.name for model in call.tools.models(Kind.DETECTOR) if model.problem is None]
+    return {"ad_model": [*usable, RECTANGLES, PAINTED]}
 
 
 def _detail(picture: Image, run: ImageRun) -> Image:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from extensions.detailer.arguments import read, read_arguments, write
-from extensions.detailer.extension import find_detector, skip_img2img, tell
+from extensions.detailer.extension import find_detector, list_detectors, skip_img2img, tell
 from extensions.detailer.options import Detailer, Unit, read_rectangles
 from tests.extensions.detailer.onnx_files import write_yolo
 from tests.extensions.parts import PICTURE, make_tools
@@ -19,6 +19,7 @@ from webui.domain.models import Kind, ModelInfo
 from webui.domain.plan import Plan
 from webui.domain.request import GenerationRequest
 from webui.errors import BadFile, BadRequest, NotFound
+from webui.extending.api import Call
 from webui.extending.scripts import Tools
 from webui.weights.catalog.catalog import Catalog
 from webui.weights.catalog.files import DETECTORS
@@ -122,6 +123,11 @@ def test_detectors_by_name(tools: Tools) -> None:
         find_detector("mediapipe_face_full", tools)
     assert "YuNet" in str(mediapipe.value.hint)
     assert isinstance(mediapipe.value.__cause__, NotFound)
+
+
+def test_detectors_are_listed_for_programs(tools: Tools) -> None:
+    call = Call(query={}, body=None, tools=tools, run=lambda request: ())
+    assert list_detectors(call) == {"ad_model": ["face_yolov8n.onnx", "Rectangles", "Mask"]}
 
 
 def test_a_plan_names_the_exact_file(make_plan: PlanMaker, tools: Tools) -> None:
