@@ -145,6 +145,7 @@ def test_units_hold_pictures_and_what_is_wrong_is_said_at_its_field(screen: Scre
     units.locator(".unit-tab").first.click()
     screen.page.click("#txt2img_generate")
     expect(weight.locator(".field-problem")).to_contain_text("less than or equal to 2")
+    expect(weight.locator(".field-problem")).to_be_in_viewport()
     second.get_by_text("Remove", exact=True).click()
     units.get_by_text("Remove Unit 2").click()
     expect(units.locator(".unit-tab")).to_have_count(1)

@@ -130,8 +130,9 @@ class PageForm {
   showProblems(problems) {
     this.clearProblems();
     problems.forEach((problem) => this.showProblem(problem));
-    const first = this.has(problems[0].field) ? problems[0].field : "prompt";
-    this.input(first).scrollIntoView({ block: "nearest" });
+    const { field } = problems[0];
+    const place = this.groups.place(field ?? "") ?? this.input(this.has(field) ? field : "prompt");
+    place.scrollIntoView({ block: "nearest" });
   }
 
   // Model proposals and examples
