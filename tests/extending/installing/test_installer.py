@@ -89,6 +89,16 @@ def test_nothing_is_installed_or_run_before_the_yes(program: Program, folder: Pa
     assert not (folder / "state" / "fetched").exists()
 
 
+def test_what_is_no_extension_is_never_replaced(program: Program, folder: Path) -> None:
+    (program.homes.user / "notes").mkdir(parents=True)
+    put(program.homes.user, "Thing")
+    made = put(folder, "thing")
+    for name in ("notes", "thing"):
+        with pytest.raises(BadRequest) as caught:
+            program.installer.fetch(FromFolder(address=str(made), name=name))
+        assert caught.value.field == "name"
+
+
 def test_what_was_fetched_can_be_refused(program: Program, folder: Path) -> None:
     inspection = program.installer.fetch(FromFolder(address=str(put(folder, "thing"))))
     program.installer.reject(inspection.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import threading
@@ -28,15 +27,15 @@ from webui.extending.installing.addresses import folder_name
 from webui.extending.installing.catalogues import read_index
 from webui.extending.installing.fetching import Fetcher
 from webui.extending.installing.inspecting import inspect
-from webui.extending.installing.own_files import copy_files, list_files, own_files
 from webui.extending.installing.packages import Packages
 from webui.extending.installing.repositories import read_checkout
+from webui.extending.installing.versions import Versions
 from webui.extending.installing.views import is_changed, view_of
 from webui.extending.places import Found
 from webui.extending.startup import Started
 from webui.extending.trial import SECONDS, try_one
 from webui.extending.worker_marks import read_marks
-from webui.storage import check_name, replace_file
+from webui.storage import check_name
 
 MAX_WAITING = 20
 MAX_SAVED = 100
@@ -59,6 +58,7 @@ class Installer:
     ) -> None:
         """`refusal`: why nothing may be changed, empty if it may. `seconds`: the limit of a trial."""
         self._homes = started.homes
+        self._versions = Versions(started.homes)
         self._ledger = started.ledger
         self._started = started
         self.refusal = refusal
@@ -90,8 +90,7 @@ class Installer:
         return self._view(self._find(folder))
 
     def _view(self, found: Found) -> ExtensionView:
-        can_roll_back = (self._homes.previous / found.key).is_dir()
-        return view_of(found, self._source(found), self._started, can_roll_back)
+        return view_of(found, self._source(found), self._started, self._versions.has_previous(found.key))
 
     def worker_problems(self) -> tuple[str, ...]:
         """Return what went wrong with extensions in the worker."""
@@ -145,31 +144,23 @@ class Installer:
         """
         with self._change():
             inspection, content = self._waiting_for(number)
-            target = self._homes.user / inspection.folder
-            others = [path for path in self._overlays() if path.name != target.name]
-            self._packages.install(content, content.parent / "overlay", others)
-            record = self._ledger.record(target.name)
-            old = self._source(self._find(target.name)) if target.exists() else None
-            own = own_files(target, self._listing(target.name))
-            listing = list_files(content)
-            self._move_aside(target.name)
-            _move(content, target)
-            replace_file(self._listing(target.name), listing)
-            copy_files(own, self._homes.previous / target.name / "files", target)
-            if (content.parent / "overlay").is_dir():
-                _move(content.parent / "overlay", self._homes.overlays / target.name)
-            self._ledger.change_record(target.name, source=inspection.source, previous=old)
+            name, overlay = inspection.folder, content.parent / "overlay"
+            self._packages.install(content, overlay, self._versions.other_overlays(name))
+            record = self._ledger.record(name)
+            old = self._source(self._find(name)) if self._versions.folder(name).exists() else None
+            self._versions.put(name, content, overlay)
+            self._ledger.change_record(name, source=inspection.source, previous=old)
             self._discard(number)
-            problem = self._try(target.name)
+            problem = self._try(name)
             if problem and old is not None:
-                self._swap_with_previous(target.name)
-                shutil.rmtree(self._homes.previous / target.name, ignore_errors=True)
-                self._ledger.change_record(target.name, **dict(record.replace(previous=None)))
+                self._versions.swap(name)
+                self._versions.drop_previous(name)
+                self._ledger.change_record(name, **dict(record.replace(previous=None)))
                 raise BadRequest(
-                    f"The new version of {target.name} does not work: {problem} The one before is back.",
+                    f"The new version of {name} does not work: {problem} The one before is back.",
                     hint="Its author may know more.",
                 )
-            return self.view(target.name)
+            return self.view(name)
 
     def reject(self, number: str) -> None:
         """Forget what was fetched; nothing is left of it."""
@@ -195,10 +186,10 @@ class Installer:
         """Put the version before the last update in the place of the present one, which can be got back likewise."""
         with self._change():
             found = self._find(folder)
-            if not (self._homes.previous / found.key).is_dir():
+            if not self._versions.has_previous(found.key):
                 raise NotFound(f"No earlier version of {folder} is kept.")
             record, source = self._ledger.record(folder), self._source(found)
-            self._swap_with_previous(folder)
+            self._versions.swap(folder)
             self._ledger.change_record(folder, source=record.previous or Source(), previous=source)
             self._try(folder)
             return self.view(folder)
@@ -209,17 +200,8 @@ class Installer:
             found = self._find(folder)
             if found.place.is_bundled:
                 raise NotAllowed(f"{folder} comes with the program.", hint="Switch it off instead.")
-            moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-            trash = self._homes.trash / f"{moment}-{found.place.folder.name}"
             record = self._ledger.record(found.key).replace(source=self._source(found))
-            replace_file(trash / "record.json", record.model_dump_json(indent=1).encode())
-            if found.place.folder.is_symlink():
-                found.place.folder.unlink()  # the link alone; what it leads to is not ours
-            else:
-                _move(found.place.folder, trash / "files")
-            for part, path in (*self._parts(found.key)[1:], ("previous", self._homes.previous / found.key)):
-                if path.exists():
-                    _move(path, trash / part)
+            trash = self._versions.throw_away(found.place.folder.name, record.model_dump_json(indent=1).encode())
             self._ledger.forget(found.key)
             return trash
 
@@ -298,11 +280,6 @@ class Installer:
         source = self._ledger.record(found.key).source
         return source if source.kind != "unknown" else read_checkout(found.place.folder)
 
-    def _overlays(self) -> list[Path]:
-        if not self._homes.overlays.is_dir():
-            return []
-        return [path for path in sorted(self._homes.overlays.iterdir()) if path.is_dir() and path.name[0] != "."]
-
     def _wait_for_yes(self, name: str, fetch: Callable[[Path], tuple[Source, tuple[str, ...]]]) -> Inspection:
         """Have `fetch` fill a new folder called `name`, look at it, and keep it until somebody decides."""
         if len(self._waiting) >= MAX_WAITING:
@@ -313,12 +290,12 @@ class Installer:
         target.parent.mkdir(parents=True)
         try:
             source, notes = fetch(target)
-            path = self._homes.user / name
-            installed = path if path.is_dir() else None
+            folder = self._versions.folder(name)
+            installed = folder if folder.is_dir() else None
             inspection = inspect(target, number, source, self._fetcher.limits, installed)
             inspection = inspection.replace(notes=(*inspection.notes, *notes))
             if installed is not None:
-                own = {f"- {path}" for path in own_files(installed, self._listing(name))}
+                own = {f"- {path}" for path in self._versions.own_files(name)}
                 changed = tuple(each for each in inspection.changed if each not in own)
                 inspection = inspection.replace(replaces=self._source(self._find(name)), changed=changed)
         except BaseException:
@@ -328,11 +305,15 @@ class Installer:
         return inspection
 
     def _refuse_twin(self, name: str) -> None:
-        """Raise `BadRequest` when another folder has this name but for its case."""
-        for each in self._homes.find():
+        """Raise `BadRequest` when another extension has this name but for its case, or what has it is no extension."""
+        found = self._homes.find()
+        for each in found:
             known = each.place.folder.name
             if known != name and known.lower() == name.lower():
                 raise BadRequest(f"There is an extension {known} already.", hint="Choose another name.", field="name")
+        path = self._versions.folder(name)
+        if path.exists() and name not in {each.key for each in found}:
+            raise BadRequest(f"{path} is no extension and stays.", hint="Choose another name.", field="name")
 
     def _fetch_again(self, folder: str, source: Source) -> Inspection:
         asked: Asked
@@ -380,34 +361,3 @@ class Installer:
         verdict = try_one(found, self._seconds)
         self._ledger.note_verdicts({found.key: verdict})
         return verdict.problem
-
-    def _listing(self, name: str) -> Path:
-        return self._homes.listings / f"{name}.json"
-
-    def _parts(self, name: str) -> tuple[tuple[str, Path], ...]:
-        """Return everything that belongs to a version of an extension, and what it is called where it is kept."""
-        files, overlay = self._homes.user / name, self._homes.overlays / name
-        return ("files", files), ("overlay", overlay), ("listing.json", self._listing(name))
-
-    def _move_aside(self, name: str) -> None:
-        """Keep what is installed under `name` as the previous version, in the place of an older one."""
-        kept = self._homes.previous / name
-        shutil.rmtree(kept, ignore_errors=True)
-        for part, path in self._parts(name):
-            if path.exists():
-                _move(path, kept / part)
-
-    def _swap_with_previous(self, name: str) -> None:
-        kept = self._homes.previous / name
-        aside = self._homes.previous / f".{name}.{secrets.token_hex(4)}"
-        os.rename(kept, aside)
-        self._move_aside(name)
-        for part, path in self._parts(name):
-            if (aside / part).exists():
-                _move(aside / part, path)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(source, target)
