@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from webui.domain.extensions import (
@@ -26,18 +24,17 @@ from webui.errors import BadRequest, Busy, EaselError, NotAllowed, NotFound
 from webui.extending.installing.addresses import folder_name
 from webui.extending.installing.catalogues import read_index
 from webui.extending.installing.fetching import Fetcher
-from webui.extending.installing.inspecting import inspect
 from webui.extending.installing.packages import Packages
 from webui.extending.installing.repositories import read_checkout
 from webui.extending.installing.versions import Versions
 from webui.extending.installing.views import is_changed, view_of
+from webui.extending.installing.waiting import Fetch, Waiting
 from webui.extending.places import Found
 from webui.extending.startup import Started
 from webui.extending.trial import SECONDS, try_one
 from webui.extending.worker_marks import read_marks
 from webui.storage import check_name
 
-MAX_WAITING = 20
 MAX_SAVED = 100
 LOCK_HINT = "Try again when it is done."
 
@@ -66,8 +63,7 @@ class Installer:
         self._packages = packages or Packages()
         self._seconds = seconds
         self._changing = threading.Lock()
-        self._waiting: dict[str, tuple[Inspection, Path]] = {}
-        shutil.rmtree(self._homes.fetched, ignore_errors=True)  # what was neither accepted nor rejected
+        self._waiting = Waiting(self._homes.fetched, self._fetcher.limits)
 
     # What there is
 
@@ -78,7 +74,7 @@ class Installer:
         gone = any(each.key in self._started.enabled - keys for each in self._started.found)
         return ExtensionList(
             extensions=tuple(self._view(each) for each in found),
-            waiting=tuple(inspection for inspection, _ in self._waiting.values()),
+            waiting=self._waiting.inspections(),
             saved=tuple(sorted(self._ledger.content.saved.values(), key=lambda saved: -saved.made)),
             problems=(self._ledger.problem,) if self._ledger.problem else (),
             refusal=self.refusal,
@@ -132,7 +128,7 @@ class Installer:
                     return None
             inspection = self._fetch_again(folder, source)
             if not inspection.changed:
-                self._discard(inspection.id)
+                self._waiting.discard(inspection.id)
                 return None
             return inspection
 
@@ -143,14 +139,14 @@ class Installer:
         failure, with the log of it.
         """
         with self._change():
-            inspection, content = self._waiting_for(number)
+            inspection, content = self._waiting.get(number)
             name, overlay = inspection.folder, content.parent / "overlay"
             self._packages.install(content, overlay, self._versions.other_overlays(name))
             record = self._ledger.record(name)
             old = self._source(self._find(name)) if self._versions.folder(name).exists() else None
             self._versions.put(name, content, overlay)
             self._ledger.change_record(name, source=inspection.source, previous=old)
-            self._discard(number)
+            self._waiting.discard(number)
             problem = self._try(name)
             if problem and old is not None:
                 self._versions.swap(name)
@@ -165,8 +161,8 @@ class Installer:
     def reject(self, number: str) -> None:
         """Forget what was fetched; nothing is left of it."""
         with self._change():
-            self._waiting_for(number)
-            self._discard(number)
+            self._waiting.get(number)
+            self._waiting.discard(number)
 
     # Changing what there is
 
@@ -280,29 +276,17 @@ class Installer:
         source = self._ledger.record(found.key).source
         return source if source.kind != "unknown" else read_checkout(found.place.folder)
 
-    def _wait_for_yes(self, name: str, fetch: Callable[[Path], tuple[Source, tuple[str, ...]]]) -> Inspection:
+    def _wait_for_yes(self, name: str, fetch: Fetch) -> Inspection:
         """Have `fetch` fill a new folder called `name`, look at it, and keep it until somebody decides."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise BadRequest(f"{MAX_WAITING} extensions wait to be accepted.", hint="Accept or reject some of them.")
         self._refuse_twin(name)
-        number = secrets.token_hex(8)
-        target = self._homes.fetched / number / name
-        target.parent.mkdir(parents=True)
-        try:
-            source, notes = fetch(target)
-            folder = self._versions.folder(name)
-            installed = folder if folder.is_dir() else None
-            inspection = inspect(target, number, source, self._fetcher.limits, installed)
-            inspection = inspection.replace(notes=(*inspection.notes, *notes))
-            if installed is not None:
-                own = {f"- {path}" for path in self._versions.own_files(name)}
-                changed = tuple(each for each in inspection.changed if each not in own)
-                inspection = inspection.replace(replaces=self._source(self._find(name)), changed=changed)
-        except BaseException:
-            shutil.rmtree(target.parent, ignore_errors=True)
-            raise
-        self._waiting[number] = (inspection, target)
-        return inspection
+        folder = self._versions.folder(name)
+        if not folder.is_dir():
+            return self._waiting.add(name, fetch, None)
+        replaces = self._source(self._find(name))
+        inspection = self._waiting.add(name, fetch, folder)
+        own = {f"- {path}" for path in self._versions.own_files(name)}
+        changed = tuple(each for each in inspection.changed if each not in own)
+        return self._waiting.change(inspection.replace(replaces=replaces, changed=changed))
 
     def _refuse_twin(self, name: str) -> None:
         """Raise `BadRequest` when another extension has this name but for its case, or what has it is no extension."""
@@ -332,26 +316,17 @@ class Installer:
         if source.kind != "git":
             inspection = self._fetch_again(key, source)
             if inspection.source.commit != source.commit:
-                self._discard(inspection.id)
+                self._waiting.discard(inspection.id)
                 raise BadRequest("What is at its address now is another version.")
             return
         asked = FromGit(address=source.address, ref=source.commit or source.ref)
         inspection = self._wait_for_yes(key, lambda target: self._fetcher.fetch(asked, target))
-        self._waiting[inspection.id] = (inspection.replace(source=source), self._waiting[inspection.id][1])
+        self._waiting.change(inspection.replace(source=source))
 
     def _saved(self, name: str) -> SavedState:
         if name not in self._ledger.content.saved:
             raise NotFound(f"There is no saved state {name[:100]!r}.")
         return self._ledger.content.saved[name]
-
-    def _waiting_for(self, number: str) -> tuple[Inspection, Path]:
-        if number not in self._waiting:
-            raise NotFound("Nothing of this id waits to be accepted.", hint="Fetch it again.")
-        return self._waiting[number]
-
-    def _discard(self, number: str) -> None:
-        self._waiting.pop(number, None)
-        shutil.rmtree(self._homes.fetched / number, ignore_errors=True)
 
     def _try(self, folder: str) -> str:
         """Try an extension in a process of its own and remember the verdict; return what is wrong."""
