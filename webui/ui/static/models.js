@@ -17,6 +17,7 @@ const KINDS = {
   vae: "VAE",
   upscaler: "Upscalers",
   text_encoder: "Text encoders",
+  detector: "Detectors",
 };
 const PAUSE = 250; // milliseconds of not typing before a search begins
 const AT_ONCE = 200; // cards
