@@ -66,8 +66,9 @@ def tell(plan: Plan, options: Detailer, tools: Tools) -> Plan:
             field="extensions.detailer.enabled",
         )
     units = tuple(_plan_unit(unit, tools) for unit in options.active)
-    skips = options.skip_img2img and isinstance(plan.start, FromImage)
-    details = Details(units=units, original=plan.start.images if skips and isinstance(plan.start, FromImage) else ())
+    original = plan.start.images if options.skip_img2img and isinstance(plan.start, FromImage) else ()
+    prompts = tuple(text for unit in options.active for text in (unit.prompt, unit.negative_prompt) if text)
+    details = Details(units=units, prompts=prompts, original=original)
     return plan.told("detailer", details, write([planned.unit for planned in units]))
 
 

@@ -248,9 +248,11 @@ class PlannedUnit(Data):
 
 
 class Details(Data):
-    """What the worker needs. `original` are the pictures that are detailed as they are, where img2img is skipped."""
+    """What the worker needs. `prompts` are those of the units' own, so that what they name is at hand; `original` are
+    the pictures that are detailed as they are, where img2img is skipped."""
 
     units: tuple[PlannedUnit, ...]
+    prompts: tuple[str, ...] = ()
     original: tuple[Reference, ...] = ()
 
 

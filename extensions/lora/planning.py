@@ -63,7 +63,7 @@ def change_plan(plan: Plan, options: LoraOptions, tools: Tools) -> Plan:
     Raises `NotFound` for names that there are not, `BadRequest` for networks of another family and tags that cannot be
     read. Images of one batch that ask for different networks are made one by one.
     """
-    asks = {ask for image in plan.images for prompt in _prompts(image) for ask in read_tags(prompt)}
+    asks = set(_ordered(plan))
     notes = _note_negative(plan.images)
     if not asks:
         return plan.replace(notes=(*plan.notes, *notes)) if notes else plan
@@ -93,7 +93,8 @@ def _differ(images: Sequence[ImagePlan]) -> bool:
 
 
 def _ordered(plan: Plan) -> Iterable[Ask]:
-    return (ask for image in plan.images for prompt in _prompts(image) for ask in read_tags(prompt))
+    prompts = (prompt for image in plan.images for prompt in _prompts(image))
+    return (ask for prompt in (*prompts, *plan.further_prompts) for ask in read_tags(prompt))
 
 
 def _note_negative(images: Sequence[ImagePlan]) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ def tell(plan: Plan, options: NoOptions, tools: Tools) -> Plan:
 
     A word that no model of the plan can read is left as it is (A1111).
     """
-    texts = tuple(dict.fromkeys(text for image in plan.images for text in _texts(image)))
+    texts = [text for image in plan.images for text in _texts(image)]
+    texts = list(dict.fromkeys([*texts, *(extract(prompt)[0] for prompt in plan.further_prompts)]))
     embeddings = tools.models(Kind.EMBEDDING)
     known: dict[str, ModelInfo] = {}
     for family in families(plan):

@@ -317,6 +317,11 @@ class Plan(Data):
             notes=(*self.notes, *notes),
         )
 
+    @property
+    def further_prompts(self) -> tuple[str, ...]:
+        """What extensions will paint besides the images' prompts: the `prompts` among their facts."""
+        return tuple(text for facts in self.extensions.values() for text in facts.get("prompts", ()))
+
     def part(self, index: int) -> Plan:
         """Return the plan that image `index` belongs to."""
         return self

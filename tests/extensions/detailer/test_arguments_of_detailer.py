@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from extensions.detailer.arguments import read, read_arguments, write
 from extensions.detailer.extension import find_detector, list_detectors, skip_img2img, tell
 from extensions.detailer.options import Detailer, Unit, read_rectangles
+from extensions.lora.options import LoraOptions
+from extensions.lora.planning import change_plan
 from tests.extensions.detailer.onnx_files import write_yolo
 from tests.extensions.parts import PICTURE, make_tools
 from webui.domain.models import Kind, ModelInfo
@@ -165,3 +167,13 @@ def test_img2img_is_skipped_as_far_as_can_be(make_plan: PlanMaker) -> None:
     assert plan.extensions["detailer"]["original"] == list(PICTURE.images)
     assert skip_img2img(GenerationRequest(), asked, make_tools()) == GenerationRequest()
     assert skip_img2img(request, asked.replace(enabled=False), make_tools()) is request
+
+
+def test_what_a_units_own_prompt_names_is_at_hand(make_plan: PlanMaker, tools: Tools, tmp_path: Path) -> None:
+    named = BOX.replace(prompt="a face <lora:smile:0.8> [SEP] [PROMPT]", negative_prompt="blur")
+    plan = tell(make_plan(prompt="a crowd"), Detailer(enabled=True, units=(named,)), tools)
+    assert plan.further_prompts == ("a face <lora:smile:0.8> [SEP] [PROMPT]", "blur")
+    smile = ModelInfo(name="smile", path=tmp_path / "smile.safetensors", layout="", kind=Kind.LORA, sha256="5" * 64)
+    finding = dataclasses.replace(tools, find=lambda kind, name: smile)
+    assert list(change_plan(plan, LoraOptions(), finding).extensions["lora"]["networks"]) == ["smile"]
+    assert "lora" not in change_plan(make_plan(prompt="a crowd"), LoraOptions(), finding).extensions

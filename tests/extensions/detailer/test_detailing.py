@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from extensions.detailer.detailing import detail
 from extensions.detailer.extension import tell
 from extensions.detailer.options import Detailer, Details, PlannedUnit, Unit
+from extensions.lora.options import LoraFacts, NetworkFile
+from extensions.lora.working import Work
 from extensions.regional_prompts.extension import tell as tell_regions
 from extensions.regional_prompts.options import RegionalPrompts
 from tests.engine_parts import photo, picture_of, pictures_of
 from tests.extensions.detailer.onnx_files import write_yolo
+from tests.extensions.lora.lora_parts import write
 from tests.extensions.parts import make_tools
 from tools.pocket.scorer import Scorer
 from webui.domain.events import Noted
@@ -67,6 +71,20 @@ def test_a_painted_mask_has_a_region_for_each_spot(extended: Engine, make_plan: 
     after = picture_of(extended, told(plan, unit), c=mask)
     assert (after[:40] == before[:40]).all()
     assert np.abs(after[40:56, 40:56] - before[40:56, 40:56]).mean() > 3
+
+
+def test_a_units_prompt_may_name_loras_that_the_images_does_not(
+    options: EngineOptions, make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    difference = {"lora_unet_conv_out.diff": torch.full((4, 32, 3, 3), 0.05)}
+    file = NetworkFile(name="one", path=write(tmp_path / "one.safetensors", difference), sha256="1", family="sd1")
+    work = Work()
+    lora = Modifier("lora", patches=(work.enter,), wraps=(work.wrap,), guidance=(work.guide,))
+    engine = Engine(options, [MODIFIER, lora])
+    plan = make_plan().told("lora", LoraFacts(networks={"one": file}))
+    plain = picture_of(engine, told(plan, CORNER.replace(prompt="a dog")))
+    changed = picture_of(engine, told(plan, CORNER.replace(prompt="a dog <lora:one:1>")))
+    assert (changed[24:] == plain[24:]).all() and np.abs(changed[:24, :24] - plain[:24, :24]).mean() > 1
 
 
 class Painter:
