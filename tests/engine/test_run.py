@@ -268,6 +268,11 @@ def test_a_schedule_that_does_not_fall_is_refused(options: EngineOptions, make_p
         run(options, make_plan(extra=ExtraSampling(schedule="Mine")), mine)
 
 
+def test_an_extension_that_is_gone_is_said(options: EngineOptions, make_plan: PlanMaker) -> None:
+    with pytest.raises(GenerationError, match="Extension mine is not there"):
+        run(options, for_extension(make_plan()))
+
+
 def test_what_is_gone_is_said(options: EngineOptions, make_plan: PlanMaker) -> None:
     with pytest.raises(GenerationError, match="'Plain'"):
         run(options, make_plan(extra=ExtraSampling(sampler="Plain")))

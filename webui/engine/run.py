@@ -191,9 +191,17 @@ class Modifier:
 
 
 def active(modifiers: Sequence[Modifier], plan: Plan) -> tuple[Modifier, ...]:
-    """Return those of `modifiers` that act on `plan`, in the order the plan names them."""
+    """Return those of `modifiers` that act on `plan`, in the order the plan names them.
+
+    Raises `GenerationError` when one is not there: without it the picture would be another.
+    """
     known = {modifier.name: modifier for modifier in modifiers}
-    return tuple(known[name] for name in plan.extensions if name in known)
+    for name in plan.extensions:
+        if name not in known:
+            raise GenerationError(
+                f"Extension {name} is not there any more.", hint="It failed in the worker, or was switched off."
+            )
+    return tuple(known[name] for name in plan.extensions)
 
 
 @contextmanager
