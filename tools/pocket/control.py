@@ -32,7 +32,7 @@ from tools.pocket.unet import Noising, PlainAttention
 WIDTHS = (16, 32, 64, 64)  # of the layers that read the control, at 1, 1/2, 1/4 and 1/8 of its size
 BATCH = 32
 CARD = Path(__file__).with_name("CONTROL_CARD.md")
-TEST = 100  # pictures
+TEST = 40  # pictures
 log = logging.getLogger(__name__)
 
 # Controls
@@ -120,6 +120,11 @@ def new_network(model: Model) -> ControlNetModel:
     network = ControlNetModel.from_unet(model.unet, conditioning_embedding_out_channels=WIDTHS)
     network.set_attn_processor(PlainAttention())
     return network.requires_grad_(True).to(memory_format=torch.channels_last)
+
+
+def load(network: ControlNetModel, path: Path) -> None:
+    """Give the network the weights of a finished one."""
+    network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
 
 
 class Captions:
@@ -241,7 +246,7 @@ def main() -> None:
     log.info("made %d controls", len(lines))
     network = new_network(model)
     if options.start is not None:
-        network.load_state_dict({name: value.float() for name, value in load_file(options.start).items()})
+        load(network, options.start)
     network, steps = train(model, network, known, lines, options.minutes)
     path = options.out / f"pocket-{sort.name}-sd1.safetensors"
     metadata = {"modelspec.architecture": "stable-diffusion-v1/controlnet", "modelspec.title": sort.title}

@@ -30,7 +30,7 @@ BATCH = 32
 EYES = Path("models/clip_vision/pocket-clip-vision")
 CARD = Path(__file__).with_name("IMAGE_PROMPT_CARD.md")
 TITLE = "Pocket IP-Adapter"
-TEST = 60  # pictures
+TEST = 20  # pictures
 log = logging.getLogger(__name__)
 
 
