@@ -28,7 +28,7 @@ def load_tower(path: Path) -> CLIPVisionModelWithProjection:
     """Return the image encoder in a file or a folder, float32, on the CPU; `BadFile` for others."""
     tensors = {name: each for name, each in read_tensors(weights_of(path)).items() if not name.endswith("position_ids")}
     try:
-        network = CLIPVisionModelWithProjection(_read_config(path, tensors))
+        network = CLIPVisionModelWithProjection(_read_config(path, tensors)).float()  # whatever the folder says
         network.load_state_dict({name: each.float() for name, each in tensors.items() if _is_seen(name)})
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

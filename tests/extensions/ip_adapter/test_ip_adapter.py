@@ -255,6 +255,9 @@ def test_encoders_come_from_files_and_folders(tmp_path: Path) -> None:
         tower = load_tower(path)
         for states in (True, False):
             assert torch.equal(look(tower, pixels, states), look(own, pixels, states))
+    half = make_tower().half()
+    half.save_pretrained(tmp_path / "half")
+    assert torch.equal(look(load_tower(tmp_path / "half"), pixels, False), look(half.float(), pixels, False))
     save_file({"vision_model.x": torch.ones(1)}, tmp_path / "bad.safetensors")
     with pytest.raises(BadFile, match="no image encoder"):
         load_tower(tmp_path / "bad.safetensors")
