@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from webui.extending.api import (
-    BadRequest, Call, Data, ExtraSampler, ExtraSchedule, ExtraUpscaler, File, GenerationRequest, Infotext, Kind, Networks, Panel, Plan, PreprocessRequest,
-    Preprocessor, Reference, Route, SettingsSection, Tools, extract,
+    BadRequest, Call, Data, ExtraSampler, ExtraSchedule, ExtraUpscaler, File, GenerationRequest, Infotext, Kind,
+    Networks, Panel, Plan, PreprocessRequest, Preprocessor, Reference, Route, SettingsSection, Tools, extract,
 )
 
 
