@@ -113,7 +113,8 @@ def _read_unit(number: int, given: object, tools: Tools) -> Unit:
             raise BadRequest(f"{place.title}: {name} is not there in Easel.", hint=hint, field=place.named(name))
     module = str(fields.get("module") or "none")
     is_handed_over = module.lower().startswith(IP_ADAPTER)
-    preprocessor = find_preprocessor("none" if is_handed_over else module, place.named("preprocessor"))
+    wanted = "none" if is_handed_over else module
+    preprocessor = find_preprocessor(wanted, place.named("preprocessor"), tools.preprocessors())
     known: dict[str, Any] = {field: fields[name] for name, field in PLAIN.items() if fields.get(name) is not None}
     try:
         return Unit(

@@ -49,7 +49,7 @@ class Hints:
         key = unit.image, unit.preprocessor, told, unit.resize_mode, unit.pixel_perfect, size, find_region(run)
 
         def make() -> list[Image.Image]:
-            preprocessor, perfect = find_preprocessor(unit.preprocessor), unit.pixel_perfect
+            preprocessor, perfect = find_preprocessor(unit.preprocessor, others=run.preprocessors), unit.pixel_perfect
             return [
                 make_hint(picture, size, unit.resize_mode, preprocessor, unit.options, pixel_perfect=perfect)
                 for picture in find_pictures(unit, run)

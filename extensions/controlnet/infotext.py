@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,7 @@ from extensions.controlnet.options import (
     Unit,
 )
 from extensions.controlnet.preprocessors.catalog import find_preprocessor, unit_options
+from extensions.controlnet.preprocessors.weightless import AnyPreprocessor
 from webui.extending.api import Infotext, NotFound
 
 PREFIX = "ControlNet "
@@ -30,13 +31,13 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def write_unit(number: int, unit: Unit, model: str | None) -> Mapping[str, str]:
+def write_unit(number: int, unit: Unit, model: str | None, others: Sequence[AnyPreprocessor] = ()) -> Mapping[str, str]:
     """Return the parameter that says what unit `number` did; `model` is the network's name, with its hash if known.
 
     Raises what `unit_options` raises.
     """
-    options = unit_options(number, unit)
-    preprocessor = find_preprocessor(unit.preprocessor)
+    options = unit_options(number, unit, others)
+    preprocessor = find_preprocessor(unit.preprocessor, others=others)
     said: dict[str, object] = {
         "Module": preprocessor.name,
         "Model": model or "None",

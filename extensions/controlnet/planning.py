@@ -30,7 +30,8 @@ def plan_control(plan: Plan, options: ControlOptions, tools: Tools) -> Plan:
     for number, unit in options.active:
         facts = _find_facts(number, unit, plan, tools)
         units.append(facts)
-        said |= write_unit(number, unit, None if facts.model is None else _title(facts.model))
+        title = None if facts.model is None else _title(facts.model)
+        said |= write_unit(number, unit, title, tools.preprocessors())
     return plan.told(NAME, ControlFacts(units=tuple(units)), infotext=said, pictures=_pictures(units))
 
 
@@ -41,7 +42,8 @@ def _pictures(units: Sequence[UnitFacts]) -> tuple[str, ...]:
 
 def _find_facts(number: int, unit: Unit, plan: Plan, tools: Tools) -> UnitFacts:
     field = f"{FIELD}.{number}"
-    preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor")
+    others = tools.preprocessors()
+    preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor", others)
     model = None
     if REFERENCES not in preprocessor.groups:
         model = _find_model(number, unit, plan, tools)
@@ -70,8 +72,8 @@ def _find_facts(number: int, unit: Unit, plan: Plan, tools: Tools) -> UnitFacts:
         number=number,
         model=model,
         preprocessor=preprocessor.name,
-        options=unit_options(number, unit),
-        union_type=union_type(unit),
+        options=unit_options(number, unit, others),
+        union_type=union_type(unit, others),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from extensions.controlnet.arguments import Place, read_numbers, store_picture
 from extensions.controlnet.options import MAX_UNITS
-from extensions.controlnet.preprocessors.catalog import PREPROCESSORS, find_preprocessor
+from extensions.controlnet.preprocessors.catalog import find_preprocessor, known_preprocessors
 from extensions.controlnet.preprocessors.files import require
 from extensions.controlnet.preprocessors.weightless import WEIGHTLESS, AnyPreprocessor
 from webui.extending.api import Call, Kind, ModelInfo, PreprocessRequest, Route, Tools
@@ -58,7 +58,7 @@ def list_models(call: Call) -> Any:
 def list_modules(call: Call) -> Any:
     """With `alias_names` modules are called as on the page."""
     with_labels = call.query.get("alias_names", "").lower() in ("true", "1", "yes", "on")
-    names = {_name(each, with_labels): each for each in PREPROCESSORS}
+    names = {_name(each, with_labels): each for each in known_preprocessors(call.tools.preprocessors())}
     details = {name: _describe(each) for name, each in names.items()}
     details |= {name: {"model_free": False, "sliders": []} for name in IP_ADAPTER_MODULES}
     return {"module_list": list(details), "module_detail": details}
@@ -66,8 +66,9 @@ def list_modules(call: Call) -> Any:
 
 def list_control_types(call: Call) -> Any:
     models, adapters = _models(call.tools), _models(call.tools, (Kind.IP_ADAPTER,))
+    known = known_preprocessors(call.tools.preprocessors())
     everything = {
-        "module_list": [*(each.label for each in PREPROCESSORS), *IP_ADAPTER_MODULES],
+        "module_list": [*(each.label for each in known), *IP_ADAPTER_MODULES],
         "model_list": [*models, *adapters[1:]],
         "default_option": "none",
         "default_model": NONE,
@@ -78,7 +79,7 @@ def list_control_types(call: Call) -> Any:
         "default_option": IP_ADAPTER_MODULES[0],
         "default_model": adapters[1] if len(adapters) > 1 else NONE,
     }
-    groups = {group: _describe_group(group, models) for group in GROUPS}
+    groups = {group: _describe_group(group, models, known) for group in GROUPS}
     return {"control_types": {"All": everything, **groups, IP_ADAPTER: pictures}}
 
 
@@ -94,7 +95,8 @@ def detect(call: Call) -> Any:
     place = Place("ControlNet's detect")
     if not isinstance(call.body, Mapping):
         raise place.wrong("", "send a JSON object")
-    preprocessor = find_preprocessor(str(call.body.get("controlnet_module") or "none"), "controlnet_module")
+    wanted = str(call.body.get("controlnet_module") or "none")
+    preprocessor = find_preprocessor(wanted, "controlnet_module", call.tools.preprocessors())
     require(preprocessor.name, field="controlnet_module")
     pictures = call.body.get("controlnet_input_images") or call.body.get("controlnet_images")
     if not isinstance(pictures, list) or not 1 <= len(pictures) <= MAX_PICTURES:
@@ -127,15 +129,16 @@ def _title(model: ModelInfo) -> str:
 def _describe(preprocessor: AnyPreprocessor) -> dict[str, Any]:
     """Return whether it needs no network, and its numbers in A1111's order; one that it lacks before others is null."""
     fields = preprocessor.options.model_json_schema().get("properties", {})
-    sliders = [
-        _slider(fields[name]) if name in fields else None for name in ("resolution", "threshold_a", "threshold_b")
-    ]
+    sliders = [_slider(fields.get(name, {})) for name in ("resolution", "threshold_a", "threshold_b")]
     while sliders and sliders[-1] is None:
         sliders.pop()
     return {"model_free": preprocessor in WEIGHTLESS, "sliders": sliders}
 
 
-def _slider(field: Mapping[str, Any]) -> dict[str, Any]:
+def _slider(field: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a number with its limits in A1111's words; None where it has none."""
+    if not {"minimum", "maximum", "step"} <= field.keys():
+        return None
     return {
         "name": field["title"],
         "value": field["default"],
@@ -145,8 +148,8 @@ def _slider(field: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _describe_group(group: str, models: list[str]) -> dict[str, Any]:
-    modules = [each.label for each in PREPROCESSORS if each.name == "none" or group in each.groups]
+def _describe_group(group: str, models: list[str], known: Sequence[AnyPreprocessor]) -> dict[str, Any]:
+    modules = [each.label for each in known if each.name == "none" or group in each.groups]
     words = (*GROUPS[group], *ANYTHING) if GROUPS[group] else ()
     fitting = [NONE, *(model for model in models[1:] if any(word in model.lower() for word in words))]
     return {

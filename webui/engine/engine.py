@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -28,9 +28,6 @@ __all__ = ["Control", "Engine", "EngineOptions", "ImageReady", "PreviewImage"]
 
 log = logging.getLogger(__name__)
 
-Preprocess = Callable[[Image, Mapping[str, Any]], Image]
-"""(picture, options by name) → what a control network is shown."""
-
 NO_INPUTS: Mapping[str, Image] = MappingProxyType({})
 
 
@@ -41,14 +38,13 @@ class Engine:
         self,
         options: EngineOptions,
         modifiers: Sequence[Modifier] = (),
-        preprocessors: Mapping[str, Preprocess] = MappingProxyType({}),
+        preprocessors: Sequence[Any] = (),
     ) -> None:
-        """`modifiers` and `preprocessors`, by name, are what extensions do here."""
+        """`modifiers` and `preprocessors` (`webui.extending.offers.Preprocessor`) are what extensions do here."""
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self._options = options
-        self._models = Models(options, modifiers)
-        self._preprocessors = dict(preprocessors)
+        self._models = Models(options, modifiers, preprocessors)
         self._pipelines = Pipelines(options)
 
     def run(self, plan: AnyPlan, control: Control, inputs: Mapping[str, Image] = NO_INPUTS) -> Iterator[Output]:
@@ -94,11 +90,13 @@ class Engine:
             yield from self._models.take_notes()
 
     def _preprocess(self, plan: PreprocessPlan, inputs: Mapping[str, Image]) -> Image:
-        if plan.preprocessor not in self._preprocessors:
-            raise GenerationError(
-                f"There is no preprocessor {plan.preprocessor!r} any more.", hint="Its extension failed; see the log."
-            )
-        return self._preprocessors[plan.preprocessor](inputs[plan.images[0].picture], plan.options)
+        for each in self._models.preprocessors:
+            if each.name == plan.preprocessor:
+                made: Image = each.run(inputs[plan.images[0].picture], each.options.model_validate(plan.options))
+                return made
+        raise GenerationError(
+            f"There is no preprocessor {plan.preprocessor!r} any more.", hint="Its extension failed; see the log."
+        )
 
     def _out_of_memory(self, plan: AnyPlan) -> OutOfMemory:
         if isinstance(plan, PreprocessPlan):

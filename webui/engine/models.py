@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from PIL.Image import Image
 
@@ -35,8 +36,11 @@ class Models:
     `modifiers` are what extensions do to them; `inputs` are the stored pictures of the plan under way, by reference.
     """
 
-    def __init__(self, options: EngineOptions, modifiers: Sequence[Modifier] = ()) -> None:
+    def __init__(
+        self, options: EngineOptions, modifiers: Sequence[Modifier] = (), preprocessors: Sequence[Any] = ()
+    ) -> None:
         self.modifiers = tuple(modifiers)
+        self.preprocessors = tuple(preprocessors)
         self.inputs: Mapping[str, Image] = MappingProxyType({})
         self._notes: list[str] = []
         self.upscalers = Upscalers(options, {name: each for of in modifiers for name, each in of.upscalers.items()})

@@ -61,7 +61,7 @@ class Run:
 
     `facts` are what the extension put into the plan. The pictures become `width` × `height` pixels; `is_second`: in the
     hires pass. `inputs` are stored pictures by reference, `sigmas` the noise levels that are gone through, `canvases`
-    what the images of this pass begin with, if they begin with pictures.
+    what the images of this pass begin with, if they begin with pictures. `preprocessors` are those of all extensions.
     """
 
     plan: Plan
@@ -75,6 +75,7 @@ class Run:
     inputs: Mapping[str, Image]
     sigmas: Sequence[float]
     levels: NoiseLevels
+    preprocessors: Sequence[Any] = ()
     canvases: Sequence[Canvas] = ()
     _now: _Now = field(default_factory=_Now, repr=False)
 

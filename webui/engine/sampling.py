@@ -197,6 +197,7 @@ class Sampling:
             height=of.height,
             is_second=of.enlarged is not None,
             inputs=self._models.inputs,
+            preprocessors=self._models.preprocessors,
             sigmas=self._sigmas,
             levels=family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps),
             canvases=of.canvases,

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from webui.extending.api import ExtensionApi
-from webui.extending.offers import AnyPreprocessor
 from webui.extending.places import Place
 from webui.extending.worker_marks import NAME, load_in_worker
 from webui.jobs.estimate import engine_options
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from webui.config import Config
-    from webui.engine.engine import Engine, Preprocess
+    from webui.engine.engine import Engine
     from webui.engine.run import Modifier
     from webui.jobs.child import EngineFactory
     from webui.weights.memory_plan.facts import EngineOptions
@@ -34,15 +31,8 @@ def _build_engine(options: EngineOptions, places: Sequence[Place], marks: Path) 
     from webui.engine.engine import Engine
 
     apis = load_in_worker(places, marks)
-    preprocessors = {each.name: _preprocess_with(each) for api in apis for each in api.preprocessors}
+    preprocessors = [each for api in apis for each in api.preprocessors]
     return Engine(options, [modifier_of(api) for api in apis], preprocessors)
-
-
-def _preprocess_with(preprocessor: AnyPreprocessor) -> Preprocess:
-    def preprocess(picture: Image, options: Mapping[str, Any]) -> Image:
-        return preprocessor.run(picture, preprocessor.options.model_validate(options))
-
-    return preprocess
 
 
 def modifier_of(api: ExtensionApi) -> Modifier:

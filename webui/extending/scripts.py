@@ -42,6 +42,7 @@ class Tools:
     models: Callable[[Kind], Sequence[ModelInfo]]
     store_picture: Callable[[bytes], str]  # a file's content → the reference to it
     setting: Callable[[str], Any]  # the value of an extension's setting
+    preprocessors: Callable[[], Sequence[Any]] = tuple  # those of all extensions (`Preprocessor`)
 
 
 class Expansion(Data):

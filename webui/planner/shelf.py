@@ -94,4 +94,5 @@ def make_tools(shelf: Shelf, draw_seed: Callable[[], int], settings: Settings) -
         models=shelf.models_of,
         store_picture=shelf.store_picture,
         setting=lambda name: shelf.features.setting(name, settings.extensions),
+        preprocessors=lambda: shelf.features.preprocessors,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -70,26 +70,36 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
 )
 
 
-def find_preprocessor(name: str, field: str = "preprocessor") -> AnyPreprocessor:
-    """Return the preprocessor of this name, label or alias, in any case; raise `NotFound` naming what is near."""
+def known_preprocessors(others: Sequence[AnyPreprocessor]) -> tuple[AnyPreprocessor, ...]:
+    """Return ours and, behind them, what else is among `others`, those of all extensions."""
+    names = {each.name for each in PREPROCESSORS}
+    return (*PREPROCESSORS, *(each for each in others if each.name not in names))
+
+
+def find_preprocessor(
+    name: str, field: str = "preprocessor", others: Sequence[AnyPreprocessor] = ()
+) -> AnyPreprocessor:
+    """Return the preprocessor of this name, label or alias, in any case, also among `others`, those of all extensions;
+    raise `NotFound` naming what is near."""
     wanted = name.strip().lower()
-    for each in PREPROCESSORS:
+    known = known_preprocessors(others)
+    for each in known:
         if wanted in (each.name.lower(), each.label.lower(), *each.aliases):
             return each
-    known = [each.name for each in PREPROCESSORS]
-    instead = [INSTEAD[wanted]] if wanted in INSTEAD else difflib.get_close_matches(wanted, known, 3)
-    hint = f"Use {' or '.join(instead)}." if instead else f"There are: {', '.join(known)}."
+    names = [each.name for each in known]
+    instead = [INSTEAD[wanted]] if wanted in INSTEAD else difflib.get_close_matches(wanted, names, 3)
+    hint = f"Use {' or '.join(instead)}." if instead else f"There are: {', '.join(names)}."
     raise NotFound(f"There is no preprocessor {name!r}.", hint=hint, field=field)
 
 
-def unit_options(number: int, unit: Unit) -> dict[str, Any]:
+def unit_options(number: int, unit: Unit, others: Sequence[AnyPreprocessor] = ()) -> dict[str, Any]:
     """Return the options of a unit's preprocessor, with its defaults where the unit says nothing.
 
     Raises `NotFound` for the preprocessor or the network that it needs, and `BadRequest` for an option that it has not
     or that cannot be.
     """
     field = f"extensions.controlnet.units.{number}"
-    preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor")
+    preprocessor = find_preprocessor(unit.preprocessor, f"{field}.preprocessor", others)
     require(preprocessor.name, field=f"{field}.preprocessor")
     try:
         return dict(preprocessor.options.model_validate(dict(unit.preprocessor_options)))
@@ -104,9 +114,9 @@ def unit_options(number: int, unit: Unit) -> dict[str, Any]:
         ) from error
 
 
-def union_type(unit: Unit) -> UnionType | None:
+def union_type(unit: Unit, others: Sequence[AnyPreprocessor] = ()) -> UnionType | None:
     """Return which sort of control a unit is for a union network; None: neither it nor its preprocessor says."""
     if unit.union_type is not None:
         return unit.union_type
-    groups = find_preprocessor(unit.preprocessor).groups
+    groups = find_preprocessor(unit.preprocessor, others=others).groups
     return next((UNION_TYPES_OF_GROUPS[group] for group in groups if group in UNION_TYPES_OF_GROUPS), None)

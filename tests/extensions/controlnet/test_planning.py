@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from extensions.controlnet.facts import NAME, ControlFacts
 from extensions.controlnet.options import ControlOptions
@@ -16,6 +17,7 @@ from tests.extensions.parts import make_tools
 from webui.domain.models import Family, Kind, ModelInfo
 from webui.domain.start import FromImage
 from webui.errors import BadFile, BadRequest, NotFound
+from webui.extending.api import Data, Preprocessor
 from webui.extending.scripts import Tools
 
 PICTURE, START = "3" * 64, "a" * 64
@@ -59,6 +61,24 @@ def test_a_unit_becomes_facts_and_infotext(make_plan: PlanMaker, tools: Tools) -
     assert (unit.preprocessor, unit.options["threshold_a"], unit.union_type) == ("canny", 100, "hard_edge")
     assert plan.pictures == (PICTURE, "4" * 64, "5" * 64)
     assert "Model: canny [abababab], Weight: 0.8" in plan.facts["ControlNet 0"]
+
+
+class Shades(Data):
+    threshold: Annotated[int, Field(ge=0, le=255)] = 128
+
+
+SHADES = Preprocessor("shades", "Shades", Shades, lambda picture, options: picture.convert("L"), groups=("Canny",))
+
+
+def test_a_preprocessor_of_another_extension_will_do(make_plan: PlanMaker, tools: Tools) -> None:
+    knowing = dataclasses.replace(tools, preprocessors=lambda: (SHADES,))
+    asked = options(preprocessor="Shades", preprocessor_options={"threshold": 7})
+    plan = plan_control(make_plan(), asked, knowing)
+    (unit,) = ControlFacts.model_validate(plan.extensions[NAME]).units
+    assert (unit.preprocessor, unit.options, unit.union_type) == ("shades", {"threshold": 7}, "hard_edge")
+    assert "Module: shades" in plan.facts["ControlNet 0"]
+    with pytest.raises(NotFound, match="Shades"):
+        plan_control(make_plan(), asked, tools)
 
 
 def test_without_a_picture_of_its_own_a_unit_has_that_of_img2img(make_plan: PlanMaker, tools: Tools) -> None:

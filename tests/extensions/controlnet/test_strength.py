@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ControlNetModel
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,9 +26,14 @@ from webui.domain.upscaling import UpscalerRef
 from webui.engine.engine import EngineOptions
 from webui.engine.models import Models
 from webui.engine.run import Moment
+from webui.extending.api import Data, Preprocessor
 from webui.weights.memory import cache
 
 Arguments = dict[str, Any]
+
+
+class Depths(Data):
+    by: int = 2
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +150,21 @@ def test_passes_of_a_picture_are_steered_as_the_option_says(
     assert [DOWN in call for call in calls] == steps
     sizes = {call[DOWN][0].shape[-1] for call in calls if DOWN in call}
     assert sizes == {8} if hires == "low" else sizes == {12}
+
+
+def test_a_preprocessor_of_another_extension_makes_the_hint(
+    options: EngineOptions, make_plan: PlanMaker, net: Path
+) -> None:
+    seen: list[int] = []
+
+    def darken(picture: Image.Image, options: Depths) -> Image.Image:
+        seen.append(options.by)
+        return picture.point(lambda value: value // options.by)
+
+    models = control_models(options)
+    models.preprocessors = (Preprocessor("darken", "Darken", Depths, darken),)
+    latents_of(steered(make_plan(steps=2), unit(net, preprocessor="darken", options={"by": 3})), models)
+    assert seen == [3]
 
 
 def test_outside_its_steps_a_unit_changes_nothing(steered_models: Models, make_plan: PlanMaker, net: Path) -> None:
