@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.serving import RunningServer
-from tests.ui.chromium import ARGUMENTS, EXECUTABLE, Screen
+from tests.ui.chromium import Screen
 
 pytestmark = pytest.mark.browser
 
 PROMPT = "a red house under a yellow moon, night sky"
 
 
-def test_words_and_controls_become_that_picture(pocket_server: RunningServer) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
-        screen = Screen(browser.new_page(locale="en-US"), pocket_server.url)
+def test_words_and_controls_become_that_picture(pocket_server: RunningServer, browser: Browser) -> None:
+    with browser.new_context(locale="en-US") as context:
+        screen = Screen(context.new_page(), pocket_server.url)
         screen.open()
         assert screen.values("width", "height") == {"width": "128", "height": "128"}, "the model proposes its own size"
         expect(screen.page.locator("#txt2img_examples .chip", has_text=PROMPT)).to_be_visible()
@@ -31,7 +30,6 @@ def test_words_and_controls_become_that_picture(pocket_server: RunningServer) ->
         )
         infotext = screen.infotext
         screen.assert_clean()
-        browser.close()
     assert infotext.startswith(f"{PROMPT}\nSteps: 8, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4, Seed: 3")
     asked = {"prompt": PROMPT, "guidance": 4, "steps": 8, "seed": 3, "width": 128, "height": 128}
     with pocket_server.client() as client:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.serving import RunningServer
-from tests.ui.chromium import ARGUMENTS, EXECUTABLE, Screen
+from tests.ui.chromium import Screen
 from tests.ui.test_picture_page import choose, paint
 
 pytestmark = pytest.mark.browser
@@ -32,10 +32,9 @@ def encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_painted_grown_and_enlarged(pocket_server: RunningServer) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
-        screen = Screen(browser.new_page(locale="en-US"), pocket_server.url)
+def test_painted_grown_and_enlarged(pocket_server: RunningServer, browser: Browser) -> None:
+    with browser.new_context(locale="en-US") as context:
+        screen = Screen(context.new_page(), pocket_server.url)
         screen.open("#tab_img2img")
         choose(screen.page, encoded(picture()))
         screen.page.locator("#img2img_steps input[type=number]").fill("4")
@@ -43,7 +42,6 @@ def test_painted_grown_and_enlarged(pocket_server: RunningServer) -> None:
         grows_at_its_side(screen, pocket_server)
         doubles_on_the_extras_page(screen.page, pocket_server)
         screen.assert_clean()
-        browser.close()
 
 
 def newest(server: RunningServer) -> tuple[dict[str, Any], np.ndarray]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.api.site import make_model
 from tests.serving import ROOT, free_port, wait_until
-from tests.ui.chromium import ARGUMENTS, EXECUTABLE, Screen
+from tests.ui.chromium import Screen
 
 POCKET_CARD = {
     "description": "A tiny model of coloured things.",
@@ -106,14 +106,6 @@ def site(served: Site) -> Iterator[Site]:
     served.change_settings(sd_model_checkpoint="pocket", CLIP_stop_at_last_layers=1, samples_save=True)
     yield served
     served.finish_all()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

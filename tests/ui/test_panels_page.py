@@ -129,7 +129,7 @@ def test_units_hold_pictures_and_what_is_wrong_is_said_at_its_field(screen: Scre
     content = make_image("")
     second.locator("input[type=file]").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": content})
     expect(second.locator(".picture-shown img")).to_be_visible()
-    screen.page.locator("#txt2img_frames_units_input_1_enabled input").check()
+    expect(screen.page.locator("#txt2img_frames_units_input_1_enabled input")).to_be_checked()  # by its picture
     screen.page.locator("#txt2img_frames_units_input_1_preprocessor_options_input_low input[type=number]").fill("50")
     chosen = screen.page.locator("#txt2img_frames_units_input_1_preprocessor")
     chosen.get_by_text("Preview").click()

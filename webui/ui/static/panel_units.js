@@ -28,11 +28,23 @@ export class Units {
 
   /** Say what the list is now, without what was never touched at its end. */
   changed = () => {
+    this.switchOn();
     const list = this.list.map((each) => ({ ...each }));
     while (list.length && isSwitched(this.about.items) && isSame(list.at(-1), this.fresh())) list.pop();
     this.mark();
     this.store(list);
   };
+
+  /** Switch the chosen unit on when it is given its picture: nobody chooses one for a unit that shall do nothing. */
+  switchOn() {
+    const values = this.list[this.chosen];
+    const isGiven = Boolean(this.inside?.picture());
+    if (isGiven && !this.hadPicture && values?.enabled === false) {
+      values.enabled = true;
+      this.draw();
+    }
+    this.hadPicture = isGiven;
+  }
 
   add = () => {
     this.list.push(this.fresh());
@@ -72,6 +84,7 @@ export class Units {
     this.inside = new this.Fields({ schema: this.about.items, definitions: this.definitions, id: `${this.id}_${this.chosen}`, page: this.page, values, changed: this.changed });
     const words = t("Remove {what}", { what: this.name(this.chosen) });
     const isOnly = this.list.length === 1 && isSwitched(this.about.items);
+    this.hadPicture = Boolean(this.inside.picture());
     this.body.append(this.inside.node, make("button", { type: "button", className: "link unit-remove", textContent: words, hidden: isOnly, onclick: this.remove }));
     this.mark();
   }
