@@ -25,7 +25,7 @@ from webui.domain.sampling import find_sampler, split_combined
 from webui.domain.sampling_options import SamplingOptions
 from webui.errors import BadRequest, NotAllowed, NotFound, error_called
 from webui.extending.assets import Assets
-from webui.extending.features import Features
+from webui.extending.features import Features, blaming
 from webui.extending.installing.installer import Installer
 from webui.extending.loader import Extensions
 from webui.extending.offers import AnyPanel, Call, File, Route
@@ -365,7 +365,7 @@ class Studio:
     def answer_route(self, number: int, query: Mapping[str, str], body: Any) -> RouteAnswer:
         """Let route `number` of `extension_routes` answer. Raises any `EaselError`."""
         name, route = self.extension_routes()[number]
-        with self.features.blaming(name):
+        with blaming(name):
             answer = route.answer(Call(query, body, self.tools(), self._carry_out))
         if isinstance(answer, File):
             return RouteAnswer(content=answer.content, media_type=answer.media_type)

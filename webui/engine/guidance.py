@@ -117,7 +117,6 @@ def guide(
     watch: Callable[[Tensor], None] | None = None,
     shaping: Shaping | None = None,
     beside: Tensor | None = None,
-    first_call: int = 0,
     count: Callable[[], int] | None = None,
     wrap: Callable[[Combine], Combine] | None = None,
 ) -> Denoise:
@@ -125,8 +124,8 @@ def guide(
 
     `positive` holds the branches of each image's prompt, `negative` one conditioning per image. All are one batch.
     Negative prompts that are not needed are not computed and may be left out; where `shaping` leaves them out, the
-    first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls from
-    `first_call` on to know which conditions hold, so it serves one run of a sampler. `watch` is told what each call
+    first branch stands in for the negative one and guidance is 1 (A1111). The denoiser counts its calls
+    to know which conditions hold, so it serves one run of a sampler. `watch` is told what each call
     predicts without guidance.
     Where `count` is given, it tells the number of each call instead: a call may then be made more than once. `wrap`
     changes how the predictions are combined.
@@ -135,7 +134,7 @@ def guide(
     et al. 2022, arXiv:2211.09800, equation 3).
     (Ho & Salimans 2022, arXiv:2207.12598; Liu et al. 2022, arXiv:2206.01714, for several branches.)
     """
-    count = count or functools.partial(next, itertools.count(first_call))
+    count = count or functools.partial(next, itertools.count())
     prompts = _Prompts.of(positive)
     image_guidance = 1.0 if shaping is None or beside is None else shaping.image_guidance
     needed = needs_negative(positive, guidance, image_guidance)

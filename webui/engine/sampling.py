@@ -142,7 +142,9 @@ class Sampling:
         """Return a model ready to denoise `latents` [B,C,h,w] and their like, under the prompts of the pass."""
         of = self._pass
         loaded = self._models.get(reference)
-        run = self._run_of(reference, loaded.resident)
+        family = families.find(reference.family)
+        trained = family.noise_levels(loaded.resident, (of.width, of.height)).planned(of.schedule_steps)
+        run = self._run_of(reference, loaded.resident, trained)
         self._enter_patches(run)
         guidance = of.guidance * self._sampler.guidance_share
         edits = loaded.resident.checkpoint.variant == EDITING
@@ -156,9 +158,7 @@ class Sampling:
         )
         height, width = latents.shape[-2:]
         model = loaded.resident
-        family = families.find(reference.family)
         beside = see_beside(model, of.plan, of.canvases, len(of.images), (height, width))
-        trained = family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps)
         levels = self._sampler.levels(trained)
         network = self._open.enter_context(model.on_device(model.denoiser))
         predict = family.make_predict(model, network)
@@ -184,9 +184,8 @@ class Sampling:
         """Return the number of the call under way."""
         return self._calls - 1
 
-    def _run_of(self, reference: ModelRef, model: Resident) -> Run:
+    def _run_of(self, reference: ModelRef, model: Resident, trained: NoiseLevels) -> Run:
         of = self._pass
-        family = families.find(reference.family)
         return Run(
             plan=of.plan,
             facts={},
@@ -199,7 +198,7 @@ class Sampling:
             inputs=self._models.inputs,
             preprocessors=self._models.preprocessors,
             sigmas=self._sigmas,
-            levels=family.noise_levels(model, (of.width, of.height)).planned(of.schedule_steps),
+            levels=trained,
             canvases=of.canvases,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -127,7 +127,7 @@ class Features:
         self._check_names(request)
         for api in self.apis:
             for change in api.request_changes:
-                with _blame(api.name):
+                with blaming(api.name):
                     request = change(request, self._options(api, request), tools)
         return request
 
@@ -136,7 +136,7 @@ class Features:
         for api in self.apis:
             options = self._options(api, request)
             for change in api.plan_changes:
-                with _blame(api.name):
+                with blaming(api.name):
                     plan = change(plan, options, tools)
         return plan
 
@@ -180,7 +180,7 @@ class Features:
     def read_arguments(self, panel: AnyPanel, arguments: Sequence[object], tools: Tools) -> Mapping[str, Any]:
         """Return the options that A1111's positional arguments mean; raise `BadRequest` for those that cannot be."""
         if panel.read_arguments is not None:
-            with _blame(panel.title):
+            with blaming(panel.title):
                 return panel.read_arguments(arguments, tools)
         names = tuple(panel.options.model_fields)
         if len(arguments) > len(names):
@@ -211,11 +211,6 @@ class Features:
         """Tell whether an extension reads the parameter `key` of infotexts."""
         texts = [api.infotext for api in self.apis if api.infotext is not None]
         return any(key in text.keys or key.startswith(text.prefixes) for text in texts)
-
-    @staticmethod
-    def blaming(name: str) -> AbstractContextManager[None]:
-        """Let what goes wrong inside be told as the fault of the extension `name`, unless the error says what it is."""
-        return _blame(name)
 
     def hear(self, job_id: str, event: object) -> None:
         """Tell an event to those who listen; one that fails is logged."""
@@ -248,8 +243,8 @@ def _validated(model: type[Data], given: Mapping[str, Any], title: str, field: s
 
 
 @contextmanager
-def _blame(name: str) -> Iterator[None]:
-    """Let what goes wrong inside be told as the extension's fault, unless the error says what is wrong."""
+def blaming(name: str) -> Iterator[None]:
+    """Let what goes wrong inside be told as the fault of the extension `name`, unless the error says what is wrong."""
     try:
         yield
     except EaselError:
